@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test test-long lint format benchmark clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## create .venv and install the project with pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## train on digits with and without pruning: table, results.json, plot in runs/demo
+	$(BIN)/dynaprune demo
+
+test: $(STAMP) ## unit tests, under five minutes
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: $(STAMP) ## what takes longer than a unit test may
+	$(BIN)/python -m pytest -m long --timeout 1200
+
+lint: $(STAMP) ## ruff (lint and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src/dynaprune
+
+format: $(STAMP) ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(STAMP) ## what a step and a plan cost, beside textbook code
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

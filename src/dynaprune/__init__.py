@@ -1,0 +1,33 @@
+"""Train the same PyTorch model on fewer samples.
+
+train = BLS(InfoBatch(train_set, num_epochs=200), alpha=0.7).proxy()     # 1 wrap
+loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inject
+...
+        loss = train.update(loss)                                        # 3 score and rescale
+"""
+
+from .loader import DataLoader
+from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from .plan import Selection
+from .pruned import PrunedDataset
+from .sampler import PruningSampler
+from .scores import BLS, SampleLoss, Score
+from .summary import Summary
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BLS",
+    "DataLoader",
+    "InfoBatch",
+    "NoPrune",
+    "PrunedDataset",
+    "PruningSampler",
+    "RandomPrune",
+    "SampleLoss",
+    "Score",
+    "SeTa",
+    "Selection",
+    "StaticPrune",
+    "Summary",
+]

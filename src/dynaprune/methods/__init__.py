@@ -1,0 +1,9 @@
+"""Which samples an epoch keeps: one class a file, each of them one `select`."""
+
+from .info_batch import InfoBatch
+from .no_prune import NoPrune
+from .random_prune import RandomPrune
+from .seta import SeTa
+from .static_prune import StaticPrune
+
+__all__ = ["InfoBatch", "NoPrune", "RandomPrune", "SeTa", "StaticPrune"]

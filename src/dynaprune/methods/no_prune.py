@@ -1,0 +1,36 @@
+"""Full training."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..scores import BLS, Score
+
+
+class NoPrune(PrunedDataset):
+    """Keeps every sample in every epoch: full training, with scores.
+
+    The loop is the same as with any other method, so this is how a run is compared with full
+    training, or scored without being changed. `update` takes mean losses and loss vectors.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs that the run will train.
+        seed: fixes the order in which samples are served.
+
+    Example:
+        >>> from dynaprune import NoPrune
+        >>> len(NoPrune(range(1000), num_epochs=10).sampler)
+        1000
+    """
+
+    default_score: ClassVar[type[Score]] = BLS
+
+    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+        """Keep all samples, with weight 1."""
+        return Selection(torch.arange(scores.numel()))

@@ -1,0 +1,105 @@
+"""SeTa."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..validation import check_integer, check_share, count_share
+from .annealing import first_annealed_epoch
+from .kmeans import kmeans_cuts
+
+
+class SeTa(PrunedDataset):
+    """Slides a window over groups of samples, from easy to hard, epoch by epoch.
+
+    A uniform (1 − r) share of all samples is kept and split by k-means of the scores into groups,
+    the easiest first. Epoch e serves the window of w = round(groups · `window_scale`) ≥ 1
+    neighbouring groups that starts at group e mod (groups − w + 1); epoch 0 serves all groups. The
+    last epochs, from ⌊δ·E⌋ on, serve a uniform (1 − r) share. All weights are 1.
+
+    Scores that are all equal fall into groups of equal size; scores with fewer distinct values
+    than `num_groups` into as many groups as there are values.
+
+    Source: SeTa, "Scale Efficient Training for Large Datasets", arXiv:2503.13385, section 3.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs E that the run will train.
+        prune_ratio: r, the share of the samples that an epoch skips at random, in [0, 1). At
+            least one sample is kept.
+        num_groups: the number of groups, at least 1.
+        window_scale: the share of the groups that an epoch serves, in (0, 1].
+        delta: δ, the share of the run after which the window is no longer used, in [0, 1].
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type, or outside its range.
+
+    Example:
+        >>> from dynaprune import BLS, SeTa
+        >>> train = BLS(SeTa(range(1000), num_epochs=100, prune_ratio=0.1)).proxy()
+        >>> len(train.sampler)  # epoch 0: all groups
+        900
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        prune_ratio: float = 0.1,
+        num_groups: int = 5,
+        window_scale: float = 0.8,
+        delta: float = 0.875,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        self.num_groups = check_integer("num_groups", num_groups, minimum=1)
+        self.window_scale = check_share("window_scale", window_scale, allow_one=True)
+        if self.window_scale == 0.0:
+            raise ValueError(f"window_scale must be in (0, 1], but {window_scale!r} was given")
+        self.delta = check_share("delta", delta, allow_one=True)
+
+    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+        """Keep a uniform share of all samples, and of these a window of groups."""
+        total = scores.numel()
+        kept = max(1, count_share(1 - self.prune_ratio, total))
+        indices = torch.randperm(total, generator=generator)[:kept]
+        if epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs):
+            return Selection(indices)
+        groups, num_groups = group_by_score(scores[indices].numpy(), self.num_groups)
+        first, last = window(epoch, num_groups, self.window_scale)
+        inside = (groups >= first) & (groups < last)
+        return Selection(indices[torch.from_numpy(inside)])
+
+
+def group_by_score(scores: NDArray[np.float32], num_groups: int) -> tuple[NDArray[np.int64], int]:
+    """Split scores into groups, the lowest first.
+
+    Arguments:
+        scores: shape (M,), M ≥ 1.
+        num_groups: the number of groups wanted.
+
+    Returns:
+        Each score's group, shape (M,), and the number of groups, none of which is empty.
+    """
+    if scores.min() == scores.max():
+        num_groups = min(num_groups, scores.size)
+        return np.arange(scores.size) * num_groups // scores.size, num_groups
+    cuts = kmeans_cuts(scores, num_groups)
+    return np.searchsorted(cuts, scores, side="right"), cuts.size + 1
+
+
+def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:
+    """Return the first group that an epoch serves, and the first one behind its window."""
+    width = max(1, count_share(window_scale, num_groups))
+    first = epoch % (num_groups - width + 1)
+    return first, first + width

@@ -1,0 +1,7 @@
+"""How a sample is scored: one class a file."""
+
+from .bls import BLS
+from .sample_loss import SampleLoss
+from .score import Score
+
+__all__ = ["BLS", "SampleLoss", "Score"]

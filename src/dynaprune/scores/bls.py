@@ -1,0 +1,49 @@
+"""The Batch Loss Score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..batches import Batches
+from ..validation import check_share
+from .score import Score
+
+
+class BLS(Score):
+    r"""Batch Loss Score: an exponential moving average of the mean losses of a sample's batches.
+
+    For every sample i of a batch B with mean loss L(B)
+
+        s_i ← α·s_i + (1 − α)·L(B)
+
+    and s_i is the mean loss of the run's first batch before that. The average is a low-pass
+    filter, with impulse response (1 − α)·αⁿ: what a sample's neighbours add changes from batch to
+    batch and is damped, what the sample itself adds comes back every epoch and stays. A loss
+    vector is as many measurements of single samples.
+
+    Source: Batch Loss Score, arXiv:2604.04681.
+
+    Arguments:
+        base: the pruned dataset to score; see `Score`.
+        alpha: α, how much of the old score is kept, in [0, 1); 0 is the last batch's loss.
+
+    Raises:
+        TypeError: `base` has no length, or `alpha` is no number.
+        ValueError: `alpha` lies outside [0, 1).
+
+    Example:
+        >>> from dynaprune import BLS, InfoBatch
+        >>> train = BLS(InfoBatch(range(1000), num_epochs=10), alpha=0.7).proxy()
+        >>> type(train).__name__
+        'InfoBatch'
+    """
+
+    def __init__(self, base: Any, alpha: float = 0.7) -> None:
+        super().__init__(base)
+        self.alpha = check_share("alpha", alpha)
+
+    def observe(self, batches: Batches) -> None:
+        """Fold measurements into the scores, all at once; no sample is in two of them."""
+        self._start(batches)
+        old = self._values[batches.indices]
+        self._values[batches.indices] = self.alpha * old + (1 - self.alpha) * batches.per_sample()

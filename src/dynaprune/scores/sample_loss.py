@@ -1,0 +1,32 @@
+"""The score of the per-sample originals."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..batches import Batches
+from .score import Score
+
+
+class SampleLoss(Score):
+    """A sample's own last loss, s_i ← l_i: the score that InfoBatch and SeTa were published with.
+
+    `update` wants a loss vector of shape (batch,), as criteria with `reduction="none"` return it.
+    Before a sample's first visit its score is the mean loss of the run's first batch.
+
+    Source: InfoBatch, arXiv:2303.04947, section 2.
+
+    Arguments:
+        base: the pruned dataset to score; see `Score`.
+
+    Example:
+        >>> from dynaprune import NoPrune, SampleLoss
+        >>> train = SampleLoss(NoPrune(range(1000), num_epochs=10)).proxy()
+    """
+
+    needs_loss_vector: ClassVar[bool] = True
+
+    def observe(self, batches: Batches) -> None:
+        """Fold measurements into the scores, all at once; no sample is in two of them."""
+        self._start(batches)
+        self._values[batches.indices] = batches.per_sample()

@@ -1,0 +1,65 @@
+"""Checks of arguments, alike everywhere: name the argument, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+
+def check_share(name: str, value: float, *, allow_one: bool = False) -> float:
+    """Return `value` as a float if it is a share in [0, 1), or in [0, 1] with `allow_one`.
+
+    Raises `TypeError` if it is not a real number and `ValueError` if it lies outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
+        )
+    share = float(value)
+    allowed = "[0, 1]" if allow_one else "[0, 1)"
+    if not (0.0 <= share < 1.0 or (allow_one and share == 1.0)):  # NaN fails every comparison
+        raise ValueError(f"{name} must be in {allowed}, but {value!r} was given")
+    return share
+
+
+def check_integer(name: str, value: int, *, minimum: int) -> int:
+    """Return `value` as an int if it is an integer of at least `minimum`.
+
+    Raises `TypeError` if it is not an integer and `ValueError` if it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"{name} must be an integer, but {value!r} ({type(value).__name__}) was given"
+        )
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, but {value!r} was given")
+    return int(value)
+
+
+def check_map_style(dataset: Any) -> int:
+    """Return the number of samples of a map-style dataset.
+
+    Raises `TypeError` if it has no `__getitem__` or no length, `ValueError` if it is empty.
+    """
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"dataset must be map-style, with __getitem__ and __len__, but a "
+            f"{type(dataset).__name__} was given; samples are pruned by their index, so a stream "
+            "has to be turned into an indexed dataset first"
+        )
+    try:
+        length = len(dataset)
+    except (TypeError, NotImplementedError) as error:
+        raise TypeError(
+            f"dataset must have a length, but len() of the given {type(dataset).__name__} "
+            f"failed: {error}"
+        ) from error
+    if length == 0:
+        raise ValueError(f"dataset must hold samples, but the given {type(dataset).__name__} has 0")
+    return length
+
+
+def count_share(share: float, total: int) -> int:
+    """Round `share` of `total` half up, to a whole number in [0, total]."""
+    return min(total, max(0, math.floor(share * total + 0.5)))
