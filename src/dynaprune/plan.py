@@ -57,7 +57,7 @@ class Plan:
         if isinstance(indices, Tensor):
             return self._weights_on(indices.device)[indices].mean()
         # a ufunc's reduce: the mean() of NumPy takes three times as long on so few numbers
-        return float(np.add.reduce(self.weights.take(indices))) / indices.size
+        return float(np.add.reduce(self.weights.take(indices), dtype=np.float64)) / indices.size
 
     def sample_weights(self, indices: Indices) -> float | Tensor:
         """Return the weights of the samples `indices`: float32, shape (B,), or 1.0 if all are 1."""

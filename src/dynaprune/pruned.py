@@ -175,7 +175,7 @@ class PrunedDataset(Dataset[Any], ABC):
     @property
     def weights(self) -> Tensor:
         """The weights in the epoch that is being served or about to be: float32, shape (N,)."""
-        weights = self._current_plan().weights
+        weights = self._next_plan().weights
         return torch.ones(len(self)) if weights is None else torch.from_numpy(weights.copy())
 
     @property
@@ -310,9 +310,7 @@ class PrunedDataset(Dataset[Any], ABC):
 
     def epoch_length(self) -> int:
         """Return the number of samples in the epoch that is being served or about to be."""
-        if self._is_over():
-            self._advance()
-        return len(self._current_plan())
+        return len(self._next_plan())
 
     def open_pass(self) -> Pass:
         """Begin a run of a loader; it is to call `hand_over` and `close_pass`."""
@@ -359,6 +357,12 @@ class PrunedDataset(Dataset[Any], ABC):
             self._add_planning_time(started)
         return self._plan
 
+    def _next_plan(self) -> Plan:
+        """Return the plan that is being served or about to be."""
+        if self._is_over():
+            self._advance()
+        return self._current_plan()
+
     def _is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
         return len(self._record) > 0 and self._trained is not None and not self._trained.is_open
@@ -394,6 +398,8 @@ class PrunedDataset(Dataset[Any], ABC):
         self._totals = replace(self._totals, planning_seconds=spent)
 
     def _log_epoch(self, plan: Plan) -> None:
+        if not logger.isEnabledFor(logging.INFO):  # then no mean is computed either
+            return
         logger.info(
             "epoch %d: serving %s of %s samples (%.1f%% skipped), %.1f%% of visits saved before, "
             "mean score %.4g",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+from typing import Any, Literal
 
 
-def check_share(name: str, value: float, *, allow_one: bool = False) -> float:
-    """Return `value` as a float if it is a share in [0, 1), or in [0, 1] with `allow_one`.
+def check_share(
+    name: str, value: float, allowed: Literal["[0, 1)", "[0, 1]", "(0, 1]"] = "[0, 1)"
+) -> float:
+    """Return `value` as a float if it is a share in the interval `allowed`.
 
     Raises `TypeError` if it is not a real number and `ValueError` if it lies outside.
     """
@@ -17,8 +19,8 @@ def check_share(name: str, value: float, *, allow_one: bool = False) -> float:
             f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
         )
     share = float(value)
-    allowed = "[0, 1]" if allow_one else "[0, 1)"
-    if not (0.0 <= share < 1.0 or (allow_one and share == 1.0)):  # NaN fails every comparison
+    inside = 0.0 < share < 1.0  # NaN fails every comparison
+    if not (inside or (share == 0.0 and "[0" in allowed) or (share == 1.0 and "1]" in allowed)):
         raise ValueError(f"{name} must be in {allowed}, but {value!r} was given")
     return share
 

@@ -70,7 +70,7 @@ class InfoBatch(PrunedDataset):
                 f"saving={saving!r} were given"
             )
         self.prune_ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
-        self.delta = check_share("delta", delta, allow_one=True)
+        self.delta = check_share("delta", delta, "[0, 1]")
         self.saving = None if saving is None else self._check_saving(saving)
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:

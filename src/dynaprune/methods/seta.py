@@ -63,10 +63,8 @@ class SeTa(PrunedDataset):
         super().__init__(dataset, num_epochs, seed=seed)
         self.prune_ratio = check_share("prune_ratio", prune_ratio)
         self.num_groups = check_integer("num_groups", num_groups, minimum=1)
-        self.window_scale = check_share("window_scale", window_scale, allow_one=True)
-        if self.window_scale == 0.0:
-            raise ValueError(f"window_scale must be in (0, 1], but {window_scale!r} was given")
-        self.delta = check_share("delta", delta, allow_one=True)
+        self.window_scale = check_share("window_scale", window_scale, "(0, 1]")
+        self.delta = check_share("delta", delta, "[0, 1]")
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep a uniform share of all samples, and of these a window of groups."""

@@ -73,6 +73,8 @@ class _State:
 class _Adopted:
     """Goes before the original class: takes mean losses and folds them when scores are read."""
 
+    __slots__ = ()  # an object's class can only be replaced by one of the same layout
+
     _dynaprune: _State
     weights: Tensor
     cur_batch_index: Any
@@ -136,5 +138,6 @@ def _rebuild(original: type, values: dict[str, Any], state: _State) -> Any:
 def _derive(base: Any, state: _State) -> None:
     """Put `_Adopted` before the class of one object."""
     original = type(base)
-    base.__class__ = type(original.__name__, (_Adopted, original), {"__doc__": original.__doc__})
+    attributes = {"__slots__": (), "__doc__": original.__doc__, "__module__": original.__module__}
+    base.__class__ = type(original.__name__, (_Adopted, original), attributes)
     base._dynaprune = state

@@ -1,0 +1,68 @@
+"""What several tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dynaprune import BLS, DataLoader, PrunedDataset, SampleLoss
+
+
+class Numbers(Dataset[Tensor]):
+    """Sample i is the number i, so a batch tells by itself which samples it holds."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.tensor(index)
+
+
+def hand_over(train: PrunedDataset, indices: Iterable[int], loss: Any) -> Tensor:
+    """Update with a batch of our own choosing, as the loop of another library would."""
+    return train.update(loss, indices=torch.tensor(list(indices)))
+
+
+def train_epoch(
+    loader: DataLoader, loss_of: Callable[[Tensor], Tensor], *, stop_after: int | None = None
+) -> list[list[int]]:
+    """Train an epoch over `Numbers` and return the samples of each batch."""
+    served = []
+    for batch in loader:
+        loader.dataset.update(loss_of(batch))
+        served.append(batch.tolist())
+        if len(served) == stop_after:
+            break
+    return served
+
+
+def with_scores(train: PrunedDataset, scores: Tensor) -> PrunedDataset:
+    """Train one epoch that leaves every sample with the given score."""
+    SampleLoss(train).proxy()
+    train.begin_epoch()
+    train.update(scores, indices=torch.arange(len(train)))
+    train.end_epoch()
+    return train
+
+
+def mean_loss(batch: Tensor) -> Tensor:
+    """A mean loss that differs from sample to sample, and is a function of them only."""
+    return (batch.double() * 0.37).sin().add(1.5).mean().float()
+
+
+def sample_losses(batch: Tensor) -> Tensor:
+    return (batch.double() * 0.37).sin().add(1.5).float()
+
+
+def bls(method: type[PrunedDataset], length: int = 100, **arguments: Any) -> PrunedDataset:
+    """Return a method on `Numbers`, scored by BLS."""
+    arguments.setdefault("num_epochs", 10)
+    train: PrunedDataset = BLS(method(Numbers(length), **arguments)).proxy()
+    return train

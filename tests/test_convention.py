@@ -1,0 +1,154 @@
+"""The one-line proxy on objects of other libraries that follow the InfoBatch convention."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from dynaprune import BLS, SampleLoss
+
+
+class TheirInfoBatch(Dataset):
+    """Another library's method: the convention and nothing of ours."""
+
+    def __init__(self, dataset, ratio=0.5):
+        self.dataset = dataset
+        self.ratio = ratio
+        self.scores = torch.ones(len(dataset)) * 3
+        self.weights = torch.ones(len(dataset))
+        self.cur_batch_index = None
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return index, self.dataset[index]
+
+    def __getattr__(self, name):  # forwards what it does not know, as the published one does
+        if name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def update(self, values):
+        indices = self.cur_batch_index
+        self.cur_batch_index = []
+        self.scores[indices] = values.detach().clone()
+        return (values * self.weights[indices]).mean()
+
+    def prune(self):
+        well_learned = (self.scores < self.scores.mean()).nonzero().flatten()
+        self.weights[:] = 1
+        self.weights[well_learned] = 1 / (1 - self.ratio)
+        kept = well_learned[: int((1 - self.ratio) * len(well_learned))]
+        return torch.cat([(self.scores >= self.scores.mean()).nonzero().flatten(), kept])
+
+
+class Half(list):
+    scores = weights = cur_batch_index = None
+
+
+def batches(length, size, seed=0):
+    return torch.randperm(length, generator=torch.Generator().manual_seed(seed)).split(size)
+
+
+def test_the_same_object_takes_mean_losses():
+    theirs = TheirInfoBatch(list(range(20)))
+    untouched = TheirInfoBatch(list(range(20)))
+    train = BLS(theirs, alpha=0.7).proxy()
+    assert train is theirs
+    assert isinstance(train, TheirInfoBatch)
+    assert type(train).__name__ == "TheirInfoBatch"
+    assert train.scores.tolist() == [3.0] * 20  # theirs, until a loss has come
+    reference = None
+    for epoch in range(3):
+        for indices in batches(20, 6, seed=epoch):
+            loss = torch.tensor(float(indices.float().mean()), requires_grad=True)
+            weight = train.weights[indices].mean().item()
+            train.cur_batch_index = indices
+            returned = train.update(loss)
+            assert returned.item() == pytest.approx(weight * loss.item())
+            if reference is None:
+                reference = np.full(20, loss.item())
+            reference[indices] = 0.7 * reference[indices] + 0.3 * loss.item()
+        np.testing.assert_allclose(train.scores.numpy(), reference, rtol=1e-5)
+        kept = train.prune()
+        assert len(kept) < 20
+        assert train.weights.max() == 2
+    assert untouched.scores.tolist() == [3.0] * 20
+    untouched.cur_batch_index = torch.tensor([0, 1])
+    untouched.update(torch.tensor([5.0, 6.0]))  # others of the class still take loss vectors
+    assert untouched.scores[:2].tolist() == [5.0, 6.0]
+
+
+def test_scores_are_read_only_when_they_are_needed():
+    train = BLS(TheirInfoBatch(list(range(20)))).proxy()
+    for indices in batches(20, 7):
+        train.cur_batch_index = indices
+        train.update(torch.tensor(1.0))
+    assert len(train._dynaprune.record) <= 1  # folded when as many visits as samples were noted
+
+
+def test_loss_vectors_are_scored_sample_by_sample():
+    train = SampleLoss(TheirInfoBatch(list(range(20)))).proxy()
+    train.weights[:] = torch.arange(20.0)
+    for indices in batches(20, 7):
+        train.cur_batch_index = indices
+        losses = indices.float()
+        returned = train.update(losses)
+        assert returned.item() == pytest.approx((losses * indices).mean().item())
+    assert train.scores.tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, torch.as_tensor])
+def test_indices_of_any_kind(kind):
+    train = BLS(TheirInfoBatch(list(range(20))), alpha=0.0).proxy()
+    train.cur_batch_index = kind([3, 4])
+    train.update(torch.tensor(1.0))
+    train.cur_batch_index = kind([4, 5])
+    train.update(torch.tensor(2.0))
+    assert train.scores[2:7].tolist() == [1.0, 1.0, 2.0, 2.0, 1.0]
+
+
+def test_misuse():
+    train = BLS(TheirInfoBatch(list(range(20)))).proxy()
+    with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch is empty"):
+        train.update(torch.tensor(1.0))
+    train.cur_batch_index = torch.tensor([1, 2])
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) was given for a batch of 2"):
+        train.update(torch.ones(3))
+    train.update(torch.tensor(1.0))
+    with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch is empty"):
+        train.update(torch.tensor(1.0))
+    with pytest.raises(RuntimeError, match="this TheirInfoBatch is scored by BLS already"):
+        BLS(train).proxy()
+    with pytest.raises(TypeError, match="the given Half has no update"):
+        BLS(Half([1])).proxy()
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda train: pickle.loads(pickle.dumps(train))])
+def test_copies_and_pickles(how):
+    train = BLS(TheirInfoBatch(list(range(20))), alpha=0.5).proxy()
+    for indices in batches(20, 7):
+        train.cur_batch_index = indices
+        train.update(indices.float().mean())
+    twin = how(train)
+    assert isinstance(twin, TheirInfoBatch)
+    for each in (train, twin):
+        each.cur_batch_index = torch.tensor([1])
+        each.update(torch.tensor(9.0))
+    assert twin.scores.equal(train.scores)
+    assert twin[3] == (3, 3)
+
+
+def test_in_workers():
+    train = BLS(TheirInfoBatch(list(range(20)))).proxy()
+    for context in ("fork", "spawn"):
+        loader = torch.utils.data.DataLoader(
+            train, batch_size=5, num_workers=1, multiprocessing_context=context
+        )
+        assert [i for indices, _ in loader for i in indices.tolist()] == list(range(20))

@@ -1,0 +1,129 @@
+"""What holds for every method, whatever the scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import Numbers, bls
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from dynaprune.plan import epoch_generator, make_plan
+
+METHODS = {
+    "InfoBatch": InfoBatch,
+    "InfoBatch, saving": lambda dataset, epochs, **given: InfoBatch(
+        dataset, epochs, saving=0.3, **given
+    ),
+    "SeTa": SeTa,
+    "SeTa, narrow": lambda dataset, epochs, **given: SeTa(
+        dataset, epochs, prune_ratio=0.4, num_groups=7, window_scale=0.2, **given
+    ),
+    "RandomPrune": RandomPrune,
+    "StaticPrune": StaticPrune,
+    "NoPrune": NoPrune,
+}
+
+scores_of_any_shape = st.one_of(
+    st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=10, max_size=60),
+    st.lists(st.sampled_from([0.0, 1.0, 1e-30, -2.5]), min_size=10, max_size=60),
+    st.builds(
+        lambda value, n: [value] * n,
+        st.floats(-(2.0**100), 2.0**100, width=32),
+        st.integers(10, 60),
+    ),
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@settings(max_examples=60, deadline=None)
+@given(scores=scores_of_any_shape, epoch=st.integers(0, 25), seed=st.integers(0, 2**40))
+def test_every_plan_is_sound(name, scores, epoch, seed):
+    scores = torch.tensor(scores)
+    before = scores.clone()
+    train = METHODS[name](Numbers(scores.numel()), 20, seed=seed)
+    plans = []
+    for _ in range(2):  # same seed, same plan
+        selection = train.select(scores, epoch, epoch_generator(seed, epoch))
+        plans.append(make_plan(selection, scores.numel(), epoch, seed))
+    first, second = plans
+    assert scores.equal(before)
+    assert 1 <= len(first) <= scores.numel()
+    assert first.order.dtype == torch.int64
+    assert first.order.min() >= 0
+    assert first.order.max() < scores.numel()
+    assert first.order.unique().numel() == len(first)
+    assert first.order.equal(second.order)
+    if first.weights is not None:
+        assert first.weights.dtype == np.float32
+        assert first.weights.shape == (scores.numel(),)
+        assert np.isfinite(first.weights).all()
+        assert (first.weights > 0).all()
+        assert np.array_equal(first.weights, second.weights)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_another_seed_or_epoch_is_another_order(name):
+    scores = torch.rand(200)
+    orders = set()
+    for seed in range(3):
+        train = METHODS[name](Numbers(200), 20, seed=seed)
+        for epoch in range(3):
+            selection = train.select(scores, epoch, epoch_generator(seed, epoch))
+            orders.add(tuple(make_plan(selection, 200, epoch, seed).order.tolist()))
+    assert len(orders) == 9
+
+
+@pytest.mark.parametrize("method", [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_tiny_datasets(method, length):
+    train = bls(method, length)
+    for _ in range(10):
+        served = 0
+        for batch in DataLoader(train, batch_size=2):
+            train.update(batch.float().mean())
+            served += batch.numel()
+        assert 1 <= served <= length
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 1 / 3, 0.5, 0.77, 0.999])
+def test_random_prune_serves_its_share_over_the_run(ratio):
+    train = RandomPrune(Numbers(97), 30, prune_ratio=ratio)
+    kept = [
+        train.select(torch.zeros(97), epoch, epoch_generator(0, epoch)).indices.tolist()
+        for epoch in range(30)
+    ]
+    if (1 - ratio) * 97 >= 1:
+        assert sum(map(len, kept)) == pytest.approx((1 - ratio) * 97 * 30, abs=0.5 + 1e-6)
+    assert all(kept)
+    if 0 < ratio < 0.9:
+        assert len(set(map(frozenset, kept))) == 30
+        visits = np.bincount(np.concatenate(kept), minlength=97)
+        assert visits.min() > 0  # over 30 epochs every sample has its turn
+
+
+def test_static_prune_keeps_one_share():
+    train = bls(StaticPrune, 100, prune_ratio=0.3)
+    loader = DataLoader(train, batch_size=10)
+    epochs = []
+    for _ in range(4):
+        epochs.append([])
+        for batch in loader:
+            train.update(batch.float().mean())
+            epochs[-1] += batch.tolist()
+    assert all(set(served) == set(epochs[0]) for served in epochs)
+    assert len(epochs[0]) == 70
+    assert epochs[0] != epochs[1]  # the same samples in another order
+
+
+def test_no_prune_serves_everything():
+    train = bls(NoPrune, 100)
+    loader = DataLoader(train, batch_size=10)
+    for _ in range(3):
+        served = []
+        for batch in loader:
+            assert train.update(torch.tensor(2.0)).item() == 2.0
+            served += batch.tolist()
+        assert sorted(served) == list(range(100))

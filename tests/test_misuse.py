@@ -1,0 +1,306 @@
+"""Every misuse gets an error that says what was given, what is wanted and what to do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from helpers import Numbers, bls, mean_loss, train_epoch
+from torch import distributed
+from torch.utils.data import IterableDataset
+
+from dynaprune import (
+    BLS,
+    DataLoader,
+    InfoBatch,
+    NoPrune,
+    RandomPrune,
+    SampleLoss,
+    SeTa,
+    StaticPrune,
+)
+
+METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(3))
+
+
+class NoLength:
+    def __getitem__(self, index):
+        return index
+
+
+class LengthUnknown(NoLength):
+    def __len__(self):
+        raise NotImplementedError("length of a stream")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("dataset", "num_epochs", "further", "error", "message"),
+    [
+        (Stream(), 3, {}, TypeError, "dataset must be map-style, .* but a Stream was given"),
+        (NoLength(), 3, {}, TypeError, "dataset must be map-style, .* but a NoLength was given"),
+        (LengthUnknown(), 3, {}, TypeError, "dataset must have a length, .* length of a stream"),
+        (3, 3, {}, TypeError, "dataset must be map-style, .* but a int was given"),
+        ([], 3, {}, ValueError, "dataset must hold samples, but the given list has 0"),
+        ([1], 0, {}, ValueError, "num_epochs must be at least 1, but 0 was given"),
+        ([1], 2.0, {}, TypeError, r"num_epochs must be an integer, but 2.0 \(float\) was given"),
+        ([1], True, {}, TypeError, r"num_epochs must be an integer, but True \(bool\) was given"),
+        ([1], 3, {"seed": -1}, ValueError, "seed must be at least 0, but -1 was given"),
+        ([1], 3, {"seed": "a"}, TypeError, r"seed must be an integer, but 'a' \(str\) was given"),
+    ],
+)
+def test_arguments_of_every_method(method, dataset, num_epochs, further, error, message):
+    with pytest.raises(error, match=message):
+        method(dataset, num_epochs, **further)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "error", "message"),
+    [
+        *(
+            (method, {"prune_ratio": value}, error, message)
+            for method in (InfoBatch, SeTa, RandomPrune, StaticPrune)
+            for value, error, message in [
+                (1.0, ValueError, r"prune_ratio must be in \[0, 1\), but 1.0 was given"),
+                (-0.1, ValueError, r"prune_ratio must be in \[0, 1\), but -0.1 was given"),
+                (float("nan"), ValueError, r"prune_ratio must be in \[0, 1\), but nan was given"),
+                ("0.5", TypeError, r"prune_ratio must be a number, but '0.5' \(str\) was given"),
+            ]
+        ),
+        *(
+            (method, {"delta": value}, ValueError, rf"delta must be in \[0, 1\], but {value} was")
+            for method in (InfoBatch, SeTa)
+            for value in (1.5, -0.5)
+        ),
+        (
+            InfoBatch,
+            {"prune_ratio": 0.5, "saving": 0.3},
+            ValueError,
+            "give prune_ratio or saving, not both: prune_ratio=0.5 and saving=0.3 were given",
+        ),
+        (InfoBatch, {"saving": 1.0}, ValueError, r"saving must be in \[0, 1\), but 1.0 was given"),
+        (SeTa, {"num_groups": 0}, ValueError, "num_groups must be at least 1, but 0 was given"),
+        (SeTa, {"num_groups": 2.5}, TypeError, "num_groups must be an integer, but 2.5"),
+        (SeTa, {"window_scale": 0}, ValueError, r"window_scale must be in \(0, 1\], but 0"),
+        (SeTa, {"window_scale": 1.1}, ValueError, r"window_scale must be in \(0, 1\], but 1.1"),
+    ],
+)
+def test_arguments_of_methods(method, arguments, error, message):
+    with pytest.raises(error, match=message):
+        method(Numbers(10), 10, **arguments)
+
+
+@pytest.mark.parametrize("alpha", [1.0, -0.1, float("nan"), 7])
+def test_alpha_outside_its_range(alpha):
+    with pytest.raises(ValueError, match=rf"alpha must be in \[0, 1\), but {alpha} was given"):
+        BLS(NoPrune(Numbers(10), 2), alpha=alpha)
+
+
+def test_alpha_of_another_type():
+    with pytest.raises(TypeError, match="alpha must be a number, but None"):
+        BLS(NoPrune(Numbers(10), 2), alpha=None)
+
+
+def test_score_of_something_else():
+    with pytest.raises(TypeError, match="BLS scores the samples of a pruned dataset, such as"):
+        BLS(3)
+    with pytest.raises(TypeError, match="the given Numbers has no scores, weights, cur_batch_ind"):
+        BLS(Numbers(10)).proxy()
+
+
+def test_score_used_twice():
+    score = BLS(NoPrune(Numbers(10), 2))
+    score.proxy()
+    with pytest.raises(RuntimeError, match="this BLS is in use already: make a new one"):
+        score.proxy()
+
+
+def test_score_after_training():
+    train = bls(NoPrune, 10)
+    train_epoch(DataLoader(train), mean_loss, stop_after=1)
+    with pytest.raises(RuntimeError, match="has been trained on: choose its score before"):
+        SampleLoss(train).proxy()
+
+
+def test_update_before_a_batch():
+    train = bls(InfoBatch, 10)
+    with pytest.raises(RuntimeError, match=r"before a batch was served by dynaprune.DataLoader"):
+        train.update(torch.tensor(1.0))
+    iter(DataLoader(train))
+    with pytest.raises(RuntimeError, match="before a batch was served"):
+        train.update(torch.tensor(1.0))
+
+
+def test_update_twice_for_one_batch():
+    train = bls(InfoBatch, 10)
+    for _ in DataLoader(train, batch_size=5):
+        train.update(torch.tensor(1.0))
+        with pytest.raises(RuntimeError, match="twice for one batch. Add up the losses"):
+            train.update(torch.tensor(1.0))
+
+
+def test_update_after_the_last_batch():
+    """The sign of a loop that fetches batches ahead: its last update comes too late."""
+    train = bls(InfoBatch, 10)
+    loader = DataLoader(train, batch_size=5)
+    batches = iter(loader)
+    first, second = next(batches), next(batches)
+    train.update(mean_loss(first))  # scores the second batch: nobody can tell yet
+    assert next(batches, None) is None
+    with pytest.raises(RuntimeError, match="after the last batch.*fetches batches ahead"):
+        train.update(mean_loss(second))
+
+
+def test_update_with_the_loader_of_torch():
+    train = bls(InfoBatch, 10)
+    for loader in (
+        torch.utils.data.DataLoader(train, batch_size=5, sampler=train.sampler),
+        torch.utils.data.DataLoader(train, batch_size=5, shuffle=True),
+    ):
+        for _ in loader:
+            with pytest.raises(RuntimeError, match="DataLoader of torch does not tell .* indices"):
+                train.update(torch.tensor(1.0))
+
+
+def test_update_with_indices_but_another_sampler():
+    train = bls(InfoBatch, 10)
+    loader = torch.utils.data.DataLoader(train.with_indices(), batch_size=5, shuffle=True)
+    for _, indices in loader:
+        with pytest.raises(RuntimeError, match="no loader has asked train.sampler for an epoch"):
+            train.update(torch.tensor(1.0), indices=indices)
+
+
+def test_update_for_a_batch_of_an_epoch_that_is_over():
+    train = bls(InfoBatch, 20)
+    loader = DataLoader(train, batch_size=5)
+    outer = iter(loader)
+    next(outer)
+    for batch in loader:  # trains in the middle of the other loop
+        train.update(mean_loss(batch))
+    assert len(loader) > 0  # goes on to the next epoch
+    next(outer)
+    with pytest.raises(RuntimeError, match="a batch of an epoch that is over"):
+        train.update(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (1.0, "wants the loss as a tensor, but a float was given: .* not loss.item()"),
+        (None, "wants the loss as a tensor, but a NoneType was given"),
+        (torch.tensor(1), "wants a loss of a float type, but torch.int64 was given"),
+        (torch.ones(3), r"shape \(3,\) was given for a batch of 5, .* mean loss .* shape \(5,\)"),
+        (torch.ones(5, 2), r"shape \(5, 2\) was given for a batch of 5, .*flatten"),
+        (torch.ones(1, 1), r"shape \(1, 1\) was given for a batch of 5"),
+        (torch.ones(0), r"shape \(0,\) was given for a batch of 5"),
+    ],
+)
+def test_losses_of_the_wrong_kind(loss, message):
+    train = bls(InfoBatch, 10)
+    for batch in DataLoader(train, batch_size=5):
+        with pytest.raises(RuntimeError, match=message):
+            train.update(loss)
+        train.update(mean_loss(batch))  # the batch is still at hand
+
+
+def test_a_mean_loss_for_a_method_of_sample_losses():
+    train = InfoBatch(Numbers(10), 3)
+    for _ in DataLoader(train, batch_size=5):
+        with pytest.raises(
+            RuntimeError,
+            match=r'SampleLoss scores by per-sample losses.*reduction="none".*BLS\(...\).proxy\(\)',
+        ):
+            train.update(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([1.0, 2.0], "integers of shape .* but torch.float32 of shape"),
+        ([[1, 2]], r"integers of shape \(B,\), but torch.int64 of shape \(1, 2\) was given"),
+        ([], "integers of shape"),
+        (3, r"integers of shape \(B,\), but torch.int64 of shape \(\) was given"),
+        ([1, 10], "must be sample numbers from 0 to 9, but 10 was given"),
+        ([-1, 3], "must be sample numbers from 0 to 9, but -1 was given"),
+    ],
+)
+def test_indices_of_the_wrong_kind(indices, message):
+    train = bls(InfoBatch, 10)
+    train.begin_epoch()
+    with pytest.raises(RuntimeError, match=message):
+        train.update(torch.tensor(1.0), indices=indices)
+    assert train.summary().visits_made == 0
+
+
+@pytest.mark.parametrize("length", [9, 11])
+def test_a_dataset_whose_length_has_changed(length):
+    dataset = Numbers(10)
+    train = BLS(InfoBatch(dataset, 3)).proxy()
+    loader = DataLoader(train, batch_size=5)
+    train_epoch(loader, mean_loss)
+    dataset.length = length
+    with pytest.raises(
+        RuntimeError, match=f"the dataset has {length} samples now, but had 10 when .* wrap"
+    ):
+        next(iter(loader))
+
+
+def test_several_ranks_are_refused_loudly(monkeypatch):
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 4)
+    with pytest.raises(RuntimeError, match="world size of 4"):
+        iter(bls(InfoBatch, 10).sampler)
+
+
+def state_of(train):
+    train_epoch(DataLoader(train, batch_size=5), mean_loss)
+    return train.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bls(InfoBatch, 11), "its num_samples is 10, but here it is 11"),
+        (lambda: bls(SeTa, 10), "its method is 'InfoBatch', but here it is 'SeTa'"),
+        (lambda: bls(InfoBatch, 10, seed=1), "its seed is 0, but here it is 1"),
+        (
+            lambda: BLS(InfoBatch(list(range(10)), 10)).proxy(),
+            "its dataset is 'Numbers', but here it is 'list'",
+        ),
+        (lambda: InfoBatch(Numbers(10), 10), "holds scores of BLS, but this is SampleLoss"),
+    ],
+)
+def test_a_state_that_belongs_to_another_run(make, message):
+    state = state_of(bls(InfoBatch, 10))
+    train = make()
+    length, scores = len(train.sampler), train.scores
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        train.load_state_dict(state)
+    assert (train.epoch, len(train.sampler)) == (0, length)
+    assert train.scores.equal(scores)
+
+
+@pytest.mark.parametrize("key", ["version", "method", "epoch", "score", "totals"])
+def test_an_incomplete_state(key):
+    state = state_of(bls(InfoBatch, 10))
+    del state[key]
+    with pytest.raises(RuntimeError, match=f"the state is incomplete, it has no {key}"):
+        bls(InfoBatch, 10).load_state_dict(state)
+
+
+def test_a_state_in_the_middle_of_an_epoch():
+    train = bls(InfoBatch, 10)
+    for batch in DataLoader(train, batch_size=5):
+        train.update(mean_loss(batch))
+        with pytest.raises(
+            RuntimeError, match="in the middle of epoch 0, after 5 of 10 samples: .* end_epoch"
+        ):
+            train.state_dict()
+        break
+    train.state_dict()  # the loop was left, so the epoch is over
