@@ -16,7 +16,8 @@ FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 def weighted(length=64):
     """A dataset in an epoch with weights, and its batches of 16."""
-    train = with_scores(InfoBatch(Numbers(length), 10, prune_ratio=0.4), torch.rand(length))
+    scores = torch.arange(length) % 7 + 0.5
+    train = with_scores(InfoBatch(Numbers(length), 10, prune_ratio=0.4), scores)
     train._score.needs_loss_vector = False  # takes both, as BLS does
     return train
 
@@ -183,7 +184,8 @@ class Operations(TorchDispatchMode):
 def test_update_reads_no_loss_and_moves_nothing():
     train = weighted()
     loss = torch.tensor(2.0, requires_grad=True) * 1.0
-    for _ in DataLoader(train, batch_size=16):
+    for batch in DataLoader(train, batch_size=16):
+        assert train.weights[batch].mean() > 1
         with Operations() as operations:
             train.update(loss)
         assert operations.names == ["aten.mul.Tensor", "aten.detach.default", "aten.clone.default"]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,12 +39,12 @@ def adopt(base: Any, score: Score) -> None:
             f"that follows the InfoBatch convention ({', '.join(REQUIRED)}), but the given "
             f"{type(base).__name__} has no {', '.join(missing)}"
         )
-    if isinstance(base, _Adopted):
+    if not hasattr(base, "__dict__"):
+        raise TypeError(f"a {type(base).__name__} has no room for a score: it defines __slots__")
+    if "_dynaprune" in vars(base):
         raise RuntimeError(
             f"this {type(base).__name__} is scored by {base._dynaprune.name} already"
         )
-    if not hasattr(base, "__dict__"):
-        raise TypeError(f"a {type(base).__name__} has no room for a score (it defines __slots__)")
     _derive(base, _State(score, vars(base).pop("scores", base.scores)))
 
 
@@ -70,65 +69,58 @@ class _State:
             self.scores.copy_(self.score.values())
 
 
-class _Adopted:
-    """Goes before the original class: takes mean losses and folds them when scores are read."""
+def _read_scores(base: Any) -> Tensor:
+    """The scores, shape (N,), with all that was reported so far."""
+    base._dynaprune.fold()
+    scores: Tensor = base._dynaprune.scores
+    return scores
 
-    __slots__ = ()  # an object's class can only be replaced by one of the same layout
 
-    _dynaprune: _State
-    weights: Tensor
-    cur_batch_index: Any
+def _write_scores(base: Any, scores: Tensor) -> None:
+    base._dynaprune.scores = scores
 
-    @property
-    def scores(self) -> Tensor:
-        """The scores, shape (N,), with all that was reported so far."""
-        self._dynaprune.fold()
-        return self._dynaprune.scores
 
-    @scores.setter
-    def scores(self, scores: Tensor) -> None:
-        self._dynaprune.scores = scores
+def _update(base: Any, loss: Tensor) -> Tensor:
+    """Score the batch at hand by its loss and return the loss, rescaled by its weights.
 
-    def update(self, loss: Tensor) -> Tensor:
-        """Score the batch at hand by its loss and return the loss, rescaled by its weights.
+    Arguments:
+        base: the object.
+        loss: the batch's mean loss, of one element, or a loss vector of shape (B,).
 
-        Arguments:
-            loss: the batch's mean loss, of one element, or a loss vector of shape (B,).
+    Raises:
+        RuntimeError: there is no batch at hand, or the loss has the wrong shape.
+    """
+    state: _State = base._dynaprune
+    require_single_process(f"{state.name}.proxy() on a {type(base).__name__}")
+    if base.cur_batch_index is None or len(base.cur_batch_index) == 0:
+        raise RuntimeError(
+            f"update() was called without a batch at hand: cur_batch_index of this "
+            f"{type(base).__name__} is empty. Call it once for each batch, after the loader "
+            "has set cur_batch_index"
+        )
+    positions = torch.as_tensor(base.cur_batch_index, dtype=torch.int64)
+    weights = base.weights[positions.to(base.weights.device)]
+    check_loss(loss, len(positions), state.score)
+    if loss.numel() == len(positions):
+        scaled = scale(loss, weights)
+    else:
+        on_host = weights.device.type == "cpu"
+        scaled = scale(loss, float(weights.mean()) if on_host else weights.mean())
+    base.cur_batch_index = []
+    state.record.append(positions, loss)
+    # some of these objects stop reading their scores late in a run: keep the record bounded
+    if state.record.num_visits >= state.score.values().numel():
+        state.fold()
+    return scaled
 
-        Raises:
-            RuntimeError: there is no batch at hand, or the loss has the wrong shape.
-        """
-        require_single_process(f"{self._dynaprune.name}.proxy() on a {type(self).__name__}")
-        if self.cur_batch_index is None or len(self.cur_batch_index) == 0:
-            raise RuntimeError(
-                f"update() was called without a batch at hand: cur_batch_index of this "
-                f"{type(self).__name__} is empty. Call it once for each batch, after the loader "
-                "has set cur_batch_index"
-            )
-        positions = torch.as_tensor(self.cur_batch_index, dtype=torch.int64)
-        weights = self.weights[positions.to(self.weights.device)]
-        check_loss(loss, len(positions), self._dynaprune.score)
-        if loss.numel() == len(positions):
-            scaled = scale(loss, weights)
-        else:
-            on_host = weights.device.type == "cpu"
-            scaled = scale(loss, float(weights.mean()) if on_host else weights.mean())
-        self.cur_batch_index = []
-        record = self._dynaprune.record
-        record.append(np.asarray(positions.cpu()), loss)
-        # some of these objects stop reading their scores late in a run: keep the record bounded
-        if record.num_visits >= self._dynaprune.score.values().numel():
-            self._dynaprune.fold()
-        return scaled
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        original = type(self).__mro__[2]
-        values = {key: value for key, value in vars(self).items() if key != "_dynaprune"}
-        return _rebuild, (original, values, self._dynaprune)
+def _reduce(base: Any, protocol: Any) -> Any:
+    """Say how to pickle and copy an object whose class exists in no module."""
+    values = {key: value for key, value in vars(base).items() if key != "_dynaprune"}
+    return _rebuild, (type(base).__base__, values, base._dynaprune)
 
 
 def _rebuild(original: type, values: dict[str, Any], state: _State) -> Any:
-    """Make a pickled or copied object anew: its class exists in no module."""
     base: Any = object.__new__(original)
     vars(base).update(values)
     _derive(base, state)
@@ -136,8 +128,15 @@ def _rebuild(original: type, values: dict[str, Any], state: _State) -> Any:
 
 
 def _derive(base: Any, state: _State) -> None:
-    """Put `_Adopted` before the class of one object."""
+    """Make the class of one object a subclass of what it was, with what is replaced."""
     original = type(base)
-    attributes = {"__slots__": (), "__doc__": original.__doc__, "__module__": original.__module__}
-    base.__class__ = type(original.__name__, (_Adopted, original), attributes)
+    # not by a mix-in class: an object's class can only be replaced by one of the same layout
+    replaced = {
+        "__doc__": original.__doc__,
+        "__module__": original.__module__,
+        "__reduce_ex__": _reduce,
+        "scores": property(_read_scores, _write_scores),
+        "update": _update,
+    }
+    base.__class__ = type(original.__name__, (original,), replaced)
     base._dynaprune = state
