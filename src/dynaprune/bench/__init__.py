@@ -1,0 +1,1 @@
+"""Training runs that show what pruning saves and what it costs."""

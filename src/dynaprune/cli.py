@@ -1,0 +1,20 @@
+"""The `dynaprune` command."""
+
+from __future__ import annotations
+
+import sys
+
+from .extras import require
+
+
+def main() -> None:
+    """Run the command; without the packages it needs, say which extra brings them."""
+    try:
+        require("typer", "demo")
+        for module in ("rich", "matplotlib", "scipy"):
+            require(module, "demo")
+    except ImportError as error:
+        sys.exit(f"dynaprune: {error}")
+    from .commands import app
+
+    app()

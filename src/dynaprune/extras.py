@@ -1,0 +1,21 @@
+"""Packages that only some commands need."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module of an optional package.
+
+    Raises:
+        ImportError: it is not installed; the message names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"this needs the package {error.name!r}, which is not installed: "
+            f"pip install 'dynaprune[{extra}]'"
+        ) from error
