@@ -14,8 +14,14 @@ from sklearn.cluster import KMeans
 
 from dynaprune import SeTa
 from dynaprune.methods.kmeans import kmeans_cuts
-from dynaprune.methods.seta import group_by_score, window
+from dynaprune.methods.seta import window
 from dynaprune.plan import epoch_generator
+
+
+def group_by_score(scores, num_groups):
+    """Each score's group, the lowest first, and the number of groups."""
+    cuts = kmeans_cuts(scores, num_groups)
+    return np.searchsorted(cuts, scores, side="right"), cuts.size + 1
 
 
 def inertia(scores, labels):
@@ -67,9 +73,6 @@ def test_groups_are_ordered_and_none_is_empty(scores, num_groups):
     scores = np.array(scores, dtype=np.float32)
     groups, found = group_by_score(scores, num_groups)
     assert sorted(set(groups.tolist())) == list(range(found))
-    if scores.min() == scores.max():
-        assert found == min(num_groups, scores.size)
-        return
     assert found == min(num_groups, np.unique(scores).size)
     for group in range(found - 1):
         assert scores[groups == group].max() < scores[groups == group + 1].min()
@@ -96,11 +99,15 @@ def test_groups_of_few_numbers_are_the_best_of_all(values, num_groups):
 
 
 def test_equal_scores_fall_into_equal_chunks():
-    groups, found = group_by_score(np.full(100, 0.3, dtype=np.float32), 5)
-    assert found == 5
-    assert np.bincount(groups).tolist() == [20] * 5
-    groups, found = group_by_score(np.full(3, 0.3, dtype=np.float32), 5)
-    assert (found, groups.tolist()) == (3, [0, 1, 2])
+    """Five chunks of twenty, a window of two: four positions, each of forty samples."""
+    train = SeTa(Numbers(100), 20, prune_ratio=0.0, num_groups=5, window_scale=0.4, delta=1.0)
+    for epoch in range(1, 9):
+        selection = train.select(torch.full((100,), 0.3), epoch, epoch_generator(0, epoch))
+        assert selection.indices.numel() == 40
+    few = SeTa(Numbers(3), 20, prune_ratio=0.0, num_groups=5, window_scale=0.4, delta=1.0)
+    for epoch in range(1, 9):  # three chunks of one
+        selection = few.select(torch.full((3,), 0.3), epoch, epoch_generator(0, epoch))
+        assert selection.indices.numel() == 1
 
 
 def test_fewer_values_than_groups_give_fewer_groups():

@@ -17,6 +17,13 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer) -> None:
     Raises:
         RuntimeError: it is no tensor, not of a float type, or of another shape.
     """
+    if (
+        isinstance(loss, Tensor)
+        and loss.dim() == 0
+        and loss.is_floating_point()
+        and not score.needs_loss_vector
+    ):
+        return  # the usual case, first because it is asked in every step
     if not isinstance(loss, Tensor):
         raise RuntimeError(
             f"update() wants the loss as a tensor, but a {type(loss).__name__} was given: pass "

@@ -145,23 +145,17 @@ class PrunedDataset(Dataset[Any], ABC):
                 tensor or of another shape; `indices` are of another shape, or no samples of this
                 dataset; the batch belongs to an epoch that is over.
         """
-        batch = self._batch_at_hand() if indices is None else self._check_indices(indices)
-        plan = self._served_plan()
+        plan, batch, weight = self._batch_at_hand() if indices is None else self._batch_of(indices)
         check_loss(loss, len(batch), self._score)
-        if loss.numel() > 1:
-            weight = plan.sample_weights(batch)
-        elif self._active is not None and indices is None:
-            weight = self._active.mean_weight
-        else:
-            weight = plan.mean_weight(batch)
-        scaled = scale(loss, weight)
+        scaled = scale(loss, plan.sample_weights(batch) if loss.numel() > 1 else weight)
         if len(self._record) == 0:
             self._log_epoch(plan)
         self._record.append(batch, loss)
         self._updated_at = time.perf_counter()
-        self._trained = self._active if indices is None else None
-        if self._trained is not None:
-            self._trained.batch = None
+        self._trained = None
+        if indices is None and self._active is not None:
+            self._trained = self._active
+            self._active.batch = None
         return scaled
 
     @property
@@ -413,25 +407,27 @@ class PrunedDataset(Dataset[Any], ABC):
 
     # Checks of what a loop hands in
 
-    def _batch_at_hand(self) -> NDArray[np.int64]:
-        """Return the samples of the batch that our loader has handed over last."""
+    def _batch_at_hand(self) -> tuple[Plan, Indices, float | Tensor]:
+        """Return plan, samples and mean weight of the batch that our loader handed over last."""
         active = self._active
         if active is None or active.batch is None:
             raise RuntimeError(self._why_no_batch())
-        if active.plan is not self._plan:
+        if self._plan is None or active.plan is not self._plan:
             raise RuntimeError(
                 "update() was called for a batch of an epoch that is over: another loop over the "
                 "loader has begun the next one in the meantime"
             )
-        return active.batch
+        return self._plan, active.batch, active.mean_weight
 
-    def _served_plan(self) -> Plan:
+    def _batch_of(self, indices: Any) -> tuple[Plan, Indices, float | Tensor]:
+        """Return plan, samples and mean weight of a batch that another loader has served."""
         if self._plan is None or self._times_begun == 0:
             raise RuntimeError(
                 "update(loss, indices=...) was called, but no loader has asked train.sampler for "
                 "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
             )
-        return self._plan
+        batch = self._check_indices(indices)
+        return self._plan, batch, self._plan.mean_weight(batch)
 
     def _why_no_batch(self) -> str:
         """Say why there is no batch at hand, and how to mend that."""

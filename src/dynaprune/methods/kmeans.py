@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CANDIDATES = 128
+CANDIDATES = 64
 """Candidate cuts of each kind: after equal counts, after equal widths, and towards each end."""
 
 MAX_ITERATIONS = 100
@@ -33,10 +33,12 @@ def kmeans_cuts(numbers: NDArray[np.float32], num_groups: int) -> NDArray[np.flo
     edges = _candidate_cuts(ordered)
     num_groups = min(num_groups, edges.size - 1)
     # differences from the middle keep the sums of squares exact for numbers far from zero
-    shifted = ordered.astype(np.float64) - float(ordered[ordered.size // 2])
-    sums = np.concatenate([[0.0], np.cumsum(shifted)])
-    squares = np.concatenate([[0.0], np.cumsum(np.square(shifted, out=shifted))])
-    cuts = _best_cuts(edges, sums[edges], squares[edges], num_groups)
+    shifted = np.subtract(ordered, ordered[ordered.size // 2], dtype=np.float64)
+    sums = np.zeros(ordered.size + 1)
+    np.cumsum(shifted, out=sums[1:])
+    squares = np.zeros(edges.size)
+    np.cumsum(np.add.reduceat(np.square(shifted, out=shifted), edges[:-1]), out=squares[1:])
+    cuts = _best_cuts(edges, sums[edges], squares, num_groups)
     return ordered[_refine(ordered, sums, cuts)[1:-1]]
 
 
@@ -67,7 +69,7 @@ def _best_cuts(
     Arguments:
         edges: candidate positions, shape (C,), the first 0 and the last M.
         sums: the sum of the numbers before each edge, shape (C,).
-        squares: the sum of their squares, shape (C,).
+        squares: the sum of their squares before each edge, shape (C,).
         num_groups: the number of groups, below C.
     """
     count = np.maximum(edges[None, :] - edges[:, None], 1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..plan import Selection
@@ -73,27 +72,16 @@ class SeTa(PrunedDataset):
         indices = torch.randperm(total, generator=generator)[:kept]
         if epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs):
             return Selection(indices)
-        groups, num_groups = group_by_score(scores[indices].numpy(), self.num_groups)
-        first, last = window(epoch, num_groups, self.window_scale)
-        inside = (groups >= first) & (groups < last)
-        return Selection(indices[torch.from_numpy(inside)])
-
-
-def group_by_score(scores: NDArray[np.float32], num_groups: int) -> tuple[NDArray[np.int64], int]:
-    """Split scores into groups, the lowest first.
-
-    Arguments:
-        scores: shape (M,), M ≥ 1.
-        num_groups: the number of groups wanted.
-
-    Returns:
-        Each score's group, shape (M,), and the number of groups, none of which is empty.
-    """
-    if scores.min() == scores.max():
-        num_groups = min(num_groups, scores.size)
-        return np.arange(scores.size) * num_groups // scores.size, num_groups
-    cuts = kmeans_cuts(scores, num_groups)
-    return np.searchsorted(cuts, scores, side="right"), cuts.size + 1
+        scores = scores[indices]
+        if scores.min() == scores.max():
+            num_groups = min(self.num_groups, kept)
+            first, last = window(epoch, num_groups, self.window_scale)
+            return Selection(indices[kept * first // num_groups : kept * last // num_groups])
+        cuts = kmeans_cuts(scores.numpy(), self.num_groups)
+        first, last = window(epoch, cuts.size + 1, self.window_scale)
+        # group g holds the scores from cuts[g - 1] to below cuts[g]
+        bounds = [-math.inf, *cuts.tolist(), math.inf]
+        return Selection(indices[(scores >= bounds[first]) & (scores < bounds[last])])
 
 
 def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:
