@@ -2,11 +2,14 @@
 
     python benchmarks/overhead.py
 
-A step: `update` with a mean loss at batch size 128, and the hand-over of the batch's indices that
-the loader does before it. Textbook: scores on the host, written in every step.
+A step: `update` at batch size 128, and the hand-over of the batch's indices that the loader does
+before it. Textbook: scores on the host, written in every step. Both return the loss times its
+weight; what that multiplication costs by itself is in the table too.
 
 An epoch: the plan for 1,000,000 samples. Textbook InfoBatch: `np.random.choice` and a shuffled
-Python list. Textbook SeTa: scikit-learn's KMeans, and samples put into groups one by one.
+Python list. Textbook SeTa: scikit-learn's KMeans, and samples put into groups one by one; with
+one random start, which is its default, and with ten, which it takes to find groups as good as
+ours.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import argparse
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -26,6 +31,7 @@ from torch import Tensor
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa
 from dynaprune.plan import epoch_generator, make_plan
+from dynaprune.record import LossRecord
 
 BATCH = 128
 
@@ -39,9 +45,10 @@ class TextbookBLS:
         self.alpha = alpha
 
     def update(self, loss: Tensor, indices: Tensor) -> Tensor:
-        value = loss.detach().cpu()
+        value = loss.detach().cpu()  # a mean loss, or one loss a sample
         self.scores[indices] = self.alpha * self.scores[indices] + (1 - self.alpha) * value
-        return loss * self.weights[indices].to(loss.device).mean()
+        weights = self.weights[indices].to(loss.device)
+        return loss * weights.mean() if loss.dim() == 0 else (loss * weights).mean()
 
 
 def textbook_infobatch(scores: Tensor, prune_ratio: float = 0.5) -> tuple[list[int], Tensor]:
@@ -59,11 +66,16 @@ def textbook_infobatch(scores: Tensor, prune_ratio: float = 0.5) -> tuple[list[i
 
 
 def textbook_seta(
-    scores: Tensor, epoch: int, prune_ratio: float = 0.1, num_groups: int = 5, width: int = 4
+    scores: Tensor,
+    epoch: int,
+    starts: int,
+    prune_ratio: float = 0.1,
+    num_groups: int = 5,
+    width: int = 4,
 ) -> list[int]:
     kept = np.random.permutation(len(scores))[: int((1 - prune_ratio) * len(scores))]  # noqa: NPY002
     values = scores.numpy()[kept].reshape(-1, 1)
-    kmeans = KMeans(n_clusters=num_groups, n_init=1, random_state=0).fit(values)
+    kmeans = KMeans(n_clusters=num_groups, n_init=starts, random_state=0).fit(values)
     rank = np.argsort(np.argsort(kmeans.cluster_centers_.ravel()))
     groups: list[list[int]] = [[] for _ in range(num_groups)]
     for index, label in zip(kept.tolist(), kmeans.labels_.tolist(), strict=True):
@@ -84,16 +96,15 @@ def seconds_of(call: Callable[[], object], repeats: int) -> float:
     return median(times)
 
 
-def with_weights(num_samples: int) -> tuple[PrunedDataset, Tensor]:
-    """Return BLS-InfoBatch in an epoch in which half of the samples have a weight of 2."""
+def in_epoch(num_samples: int, *, weighted: bool) -> PrunedDataset:
+    """Return BLS-InfoBatch in its second epoch, with weights, or in its first, without."""
     train: PrunedDataset = BLS(InfoBatch(range(num_samples), 100)).proxy()
     train.begin_epoch()
-    train.update(scores_of(num_samples), indices=torch.arange(num_samples))
-    train.end_epoch()
-    train.begin_epoch()
-    weights = train.weights
-    assert weights.max() > 1
-    return train, weights
+    if weighted:
+        train.update(scores_of(num_samples), indices=torch.arange(num_samples))
+        train.end_epoch()
+        train.begin_epoch()
+    return train
 
 
 def scores_of(num_samples: int) -> Tensor:
@@ -101,40 +112,48 @@ def scores_of(num_samples: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).lognormal(size=num_samples)).float()
 
 
-def time_steps(num_samples: int, steps: int, repeats: int) -> dict[str, float]:
-    """Return the seconds a step: hand-over, update, both, and the textbook's update."""
-    train, weights = with_weights(num_samples)
-    textbook = TextbookBLS(num_samples, weights)
-    indices = torch.randint(num_samples, (BATCH,), generator=torch.Generator().manual_seed(0))
+@dataclass
+class Step:
+    """Seconds that a step takes."""
+
+    update: float
+    hand_over: float
+    textbook: float
+    multiplication: float
+
+
+def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> Step:
+    """Time steps with a loss, of ours and of the textbook in turns: the machine's speed drifts."""
+    textbook = TextbookBLS(len(train), train.weights)
+    indices = torch.randint(len(train), (BATCH,), generator=torch.Generator().manual_seed(0))
     batch = indices.numpy()
-    loss = torch.tensor(2.0, requires_grad=True) * 1.5  # a loss of a graph, as in training
+    weight = train.begin_epoch().mean_weight(batch)
+
+    def per_step(call: Callable[[], object]) -> float:
+        return seconds_of(lambda: [call() for _ in range(steps)], 1) / steps
 
     def hand_over() -> None:
-        current = train.open_pass()
-        train.begin_epoch()
-        for _ in range(steps):
-            train.hand_over(current, batch)
+        train.hand_over(current, batch)
 
     def both() -> None:
+        train.hand_over(current, batch)
+        train.update(loss)
+
+    times = []
+    for _ in range(repeats):
         current = train.open_pass()
         train.begin_epoch()
-        for _ in range(steps):
-            train.hand_over(current, batch)
-            train.update(loss)
-
-    def theirs() -> None:
-        for _ in range(steps):
-            textbook.update(loss, indices)
-
-    found = {"hand-over": [], "both": [], "textbook": []}
-    for _ in range(repeats):  # in turns, so that a change of the machine's speed meets all
-        found["textbook"].append(seconds_of(theirs, 1) / steps)
-        found["hand-over"].append(seconds_of(hand_over, 1) / steps)
-        found["both"].append(seconds_of(both, 1) / steps)
-        train._record = type(train._record)()  # forget these updates: the epoch goes on
-    result = {name: median(times) for name, times in found.items()}
-    result["update"] = result["both"] - result["hand-over"]
-    return result
+        handing = per_step(hand_over)
+        times.append(
+            Step(
+                per_step(both) - handing,
+                handing,
+                per_step(lambda: textbook.update(loss, indices)),
+                per_step(lambda: loss * weight),
+            )
+        )
+        train._record = LossRecord()  # forget these updates: the epoch goes on
+    return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 
 def main() -> None:
@@ -159,14 +178,25 @@ def main() -> None:
             f"{theirs / ours:.1f}×",
         )
 
-    steps = time_steps(samples, options.steps, options.repeats)
-    row("step: update", steps["update"], steps["textbook"], "µs")
-    row("step: update and hand-over of indices", steps["both"], steps["textbook"], "µs")
+    def steps(loss: Tensor, *, weighted: bool) -> Step:
+        train = in_epoch(samples, weighted=weighted)
+        return time_steps(train, loss, options.steps, options.repeats)
+
+    mean_loss = torch.tensor(2.0, requires_grad=True) * 1.5  # of a graph, as in training
+    losses = torch.ones(BATCH, requires_grad=True) * 1.5
+    step = steps(mean_loss, weighted=False)
+    row("step: update, all weights 1", step.update, step.textbook, "µs")
+    step = steps(mean_loss, weighted=True)
+    row("step: update, with weights", step.update, step.textbook, "µs")
+    row("step: update and hand-over", step.update + step.hand_over, step.textbook, "µs")
+    row("step: multiplication alone", step.multiplication, step.textbook, "µs")
+    step = steps(losses, weighted=True)
+    row("step: update with a loss vector", step.update, step.textbook, "µs")
 
     scores = scores_of(samples)
     infobatch, seta = InfoBatch(range(samples), 100), SeTa(range(samples), 100)
 
-    def plan(train: PrunedDataset) -> list[int]:
+    def plan(train: PrunedDataset) -> int:
         selection = train.select(scores, 1, epoch_generator(0, 1))
         return len(make_plan(selection, samples, 1, 0))
 
@@ -176,12 +206,10 @@ def main() -> None:
         seconds_of(lambda: textbook_infobatch(scores), 3),
         "ms",
     )
-    row(
-        "epoch: SeTa plan",
-        seconds_of(lambda: plan(seta), options.repeats),
-        seconds_of(lambda: textbook_seta(scores, 1), 3),
-        "ms",
-    )
+    ours = seconds_of(lambda: plan(seta), options.repeats)
+    for starts in (1, 10):
+        theirs = seconds_of(partial(textbook_seta, scores, 1, starts), 3)
+        row(f"epoch: SeTa plan, KMeans(n_init={starts})", ours, theirs, "ms")
     Console().print(table)
 
 

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from . import __version__
 from .bench.data import load_images
@@ -78,7 +79,8 @@ def demo(
     try:
         images = load_images(data.value, root)
     except (ImportError, OSError, ValueError) as error:
-        Console(stderr=True).print(f"[red]dynaprune demo:[/] {error}", highlight=False)
+        message = Text.assemble(("dynaprune demo: ", "red"), str(error))  # as text: no markup
+        Console(stderr=True, soft_wrap=True).print(message)
         raise typer.Exit(2) from None
     recipe = RECIPES[data.value]
     if epochs is not None:

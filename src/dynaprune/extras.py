@@ -15,7 +15,8 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise ImportError(
-            f"this needs the package {error.name!r}, which is not installed: "
+            f"this needs the package {package!r}, which is not installed: "
             f"pip install 'dynaprune[{extra}]'"
         ) from error

@@ -148,7 +148,7 @@ class PrunedDataset(Dataset[Any], ABC):
         plan, batch, weight = self._batch_at_hand() if indices is None else self._batch_of(indices)
         check_loss(loss, len(batch), self._score)
         scaled = scale(loss, plan.sample_weights(batch) if loss.numel() > 1 else weight)
-        if len(self._record) == 0:
+        if self._record.num_visits == 0:
             self._log_epoch(plan)
         self._record.append(batch, loss)
         self._updated_at = time.perf_counter()
