@@ -1,0 +1,68 @@
+"""What README shows, run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch.utils.data import TensorDataset
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_every_example(tmp_path, monkeypatch, capsys):
+    """All Python examples, in their order, in one namespace, with a loop of four short epochs."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 5
+    model = torch.nn.Linear(4, 3)
+    names = {
+        "torch": torch,
+        "train_set": TensorDataset(torch.randn(600, 4), torch.arange(600) % 3),
+        "model": model,
+        "criterion": torch.nn.CrossEntropyLoss(),
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "penalty": lambda model: sum(p.square().sum() for p in model.parameters()),
+        "accumulation_steps": 2,
+    }
+    exec(blocks[0].replace("200", "4").replace("num_workers=4", "num_workers=1"), names)
+    assert re.match(
+        r"4 epochs, [\d,]+ sample visits made and [\d,]+ avoided \(\d+\.\d% saved\) in",
+        capsys.readouterr().out,
+    )
+    assert names["train"].summary().visits_avoided > 0
+    for images, labels in names["loader"]:
+        exec(blocks[1], names | {"images": images, "labels": labels})
+    for block in blocks[2:]:
+        exec(block, names)
+    assert names["train"].summary().epochs == 6
+
+
+def test_every_name_of_the_library_is_public():
+    import dynaprune
+
+    used = set(re.findall(r"`(\w+)\(dataset, num_epochs", README))
+    assert used == {"InfoBatch", "SeTa", "RandomPrune", "StaticPrune", "NoPrune"}
+    assert used <= set(dynaprune.__all__)
+
+
+def test_defaults_in_the_table_of_methods():
+    import inspect
+
+    import dynaprune
+
+    for name, arguments in re.findall(r"`(\w+)\(dataset, num_epochs(.*?)\)`", README):
+        parameters = inspect.signature(getattr(dynaprune, name)).parameters
+        for argument, value in re.findall(r"(\w+)=([\d.]+)", arguments):
+            if argument == "saving":
+                continue
+            default = parameters[argument].default
+            if (name, argument) == ("InfoBatch", "prune_ratio"):
+                default = dynaprune.InfoBatch([0], 1).prune_ratio  # None if saving is given
+            assert default == float(value), (name, argument)
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)(.*?)\)", README):
+        assert (Path(__file__).parents[1] / target).exists(), target
