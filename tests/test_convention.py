@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -46,6 +47,18 @@ class TheirInfoBatch(Dataset):
         self.weights[well_learned] = 1 / (1 - self.ratio)
         kept = well_learned[: int((1 - self.ratio) * len(well_learned))]
         return torch.cat([(self.scores >= self.scores.mean()).nonzero().flatten(), kept])
+
+
+class Locked(TheirInfoBatch):
+    def __init__(self, dataset):
+        super().__init__(dataset)
+        self.lock = threading.Lock()
+
+    def __getstate__(self):
+        return {key: value for key, value in vars(self).items() if key != "lock"}
+
+    def __setstate__(self, state):
+        vars(self).update(state, lock="made anew")
 
 
 class Half(list):
@@ -114,10 +127,47 @@ def test_indices_of_any_kind(kind):
     assert train.scores[2:7].tolist() == [1.0, 1.0, 2.0, 2.0, 1.0]
 
 
+def test_scores_that_the_object_writes_are_kept():
+    train = BLS(TheirInfoBatch(list(range(8))), alpha=0.5).proxy()
+    train.cur_batch_index = [0]
+    train.update(torch.tensor(7.0))
+    restored = torch.arange(8.0) * 10
+    train.scores = restored.clone()  # as a resumed run does
+    train.cur_batch_index = [0, 1]
+    train.update(torch.tensor(2.0))
+    assert train.scores.tolist() == [1.0, 6.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]
+    train.scores[3] = 50.0  # in place
+    train.cur_batch_index = [3]
+    train.update(torch.tensor(0.0))
+    assert train.scores.tolist() == [1.0, 6.0, 20.0, 25.0, 40.0, 50.0, 60.0, 70.0]
+
+
+def test_indices_may_be_written_to_afterwards():
+    train = BLS(TheirInfoBatch(list(range(8))), alpha=0.0).proxy()
+    buffer = torch.tensor([0, 1])
+    for loss in (1.0, 2.0):
+        train.cur_batch_index = buffer
+        train.update(torch.tensor(loss))
+        buffer += 2
+    assert train.scores[:4].tolist() == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_objects_that_say_how_to_be_pickled():
+    twin = pickle.loads(pickle.dumps(BLS(Locked(list(range(8)))).proxy()))
+    assert twin.lock == "made anew"
+    twin.cur_batch_index = [1]
+    twin.update(torch.tensor(3.0))
+    assert twin.scores.tolist() == [3.0] * 8
+
+
 def test_misuse():
     train = BLS(TheirInfoBatch(list(range(20)))).proxy()
     with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch is empty"):
         train.update(torch.tensor(1.0))
+    for wrong in ([[1, 2]], [1.5], [True]):
+        train.cur_batch_index = wrong
+        with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch wants"):
+            train.update(torch.tensor(1.0))
     train.cur_batch_index = torch.tensor([1, 2])
     with pytest.raises(RuntimeError, match=r"shape \(3,\) was given for a batch of 2"):
         train.update(torch.ones(3))

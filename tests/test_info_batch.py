@@ -31,7 +31,7 @@ def test_kept_share_and_weights(seed, ratio, length):
     assert sorted(above) == [i for i in range(length) if i not in below]
     if not below:
         return
-    assert len(kept) == max(1, math.floor((1 - ratio) * len(below) + 0.5))
+    assert len(kept) == max(1, round((1 - ratio) * len(below)))
     if len(kept) == len(below):
         assert selection.weights is None
         return
@@ -164,7 +164,7 @@ def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
             assert selection.weights.max().item() <= 10.0 + 1e-5
         visits += selection.indices.numel()
     total = length * num_epochs
-    assert total - visits == math.floor(saving * total + 0.5)
+    assert total - visits == round(saving * total)
 
 
 def test_saving_prunes_the_lowest_where_too_few_are_below_the_mean():

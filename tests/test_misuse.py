@@ -29,6 +29,11 @@ class Stream(IterableDataset):
         return iter(range(3))
 
 
+class StreamWithLength(Stream):
+    def __len__(self):
+        return 3
+
+
 class NoLength:
     def __getitem__(self, index):
         return index
@@ -44,6 +49,7 @@ class LengthUnknown(NoLength):
     ("dataset", "num_epochs", "further", "error", "message"),
     [
         (Stream(), 3, {}, TypeError, "dataset must be map-style, .* but a Stream was given"),
+        (StreamWithLength(), 3, {}, TypeError, "map-style, .* but a StreamWithLength was given"),
         (NoLength(), 3, {}, TypeError, "dataset must be map-style, .* but a NoLength was given"),
         (LengthUnknown(), 3, {}, TypeError, "dataset must have a length, .* length of a stream"),
         (3, 3, {}, TypeError, "dataset must be map-style, .* but a int was given"),
@@ -121,6 +127,50 @@ def test_score_used_twice():
         score.proxy()
 
 
+def test_a_forgotten_proxy():
+    score = BLS(NoPrune(Numbers(10), 2))
+    for use in (lambda: score.sampler, lambda: score.update(torch.tensor(1.0))):
+        with pytest.raises(AttributeError, match=r"it is a score. Use what BLS\(...\).proxy\(\)"):
+            use()
+    with pytest.raises(TypeError, match="a BLS was given as dataset, but it is a score"):
+        DataLoader(score)
+    with pytest.raises(AttributeError, match="BLS has no attribute 'nothing'$"):
+        _ = score.nothing
+    assert isinstance(score.proxy(), NoPrune)  # it is not used up by that
+
+
+def test_a_proxy_that_failed_can_be_tried_again():
+    train = bls(NoPrune, 10)
+    train_epoch(DataLoader(train), mean_loss, stop_after=1)
+    score = BLS(train)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="has been trained on"):
+            score.proxy()
+
+
+def test_samplers_that_yield_more_than_numbers():
+    class Sized:
+        def __init__(self, sampler):
+            self.sampler = sampler
+
+        def __iter__(self):
+            yield [(index, 224) for index in self.sampler]
+
+    train = bls(NoPrune, 10)
+    with pytest.raises(TypeError, match=r"wants sample numbers from its sampler, but \[\("):
+        next(iter(DataLoader(train, batch_sampler=Sized(train.sampler))))
+
+
+def test_with_indices_wants_samples():
+    class Collated(Numbers):
+        def __getitems__(self, indices):
+            return torch.tensor(indices), torch.tensor(indices)
+
+    data = BLS(NoPrune(Collated(10), 2)).proxy().with_indices()
+    with pytest.raises(RuntimeError, match="list of 2 samples from __getitems__ .* a tuple: use"):
+        data.__getitems__([1, 2])
+
+
 def test_score_after_training():
     train = bls(NoPrune, 10)
     train_epoch(DataLoader(train), mean_loss, stop_after=1)
@@ -181,11 +231,10 @@ def test_update_for_a_batch_of_an_epoch_that_is_over():
     loader = DataLoader(train, batch_size=5)
     outer = iter(loader)
     next(outer)
-    for batch in loader:  # trains in the middle of the other loop
-        train.update(mean_loss(batch))
-    assert len(loader) > 0  # goes on to the next epoch
+    for _ in range(2):  # trains in the middle of the other loop
+        train_epoch(loader, mean_loss)
     next(outer)
-    with pytest.raises(RuntimeError, match="a batch of an epoch that is over"):
+    with pytest.raises(RuntimeError, match="belongs to epoch 0, which is over: .* on to epoch 1"):
         train.update(torch.tensor(1.0))
 
 
@@ -225,6 +274,8 @@ def test_a_mean_loss_for_a_method_of_sample_losses():
         ([1.0, 2.0], "integers of shape .* but torch.float32 of shape"),
         ([[1, 2]], r"integers of shape \(B,\), but torch.int64 of shape \(1, 2\) was given"),
         ([], "integers of shape"),
+        ([True, False], "but torch.bool of shape"),
+        ([0, "a"], r"integers of shape \(B,\), but \[0, 'a'\] was given"),
         (3, r"integers of shape \(B,\), but torch.int64 of shape \(\) was given"),
         ([1, 10], "must be sample numbers from 0 to 9, but 10 was given"),
         ([-1, 3], "must be sample numbers from 0 to 9, but -1 was given"),
@@ -292,6 +343,27 @@ def test_an_incomplete_state(key):
     del state[key]
     with pytest.raises(RuntimeError, match=f"the state is incomplete, it has no {key}"):
         bls(InfoBatch, 10).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "message"),
+    [
+        ("score", "values", "the state's score is incomplete, it has no values"),
+        ("totals", "epochs", "the state's totals is incomplete, it has no epochs"),
+    ],
+)
+def test_a_part_of_a_state_is_incomplete(part, key, message):
+    state = state_of(bls(InfoBatch, 10))
+    del state[part][key]
+    train = bls(InfoBatch, 10)
+    with pytest.raises(RuntimeError, match=message):
+        train.load_state_dict(state)
+    assert train.epoch == 0
+
+
+def test_something_else_than_a_state():
+    with pytest.raises(RuntimeError, match="the state must be a dictionary, but a NoneType was"):
+        bls(InfoBatch, 10).load_state_dict(None)
 
 
 def test_a_state_in_the_middle_of_an_epoch():

@@ -50,7 +50,7 @@ def distributions(random, size):
     }
 
 
-@pytest.mark.parametrize("num_groups", [2, 3, 5, 10])
+@pytest.mark.parametrize("num_groups", [2, 3, 5, 10, 20])
 @pytest.mark.parametrize("name", distributions(np.random.default_rng(0), 10))
 def test_groups_against_scikit_learn(name, num_groups):
     for seed in range(3):
@@ -61,6 +61,27 @@ def test_groups_against_scikit_learn(name, num_groups):
             warnings.simplefilter("ignore")  # fewer distinct points than clusters
             theirs = KMeans(num_groups, n_init=10, random_state=seed).fit(centred)
         assert found == len(np.unique(groups)) == min(num_groups, np.unique(scores).size)
+        assert inertia(scores, groups) <= 1.01 * inertia(scores, theirs.labels_) + 1e-9
+
+
+@pytest.mark.parametrize("num_groups", [5, 10, 20])
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_groups_of_batch_loss_scores(num_groups, epochs):
+    """Early in a run a batch's samples share their score, and a few batches spike."""
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        scores = np.full(12_800, 2.0, dtype=np.float32)
+        for _ in range(epochs):
+            losses = 2 + 0.1 * random.normal(size=200)
+            losses[random.uniform(size=200) < 0.02] *= random.lognormal(1, 1)
+            scores = 0.7 * scores + 0.3 * random.permutation(losses.repeat(64))
+        scores = scores.astype(np.float32)
+        groups, found = group_by_score(scores, num_groups)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            centred = scores.astype(np.float64)[:, None] - 2
+            theirs = KMeans(num_groups, n_init=3, random_state=seed).fit(centred)
+        assert found == num_groups
         assert inertia(scores, groups) <= 1.01 * inertia(scores, theirs.labels_) + 1e-9
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 
@@ -13,6 +15,30 @@ def fetch(dataset: Any, indices: Sequence[int]) -> Any:
     if getattr(dataset, "__getitems__", None):
         return dataset.__getitems__(indices)
     return [dataset[index] for index in indices]
+
+
+def as_indices(indices: Any, where: str) -> Tensor:
+    """Return sample numbers as a copy: int64, shape (B,), B ≥ 1, on their device.
+
+    Raises:
+        RuntimeError: they are not integers, or of another shape; `where` says who was given them.
+    """
+    given = indices
+    if not isinstance(indices, Tensor):
+        try:
+            given = torch.as_tensor(indices, device="cpu")
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RuntimeError(
+                f"{where} wants the batch's samples as integers of shape (B,), but {indices!r} "
+                f"was given: {error}"
+            ) from error
+    is_integer = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
+    if given.dim() != 1 or given.numel() == 0 or not is_integer:
+        raise RuntimeError(
+            f"{where} wants the batch's samples as integers of shape (B,), but {given.dtype} of "
+            f"shape {tuple(given.shape)} was given"
+        )
+    return given.detach().to(torch.int64, copy=True)
 
 
 class IndexedDataset(Dataset[Any]):
@@ -35,5 +61,17 @@ class IndexedDataset(Dataset[Any]):
         return self.dataset[index], index
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, int]]:
-        """Fetch many at once, in the way that the dataset itself is fetched."""
-        return list(zip(fetch(self.dataset, indices), indices, strict=True))
+        """Fetch many at once, in the way that the dataset itself is fetched.
+
+        Raises:
+            RuntimeError: the dataset's own `__getitems__` returns something else than samples.
+        """
+        samples = fetch(self.dataset, indices)
+        if not isinstance(samples, list) or len(samples) != len(indices):
+            raise RuntimeError(
+                f"with_indices() wants a list of {len(indices)} samples from __getitems__ of the "
+                f"given {type(self.dataset).__name__}, but it returned a "
+                f"{type(samples).__name__}: use the DataLoader of dynaprune, which carries indices "
+                "beside whatever is fetched"
+            )
+        return list(zip(samples, indices, strict=True))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch.utils.data
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 
 from .indexed import fetch
 from .passes import Pass
+from .plan import Plan
 from .pruned import PrunedDataset
+from .scores import Score
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -65,6 +68,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         self._tracked: torch.utils.data.DataLoader[_Indexed] | None = None
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
+        if isinstance(dataset, Score):
+            name = type(dataset).__name__
+            raise TypeError(
+                f"a {name} was given as dataset, but it is a score: give what "
+                f"{name}(...).proxy() returns, the dataset that is scored by it"
+            )
         is_pruned = isinstance(dataset, PrunedDataset)
         if is_pruned and sampler is None and batch_sampler is None:
             if shuffle is False:
@@ -86,34 +95,64 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if is_pruned:
             # A second loader over the same sampler does the work, so that this one's dataset and
             # collate_fn stay what the user gave, for the user and for frameworks that read them.
+            one_by_one = self.batch_sampler is None
             self._tracked = torch.utils.data.DataLoader(
-                _Indexing(dataset.dataset),
+                _Indexing(dataset.dataset, one_by_one),
                 **(
                     {"batch_size": None, "sampler": self.sampler}
-                    if self.batch_sampler is None
+                    if one_by_one
                     else {"batch_sampler": self.batch_sampler}
                 ),
                 collate_fn=_Collate(self.collate_fn),
                 **arguments,
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        tracked = self.__dict__.get("_tracked")
+        if tracked is not None and not name.startswith("_"):  # set later, as torch allows for some
+            setattr(tracked, name, _Collate(value) if name == "collate_fn" else value)
+
     def __iter__(self) -> Any:
         if self._tracked is None:
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
-        current = train.open_pass()
-        return _serve(train, current, iter(self._tracked))
+        # workers begin the epoch at once, a loader without them with its first batch
+        batches, plan = train.plan_begun_by(partial(iter, self._tracked))
+        return self._serve(train, batches, plan)
 
+    def _serve(
+        self, train: PrunedDataset, batches: Iterator[_Indexed], begun: Plan | None
+    ) -> Iterator[Any]:
+        """Yield batches, and hand the samples of each to the dataset just before."""
+        fetched, begun_now = train.plan_begun_by(partial(next, batches, None))
+        plan = begun_now if begun is None else begun
+        if fetched is None:
+            if plan is not None:
+                train.pass_over(plan)
+            return
+        if plan is None:
+            raise RuntimeError(
+                "the loader does not use the sampler of the pruned dataset, so nothing would be "
+                "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
+                "BatchSampler(train.sampler, 128, drop_last=False)"
+            )
+        current = Pass(plan, self._count_served(plan))
+        try:
+            while fetched is not None:
+                train.hand_over(current, fetched.indices)
+                yield fetched.batch
+                fetched = next(batches, None)
+            current.batch = None
+        finally:
+            train.close_pass(current)
 
-def _serve(train: PrunedDataset, current: Pass, batches: Iterator[_Indexed]) -> Iterator[Any]:
-    """Yield batches, and hand the samples of each to the dataset just before."""
-    try:
-        for indices, batch in batches:
-            train.hand_over(current, indices)
-            yield batch
-        current.batch = None
-    finally:
-        train.close_pass(current)
+    def _count_served(self, plan: Plan) -> int:
+        """Return how many of a plan's samples are in batches: not those that drop_last drops."""
+        batches = self.batch_sampler
+        if isinstance(batches, BatchSampler) and batches.drop_last:
+            return len(plan) - len(plan) % batches.batch_size
+        return len(plan)
 
 
 class _Indexed(NamedTuple):
@@ -128,27 +167,45 @@ class _Indexing(torch.utils.data.Dataset[_Indexed]):
 
     Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
     dataset's attributes there.
+
+    Arguments:
+        samples: the dataset.
+        one_by_one: whether torch fetches with `[]` and not in batches.
     """
 
-    def __init__(self, dataset: Any) -> None:
-        object.__setattr__(self, "dataset", dataset)
+    def __init__(self, samples: Any, one_by_one: bool) -> None:
+        vars(self).update(_samples=samples, _one_by_one=one_by_one)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self._samples)
 
-    def __getitem__(self, index: Any) -> _Indexed:
-        return _Indexed(np.atleast_1d(np.asarray(index, dtype=np.int64)), self.dataset[index])
+    def __getitem__(self, index: Any) -> Any:
+        sample = self._samples[index]
+        return (
+            _Indexed(np.atleast_1d(_sample_numbers(index)), sample) if self._one_by_one else sample
+        )
 
     def __getitems__(self, indices: list[int]) -> _Indexed:
-        return _Indexed(np.asarray(indices, dtype=np.int64), fetch(self.dataset, indices))
+        return _Indexed(_sample_numbers(indices), fetch(self._samples, indices))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "dataset" not in self.__dict__:  # asked for by pickle
+        if name.startswith("__") or "_samples" not in vars(self):  # asked for by pickle
             raise AttributeError(name)
-        return getattr(self.dataset, name)
+        return getattr(self._samples, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.dataset, name, value)
+        setattr(self._samples, name, value)
+
+
+def _sample_numbers(indices: Any) -> NDArray[np.int64]:
+    """Return what a sampler yields as an array, shape (B,), or () for a single one."""
+    numbers = np.asarray(indices)
+    if numbers.ndim > 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise TypeError(
+            f"the DataLoader of dynaprune wants sample numbers from its sampler, but {indices!r} "
+            "was yielded"
+        )
+    return numbers.astype(np.int64, copy=False)
 
 
 class _Collate:

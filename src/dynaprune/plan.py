@@ -74,10 +74,51 @@ class Plan:
         return self._on_device[device]
 
 
+def check_selection(selection: Selection, num_samples: int, method: str) -> None:
+    """Check what a method has selected, because methods may be the user's own.
+
+    Raises:
+        RuntimeError: indices are no int64 tensor of shape (K,), K ≥ 1, lie outside the dataset or
+            repeat; or weights are no positive finite numbers of shape (K,).
+    """
+    indices, weights = selection.indices, selection.weights
+    wrong = None
+    if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.dim() != 1:
+        wrong = f"indices must be an int64 tensor of shape (K,), but {_described(indices)} was"
+    elif indices.numel() == 0:
+        wrong = "at least one sample must be kept, but none was"
+    elif int(indices.min()) < 0 or int(indices.max()) >= num_samples:
+        wrong = f"indices must be from 0 to {num_samples - 1:,}, but others were"
+    elif _count_distinct(indices, num_samples) < indices.numel():
+        wrong = "no sample may be selected twice, but one was"
+    elif weights is not None:
+        if not isinstance(weights, Tensor) or weights.shape != indices.shape:
+            wrong = (
+                f"weights must be of shape {tuple(indices.shape)}, but {_described(weights)} was"
+            )
+        elif not bool((weights.isfinite() & (weights > 0)).all()):
+            wrong = "weights must be positive and finite, but others were"
+    if wrong is not None:
+        raise RuntimeError(f"select() of {method}: {wrong} returned")
+
+
+def _count_distinct(indices: Tensor, num_samples: int) -> int:
+    seen = np.zeros(num_samples, dtype=np.bool_)
+    seen[indices.numpy()] = True
+    return int(np.count_nonzero(seen))
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
 def make_plan(selection: Selection, num_samples: int, epoch: int, seed: int) -> Plan:
     """Shuffle a selection into the plan of epoch `epoch` of a dataset of `num_samples`."""
     generator = epoch_generator(seed, epoch, stream=1)
-    order = selection.indices[torch.randperm(selection.indices.numel(), generator=generator)]
+    kept = selection.indices.numel()
+    order = selection.indices[torch.randperm(kept, generator=generator, device="cpu")]
     weights = None
     if selection.weights is not None:
         weights = np.ones(num_samples, dtype=np.float32)
@@ -92,4 +133,4 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
     seed 1 in epoch 0. Global generators are neither read nor written.
     """
     mixed: Any = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed) >> 1)
+    return torch.Generator("cpu").manual_seed(int(mixed) >> 1)

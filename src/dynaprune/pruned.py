@@ -6,9 +6,9 @@ import copy
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -17,19 +17,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .distributed import require_single_process
-from .indexed import IndexedDataset, fetch
+from .indexed import IndexedDataset, as_indices, fetch
 from .loss import check_loss, scale
-from .passes import Pass
-from .plan import Indices, Plan, Selection, epoch_generator, make_plan
+from .passes import Pass, Passes
+from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
 from .record import LossRecord
 from .sampler import PruningSampler
 from .scores import SampleLoss, Score
 from .summary import Summary
-from .validation import check_integer, check_map_style
+from .validation import check_integer, check_keys, check_map_style
 
 logger = logging.getLogger("dynaprune")
 
 STATE_VERSION = 1
+
+T = TypeVar("T")
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -39,8 +41,10 @@ class PrunedDataset(Dataset[Any], ABC):
     epoch: the sampler asks for a plan; the loader serves it; `update` takes down a loss a batch;
     and when the next plan is needed, the losses are folded into the scores.
 
-    An epoch that has seen no `update` is served again, so looking at a batch costs nothing; one
-    that was left early after some updates is over.
+    An epoch that has seen no `update` is served again, so looking at a batch changes nothing; one
+    that was left early after some updates is over. A loader that begins while an epoch is in
+    progress gets the plan of the next one, as things stand; with its first update that epoch
+    has begun, and without any nothing has happened.
 
     Arguments:
         dataset: a map-style dataset, with `__getitem__` and `__len__`.
@@ -63,8 +67,9 @@ class PrunedDataset(Dataset[Any], ABC):
         self._epoch = 0
         self._plan: Plan | None = None  # of epoch _epoch; made when it is first needed
         self._record = LossRecord()  # what epoch _epoch has reported
-        self._active: Pass | None = None  # the pass whose batch is at hand
-        self._trained: Pass | None = None  # the pass that updates have come from
+        self._fold: _Fold | None = None  # the record, folded, as far as it was then
+        self._passes = Passes()
+        self._begun: Plan | None = None  # the plan that the sampler was given last
         self._times_begun = 0
         self._totals = Summary()  # of the epochs before _epoch
         self._began_at = 0.0
@@ -97,15 +102,11 @@ class PrunedDataset(Dataset[Any], ABC):
         return fetch(self.dataset, indices)
 
     def __getattr__(self, name: str) -> Any:
-        # reached for names that are not ours: classes, targets, transform, …
-        if name.startswith("_") or "dataset" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        if not hasattr(self.dataset, name):
-            raise AttributeError(
-                f"neither {type(self).__name__} nor its dataset, a "
-                f"{type(self.dataset).__name__}, has an attribute {name!r}"
-            )
-        return getattr(self.dataset, name)
+        message = f"{type(self).__name__} has no attribute {name!r}"
+        # not forwarded: what is read from the dataset would also be written, and that to nowhere
+        if not name.startswith("_") and hasattr(self.__dict__.get("dataset"), name):
+            message += f", but its dataset has: use .dataset.{name}"
+        raise AttributeError(message)
 
     # What a training loop uses
 
@@ -118,7 +119,8 @@ class PrunedDataset(Dataset[Any], ABC):
         """Return the dataset with samples `(sample, index)`, for loaders that are not ours.
 
         Give it to any loader together with `sampler`, and hand the indices of each batch back
-        with `update(loss, indices=indices)`.
+        with `update(loss, indices=indices)`. Of such a loader nobody knows which batch comes from
+        which `iter()`: do not begin a second run over it in the middle of an epoch.
         """
         return IndexedDataset(self.dataset)
 
@@ -145,17 +147,27 @@ class PrunedDataset(Dataset[Any], ABC):
                 tensor or of another shape; `indices` are of another shape, or no samples of this
                 dataset; the batch belongs to an epoch that is over.
         """
-        plan, batch, weight = self._batch_at_hand() if indices is None else self._batch_of(indices)
+        if indices is None:
+            current = self._passes.at_hand()
+            if current is None or current.batch is None:
+                raise RuntimeError(self._why_no_batch(current))
+            plan, batch, weight = current.plan, current.batch, current.mean_weight
+        else:
+            current = None
+            plan, batch = self._served_plan(), self._check_indices(indices)
+            weight = plan.mean_weight(batch)
         check_loss(loss, len(batch), self._score)
+        if plan is not self._plan:
+            self._go_on_to(plan)
         scaled = scale(loss, plan.sample_weights(batch) if loss.numel() > 1 else weight)
         if self._record.num_visits == 0:
             self._log_epoch(plan)
         self._record.append(batch, loss)
         self._updated_at = time.perf_counter()
-        self._trained = None
-        if indices is None and self._active is not None:
-            self._trained = self._active
-            self._active.batch = None
+        if current is None:
+            self._passes.forget_batch()
+        else:
+            self._passes.take(current)
         return scaled
 
     @property
@@ -164,13 +176,15 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Reading them in the middle of an epoch does not change what the run does.
         """
-        return self._folded()[0].values().clone()
+        return self._folded().score.values().clone()
 
     @property
     def weights(self) -> Tensor:
         """The weights in the epoch that is being served or about to be: float32, shape (N,)."""
-        weights = self._next_plan().weights
-        return torch.ones(len(self)) if weights is None else torch.from_numpy(weights.copy())
+        weights = self._coming_plan().weights
+        if weights is None:
+            return torch.ones(len(self), dtype=torch.float32, device="cpu")
+        return torch.from_numpy(weights.copy())
 
     @property
     def epoch(self) -> int:
@@ -195,9 +209,9 @@ class PrunedDataset(Dataset[Any], ABC):
     def end_epoch(self) -> None:
         """Say that the epoch is over. Nothing happens if it has seen no `update`.
 
-        Our `DataLoader` says so by itself, and the next `iter()` over any loader implies it. Call
-        it where another loader serves the batches and `len(loader)` or `state_dict()` is wanted
-        between two epochs.
+        Our `DataLoader` says so by itself, and an update from the next `iter()` over any loader
+        implies it. Call it where another loader serves the batches and `len(loader)` or
+        `state_dict()` is wanted between two epochs.
         """
         if len(self._record) > 0:
             self._advance()
@@ -212,25 +226,24 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: an epoch is in progress.
         """
-        plan = self._plan
-        if plan is not None and 0 < self._record.num_visits < len(plan) and not self._is_over():
-            raise RuntimeError(
-                f"state_dict() was called in the middle of epoch {self._epoch}, after "
-                f"{self._record.num_visits:,} of {len(plan):,} samples: take checkpoints between "
-                "epochs. If this epoch is over (another library's loader has served it and left "
-                "some samples out), call end_epoch() first"
-            )
-        score, left_out = self._folded()
+        plan, visits = self._plan, self._record.num_visits
+        if plan is not None and visits > 0 and not self._is_over():
+            trained = self._passes.trained
+            due = len(plan) if trained is None else trained.num_samples
+            if visits < due:
+                raise RuntimeError(
+                    f"state_dict() was called in the middle of epoch {self._epoch}, after "
+                    f"{visits:,} of {due:,} samples: take checkpoints between epochs. If this "
+                    "epoch is over (another library's loader has served it and left some samples "
+                    "out), call end_epoch() first"
+                )
+        fold = self._folded()
         totals = self.summary()
-        totals = replace(totals, losses_left_out=totals.losses_left_out + left_out)
+        totals = replace(totals, losses_left_out=totals.losses_left_out + fold.left_out)
         return {
-            "version": STATE_VERSION,
-            "method": type(self).__name__,
-            "dataset": type(self.dataset).__name__,
-            "num_samples": len(self),
-            "seed": self.seed,
-            "epoch": self._epoch + (1 if len(self._record) > 0 else 0),
-            "score": score.state_dict(),
+            **self._identity(),
+            "epoch": self._epoch + (1 if visits > 0 else 0),
+            "score": fold.score.state_dict(),
             "totals": asdict(totals),
         }
 
@@ -241,31 +254,31 @@ class PrunedDataset(Dataset[Any], ABC):
             RuntimeError: the state is incomplete, or belongs to another dataset, length, method,
                 score or seed. The object is left as it was.
         """
-        expected = {
+        check_keys(state, (*self._identity(), "epoch", "score", "totals"), "the state")
+        for key, value in self._identity().items():
+            if state[key] != value:
+                raise RuntimeError(
+                    f"the state belongs to another run: its {key} is {state[key]!r}, but here it "
+                    f"is {value!r}. Make this object with the arguments of the run that saved it"
+                )
+        counts = asdict(Summary())
+        check_keys(state["totals"], tuple(counts), "the state's totals")
+        score = copy.deepcopy(self._score)
+        score.load_state_dict(state["score"])
+        self._score, self._epoch = score, int(state["epoch"])
+        self._totals = Summary(**{key: state["totals"][key] for key in counts})
+        self._plan, self._record, self._fold = None, LossRecord(), None
+        self._passes, self._begun = Passes(), None
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a state and an object have to agree on."""
+        return {
             "version": STATE_VERSION,
             "method": type(self).__name__,
             "dataset": type(self.dataset).__name__,
             "num_samples": len(self),
             "seed": self.seed,
         }
-        missing = [key for key in (*expected, "epoch", "score", "totals") if key not in state]
-        if missing:
-            raise RuntimeError(
-                f"the state is incomplete, it has no {', '.join(missing)}: was it made by "
-                f"state_dict() of a {type(self).__name__}?"
-            )
-        for key, value in expected.items():
-            if state[key] != value:
-                raise RuntimeError(
-                    f"the state belongs to another run: its {key} is {state[key]!r}, but here it "
-                    f"is {value!r}. Make this object with the arguments of the run that saved it"
-                )
-        score = copy.deepcopy(self._score)
-        score.load_state_dict(state["score"])
-        totals = Summary(**state["totals"])
-        self._score, self._totals, self._epoch = score, totals, int(state["epoch"])
-        self._plan, self._record = None, LossRecord()
-        self._active = self._trained = None
 
     # What scores, samplers and loaders use
 
@@ -294,98 +307,126 @@ class PrunedDataset(Dataset[Any], ABC):
             RuntimeError: the dataset's length has changed, or several ranks train together.
         """
         require_single_process("a pruning sampler")
-        in_progress = self._trained is not None and self._trained.is_open
-        if len(self._record) > 0 and not in_progress:
-            self._advance()
+        started = time.perf_counter()
+        plan = self._coming_plan()
         if len(self._record) == 0:
-            self._began_at = time.perf_counter()
+            self._began_at = started
+        else:  # in the middle of an epoch: the next one, if this run trains, or just a look
+            plan = self._next_plan()
+        self._begun = plan
         self._times_begun += 1
-        return self._current_plan()
+        return plan
+
+    def plan_begun_by(self, call: Callable[[], T]) -> tuple[T, Plan | None]:
+        """Return what `call` returns, and the plan that the sampler has begun in it, if it has."""
+        times_begun = self._times_begun
+        result = call()
+        return result, None if self._times_begun == times_begun else self._begun
 
     def epoch_length(self) -> int:
         """Return the number of samples in the epoch that is being served or about to be."""
-        return len(self._next_plan())
-
-    def open_pass(self) -> Pass:
-        """Begin a run of a loader; it is to call `hand_over` and `close_pass`."""
-        return Pass(self._active, self._times_begun)
+        return len(self._coming_plan())
 
     def hand_over(self, current: Pass, batch: NDArray[np.int64]) -> None:
-        """Take the samples of the batch, int64, shape (B,), that the loader yields next.
-
-        Raises:
-            RuntimeError: the loader's sampler is not the one of this object.
-        """
-        if current.plan is None:
-            if self._times_begun == current.times_begun:
-                raise RuntimeError(
-                    "the loader does not use the sampler of the pruned dataset, so nothing would "
-                    "be pruned: pass sampler=train.sampler, or a batch sampler built on it, such "
-                    "as BatchSampler(train.sampler, 128, drop_last=False)"
-                )
-            current.plan = self._current_plan()
-        current.batch, current.mean_weight = batch, current.plan.mean_weight(batch)
-        self._active = current
+        """Take the samples of the batch, int64, shape (B,), that a loader yields next."""
+        self._passes.hand_over(current, batch)
 
     def close_pass(self, current: Pass) -> None:
-        """End a run of a loader. The batch at hand is the one of the pass around it, if any."""
-        current.is_open = False
-        if self._active is current and current.outer is not None and current.outer.is_open:
-            self._active = current.outer
+        """End a run of a loader."""
+        self._passes.close(current)
+
+    def pass_over(self, plan: Plan) -> None:
+        """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
+        if plan is not self._plan or len(self._record) > 0:
+            return  # just a look, in the middle of another epoch
+        logger.warning(
+            "epoch %d keeps %d samples, of which the loader makes no batch (drop_last with a "
+            "larger batch size?): nothing is trained in it",
+            plan.epoch,
+            len(plan),
+        )
+        self._epoch, self._plan = self._epoch + 1, None
 
     # The life of an epoch
 
-    def _current_plan(self) -> Plan:
-        """Return the plan of the epoch, made if need be."""
+    def _coming_plan(self) -> Plan:
+        """Return the plan of the epoch that is being served or about to be."""
+        if self._is_over():
+            self._advance()
         if self._plan is None:
-            started = time.perf_counter()
-            if len(self.dataset) != len(self):
-                raise RuntimeError(
-                    f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
-                    f"when this {type(self).__name__} was made: scores belong to samples by their "
-                    "index, so wrap the changed dataset anew"
-                )
-            generator = epoch_generator(self.seed, self._epoch)
-            selection = self.select(self._score.values(), self._epoch, generator)
-            self._plan = make_plan(selection, len(self), self._epoch, self.seed)
-            self._add_planning_time(started)
+            self._plan = self._make_plan(self._score, self._epoch)
         return self._plan
 
     def _next_plan(self) -> Plan:
-        """Return the plan that is being served or about to be."""
-        if self._is_over():
-            self._advance()
-        return self._current_plan()
+        """Return the plan of the epoch after the one in progress, as things stand."""
+        fold = self._folded()
+        if fold.plan is None:
+            fold.plan = self._make_plan(fold.score, self._epoch + 1)
+        return fold.plan
+
+    def _make_plan(self, score: Score, epoch: int) -> Plan:
+        started = time.perf_counter()
+        if len(self.dataset) != len(self):
+            raise RuntimeError(
+                f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
+                f"when this {type(self).__name__} was made: scores belong to samples by their "
+                "index, so wrap the changed dataset anew"
+            )
+        selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
+        check_selection(selection, len(self), type(self).__name__)
+        plan = make_plan(selection, len(self), epoch, self.seed)
+        self._add_planning_time(started)
+        return plan
 
     def _is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
-        return len(self._record) > 0 and self._trained is not None and not self._trained.is_open
+        trained = self._passes.trained
+        return len(self._record) > 0 and trained is not None and not trained.is_open
+
+    def _go_on_to(self, plan: Plan) -> None:
+        """End the epoch in progress, because a batch of the next one, by `plan`, is trained on."""
+        if plan.epoch != self._epoch + 1 or len(self._record) == 0:
+            raise RuntimeError(
+                f"this batch belongs to epoch {plan.epoch}, which is over: another loop over the "
+                f"loader has gone on to epoch {self._epoch} in the meantime"
+            )
+        self._advance()
+        self._plan = plan
+        self._began_at = time.perf_counter()
 
     def _advance(self) -> None:
         """Fold what the epoch has reported into the scores and go on to the next one."""
         totals = self.summary()
-        started = time.perf_counter()
-        self._score, left_out = self._folded()
-        if left_out:
+        fold = self._folded()
+        if fold.left_out:
             logger.warning(
                 "epoch %d: %d losses were not finite and were left out of scoring",
                 self._epoch,
-                left_out,
+                fold.left_out,
             )
-        self._totals = replace(totals, losses_left_out=totals.losses_left_out + left_out)
-        self._epoch, self._plan, self._record = self._epoch + 1, None, LossRecord()
-        self._add_planning_time(started)
+        left_out = totals.losses_left_out + fold.left_out
+        # folding has added to the planning time, so it is taken from where it is up to date
+        spent = self._totals.planning_seconds
+        self._totals = replace(totals, losses_left_out=left_out, planning_seconds=spent)
+        self._score, self._plan, self._epoch = fold.score, fold.plan, self._epoch + 1
+        self._record, self._fold = LossRecord(), None
 
-    def _folded(self) -> tuple[Score, int]:
-        """Return the scores with the record folded in, and the number of losses left out."""
-        if len(self._record) == 0:
-            return self._score, 0
-        batches = self._record.batches()
-        finite = batches.finite()
-        score = copy.deepcopy(self._score)
-        for part in finite.disjoint():
-            score.observe(part)
-        return score, len(batches) - len(finite)
+    def _folded(self) -> _Fold:
+        """Return the scores with the record folded in."""
+        visits = self._record.num_visits
+        if visits == 0:
+            return _Fold(self._score, 0, 0)
+        if self._fold is None or self._fold.num_visits != visits:
+            started = time.perf_counter()
+            batches = self._record.batches()
+            self._check_range(batches.indices)  # of those on a device nobody has looked at it yet
+            finite = batches.finite()
+            score = copy.deepcopy(self._score)
+            for part in finite.disjoint():
+                score.observe(part)
+            self._fold = _Fold(score, visits, len(batches) - len(finite))
+            self._add_planning_time(started)
+        return self._fold
 
     def _add_planning_time(self, started: float) -> None:
         spent = self._totals.planning_seconds + time.perf_counter() - started
@@ -407,38 +448,25 @@ class PrunedDataset(Dataset[Any], ABC):
 
     # Checks of what a loop hands in
 
-    def _batch_at_hand(self) -> tuple[Plan, Indices, float | Tensor]:
-        """Return plan, samples and mean weight of the batch that our loader handed over last."""
-        active = self._active
-        if active is None or active.batch is None:
-            raise RuntimeError(self._why_no_batch())
-        if self._plan is None or active.plan is not self._plan:
-            raise RuntimeError(
-                "update() was called for a batch of an epoch that is over: another loop over the "
-                "loader has begun the next one in the meantime"
-            )
-        return self._plan, active.batch, active.mean_weight
-
-    def _batch_of(self, indices: Any) -> tuple[Plan, Indices, float | Tensor]:
-        """Return plan, samples and mean weight of a batch that another loader has served."""
-        if self._plan is None or self._times_begun == 0:
+    def _served_plan(self) -> Plan:
+        """Return the plan that another library's loader serves."""
+        if self._begun is None:
             raise RuntimeError(
                 "update(loss, indices=...) was called, but no loader has asked train.sampler for "
                 "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
             )
-        batch = self._check_indices(indices)
-        return self._plan, batch, self._plan.mean_weight(batch)
+        return self._begun
 
-    def _why_no_batch(self) -> str:
+    def _why_no_batch(self, current: Pass | None) -> str:
         """Say why there is no batch at hand, and how to mend that."""
-        if self._active is None:
+        if current is None:
             return (
                 "update() was called before a batch was served by dynaprune.DataLoader. Iterate "
                 "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
                 "of torch does not tell which samples are in a batch. With another loader, give "
                 "it train.with_indices() and call update(loss, indices=indices)"
             )
-        if self._active.is_open:
+        if current.is_open:
             return (
                 "update() was called twice for one batch. Add up the losses of a batch first and "
                 "call it once with their sum"
@@ -450,21 +478,13 @@ class PrunedDataset(Dataset[Any], ABC):
         )
 
     def _check_indices(self, indices: Any) -> Indices:
-        """Return the samples of a batch as an array on the host, or as a tensor on its device."""
-        batch = indices if isinstance(indices, Tensor) else torch.as_tensor(indices)
-        if (
-            batch.dim() != 1
-            or batch.numel() == 0
-            or batch.is_floating_point()
-            or batch.is_complex()
-        ):
-            raise RuntimeError(
-                f"update(loss, indices=...) wants the batch's samples as integers of shape (B,), "
-                f"but {batch.dtype} of shape {tuple(batch.shape)} was given"
-            )
-        batch = batch.detach().long()
+        """Return the samples of a batch as an array on the host, or as a tensor on its device.
+
+        A copy: the loop's tensor may be written to, and a worker's holds a file open.
+        """
+        batch = as_indices(indices, "update(loss, indices=...)")
         if batch.device.type != "cpu":
-            return batch  # checked when it is folded: looking at it now would wait for the device
+            return batch  # its range is checked when it is folded: now, the device would wait
         self._check_range(batch)
         return np.asarray(batch)
 
@@ -475,3 +495,13 @@ class PrunedDataset(Dataset[Any], ABC):
                 f"the indices of a batch must be sample numbers from 0 to {len(self) - 1:,}, but "
                 f"{lowest if lowest < 0 else highest} was given"
             )
+
+
+@dataclass
+class _Fold:
+    """Scores with a record folded in, and the next epoch's plan, once it was asked for."""
+
+    score: Score
+    num_visits: int
+    left_out: int
+    plan: Plan | None = None

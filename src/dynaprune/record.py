@@ -32,7 +32,7 @@ class LossRecord:
         self._counts: list[int] = []  # measurements of each step: 1, or one a sample
         self._losses: list[Tensor] = []  # of all steps but those still in slots, in order
         self._slots: tuple[Tensor, ...] = ()  # views of _staging, of shape (1,)
-        self._staging = torch.empty(0)
+        self._staging = torch.empty(0, device="cpu")
         self._used = 0
         self.num_visits = 0
 
@@ -63,7 +63,9 @@ class LossRecord:
         # one measurement: of the whole batch; as many as samples: of one sample each
         sizes = np.where(counts == 1, lengths, 1)[steps]
         return Batches(
-            indices=_to_host([torch.as_tensor(indices) for indices in self._indices]),
+            indices=_to_host(
+                [i if isinstance(i, Tensor) else torch.from_numpy(i) for i in self._indices]
+            ),
             sizes=torch.from_numpy(sizes),
             losses=_to_host(self._losses).float(),
             steps=torch.from_numpy(steps),
@@ -80,12 +82,12 @@ class LossRecord:
         self._put_by()
         if len(self._slots) == 0 or self._staging.device != device:
             with torch.inference_mode(False):  # else no slot could be written to outside of it
-                self._staging = torch.empty(SLOTS, device=device)
+                self._staging = torch.empty(SLOTS, dtype=torch.float32, device=device)
             self._slots = torch.split(self._staging, 1)
 
     def __getstate__(self) -> dict[str, Any]:
         self._put_by()  # a pickle's slots would be views of nothing
-        return {**vars(self), "_slots": (), "_staging": torch.empty(0)}
+        return {**vars(self), "_slots": (), "_staging": torch.empty(0, device="cpu")}
 
 
 def _to_host(vectors: list[Tensor]) -> Tensor:

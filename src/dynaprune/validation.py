@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from typing import Any, Literal
+
+from torch.utils.data import IterableDataset
 
 
 def check_share(
@@ -44,7 +45,8 @@ def check_map_style(dataset: Any) -> int:
 
     Raises `TypeError` if it has no `__getitem__` or no length, `ValueError` if it is empty.
     """
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+    is_stream = isinstance(dataset, IterableDataset)
+    if is_stream or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise TypeError(
             f"dataset must be map-style, with __getitem__ and __len__, but a "
             f"{type(dataset).__name__} was given; samples are pruned by their index, so a stream "
@@ -62,6 +64,21 @@ def check_map_style(dataset: Any) -> int:
     return length
 
 
+def check_keys(state: Any, keys: tuple[str, ...], what: str) -> None:
+    """Check that a state is a dictionary with these keys.
+
+    Raises:
+        RuntimeError: it is not.
+    """
+    if not isinstance(state, dict):
+        raise RuntimeError(f"{what} must be a dictionary, but a {type(state).__name__} was given")
+    missing = [key for key in keys if key not in state]
+    if missing:
+        raise RuntimeError(
+            f"{what} is incomplete, it has no {', '.join(missing)}: was it made by state_dict()?"
+        )
+
+
 def count_share(share: float, total: int) -> int:
-    """Round `share` of `total` half up, to a whole number in [0, total]."""
-    return min(total, max(0, math.floor(share * total + 0.5)))
+    """Return `share` of `total`, rounded as Python rounds, to a whole number in [0, total]."""
+    return min(total, max(0, round(share * total)))

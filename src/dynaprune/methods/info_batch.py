@@ -77,7 +77,7 @@ class InfoBatch(PrunedDataset):
         """Keep all samples at or above the mean, and a uniform share of those below it."""
         total = scores.numel()
         if epoch >= self._last_selecting_epoch + 1:
-            return Selection(torch.arange(total))
+            return Selection(torch.arange(total, device="cpu"))
         below = below_mean(scores)
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
@@ -88,10 +88,10 @@ class InfoBatch(PrunedDataset):
             kept = int(np.count_nonzero(below)) - skipped
         candidates = torch.from_numpy(np.flatnonzero(below))
         if kept >= candidates.numel():
-            return Selection(torch.arange(total))
+            return Selection(torch.arange(total, device="cpu"))
         others = torch.from_numpy(np.flatnonzero(~below))
-        drawn = torch.randperm(candidates.numel(), generator=generator)[:kept]
-        weights = torch.ones(others.numel() + kept)
+        drawn = torch.randperm(candidates.numel(), generator=generator, device="cpu")[:kept]
+        weights = torch.ones(others.numel() + kept, dtype=torch.float32, device="cpu")
         weights[others.numel() :] = candidates.numel() / kept
         return Selection(torch.cat([others, candidates[drawn]]), weights)
 
@@ -140,7 +140,9 @@ def lowest(scores: Tensor, count: int, generator: torch.Generator) -> NDArray[np
     highest = np.partition(values, count - 1)[count - 1]
     chosen: NDArray[np.bool_] = np.less(values, highest)
     ties = np.flatnonzero(values == highest)
-    drawn = torch.randperm(ties.size, generator=generator)[: count - np.count_nonzero(chosen)]
+    drawn = torch.randperm(ties.size, generator=generator, device="cpu")[
+        : count - np.count_nonzero(chosen)
+    ]
     chosen[ties[drawn.numpy()]] = True
     return chosen
 

@@ -1,20 +1,25 @@
 """k-means of numbers: in one dimension the best grouping can be computed, without random starts.
 
 Groups of sorted numbers are intervals, so k-means is a choice of k − 1 cuts, and dynamic
-programming finds the best (Wang & Song, Ckmeans.1d.dp, The R Journal 2011). It runs on a few
-hundred candidate cuts here, and Lloyd's iterations on the sorted numbers then put the cuts where
-they belong to the sample.
+programming finds the best (Wang & Song, Ckmeans.1d.dp, The R Journal 2011). It runs on a thousand
+candidate cuts here, and Lloyd's iterations on the sorted numbers then put the cuts where they
+belong to the sample. With no more distinct numbers than candidates the result is exact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
-CANDIDATES = 64
+CANDIDATES = 256
 """Candidate cuts of each kind: after equal counts, after equal widths, and towards each end."""
 
 MAX_ITERATIONS = 100
+
+Inertia: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 def kmeans_cuts(numbers: NDArray[np.float32], num_groups: int) -> NDArray[np.float32]:
@@ -45,16 +50,20 @@ def kmeans_cuts(numbers: NDArray[np.float32], num_groups: int) -> NDArray[np.flo
 def _candidate_cuts(ordered: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return positions at which sorted numbers may be cut: ascending, from 0 to M.
 
-    Equal counts resolve where most numbers are and equal widths where few are; ranks that grow
-    geometrically from either end resolve heavy tails, of which the inertia is mostly made. No
-    candidate lies between equal numbers.
+    All that there are, if they are few. Else: equal counts resolve where most numbers are and
+    equal widths where few are; ranks that grow geometrically from either end resolve heavy tails,
+    of which the inertia is mostly made. No candidate lies between equal numbers.
     """
-    last = ordered.size - 1
-    even = np.linspace(0, last, CANDIDATES)
-    tail = np.geomspace(1, ordered.size, CANDIDATES) - 1
-    ranks = np.concatenate([even, tail, last - tail]).astype(np.int64)
-    by_width = np.linspace(ordered[0], ordered[-1], CANDIDATES, dtype=np.float32)
-    positions = np.searchsorted(ordered, np.concatenate([ordered[ranks], by_width]))
+    changed = ordered[1:] != ordered[:-1]
+    if np.count_nonzero(changed) > 4 * CANDIDATES:
+        last = ordered.size - 1
+        even = np.linspace(0, last, CANDIDATES)
+        tail = np.geomspace(1, ordered.size, CANDIDATES) - 1
+        ranks = np.concatenate([even, tail, last - tail]).astype(np.int64)
+        by_width = np.linspace(ordered[0], ordered[-1], CANDIDATES, dtype=np.float32)
+        positions = np.searchsorted(ordered, np.concatenate([ordered[ranks], by_width]))
+    else:
+        positions = np.flatnonzero(changed) + 1
     return np.unique(np.concatenate([positions, [0, ordered.size]]))
 
 
@@ -72,21 +81,59 @@ def _best_cuts(
         squares: the sum of their squares before each edge, shape (C,).
         num_groups: the number of groups, below C.
     """
-    count = np.maximum(edges[None, :] - edges[:, None], 1)
-    total = sums[None, :] - sums[:, None]
-    inertia = (squares[None, :] - squares[:, None]) - total * total / count
-    inertia[np.tril_indices(edges.size)] = np.inf  # a group from edge i to edge j wants i < j
-    best = inertia[0]
+
+    def inertia(start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
+        total = sums[stop] - sums[start]
+        return squares[stop] - squares[start] - total * total / (edges[stop] - edges[start])
+
+    every = np.arange(1, edges.size)
+    best = np.concatenate([[0.0], inertia(np.zeros_like(every), every)])  # one group up to an edge
     came_from = []
-    for _ in range(num_groups - 1):
-        through = best[:, None] + inertia
-        came_from.append(np.argmin(through, axis=0))
-        best = np.min(through, axis=0)
+    for groups in range(1, num_groups):
+        best, previous = _add_group(best, groups, inertia)
+        came_from.append(previous)
     path = [edges.size - 1]
     for previous in reversed(came_from):
         path.append(int(previous[path[-1]]))
     path.append(0)
     return edges[path[::-1]]
+
+
+def _add_group(
+    best: NDArray[np.float64], groups: int, inertia: Inertia
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the least inertia of one group more up to each edge, and where that group starts.
+
+    The best start never falls from one edge to the next, so the starts of every other edge bound
+    those between them: log₂ C rounds of about 2·C trials, each of them vectorised.
+
+    Arguments:
+        best: the least inertia of `groups` groups up to each edge, shape (C,).
+        groups: how many groups there are already; they end at edge `groups` or later.
+        inertia: of a group from one edge to another.
+    """
+    size = best.size
+    result = np.full(size, np.inf)
+    starts = np.full(size, groups)
+    step = 1 << (size - 1).bit_length()
+    while step > 1:
+        step //= 2
+        stops = np.arange(step, size, 2 * step)
+        stops = stops[stops > groups]
+        if stops.size == 0:
+            continue
+        above = stops + step
+        bound = np.where(above < size, starts[np.minimum(above, size - 1)], size - 1)
+        low = starts[stops - step]
+        high = np.maximum(low, np.minimum(bound, stops - 1))  # rounding may cross the bounds
+        counts = high - low + 1
+        offsets = np.cumsum(counts) - counts
+        trial = np.arange(counts.sum()) - np.repeat(offsets - low, counts)
+        values = best[trial] + inertia(trial, np.repeat(stops, counts))
+        result[stops] = np.minimum.reduceat(values, offsets)
+        hits = np.flatnonzero(values == np.repeat(result[stops], counts))
+        starts[stops] = trial[hits[np.searchsorted(hits, offsets)]]
+    return result, starts
 
 
 def _refine(

@@ -33,4 +33,4 @@ class NoPrune(PrunedDataset):
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep all samples, with weight 1."""
-        return Selection(torch.arange(scores.numel()))
+        return Selection(torch.arange(scores.numel(), device="cpu"))

@@ -45,4 +45,4 @@ class RandomPrune(PrunedDataset):
         total = scores.numel()
         share = 1 - self.prune_ratio
         kept = count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
-        return Selection(torch.randperm(total, generator=generator)[: max(1, kept)])
+        return Selection(torch.randperm(total, generator=generator, device="cpu")[: max(1, kept)])

@@ -20,8 +20,9 @@ class SeTa(PrunedDataset):
 
     A uniform (1 − r) share of all samples is kept and split by k-means of the scores into groups,
     the easiest first. Epoch e serves the window of w = round(groups · `window_scale`) ≥ 1
-    neighbouring groups that starts at group e mod (groups − w + 1); epoch 0 serves all groups. The
-    last epochs, from ⌊δ·E⌋ on, serve a uniform (1 − r) share. All weights are 1.
+    neighbouring groups (halves are rounded to even) that starts at group e mod (groups − w + 1);
+    epoch 0 serves all groups. The last epochs, from ⌊δ·E⌋ on, serve a uniform (1 − r) share. All
+    weights are 1.
 
     Scores that are all equal fall into groups of equal size; scores with fewer distinct values
     than `num_groups` into as many groups as there are values.
@@ -69,7 +70,7 @@ class SeTa(PrunedDataset):
         """Keep a uniform share of all samples, and of these a window of groups."""
         total = scores.numel()
         kept = max(1, count_share(1 - self.prune_ratio, total))
-        indices = torch.randperm(total, generator=generator)[:kept]
+        indices = torch.randperm(total, generator=generator, device="cpu")[:kept]
         if epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs):
             return Selection(indices)
         scores = scores[indices]
@@ -86,6 +87,6 @@ class SeTa(PrunedDataset):
 
 def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:
     """Return the first group that an epoch serves, and the first one behind its window."""
-    width = max(1, count_share(window_scale, num_groups))
+    width = max(1, round(window_scale * num_groups))
     first = epoch % (num_groups - width + 1)
     return first, first + width

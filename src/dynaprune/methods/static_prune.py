@@ -44,4 +44,4 @@ class StaticPrune(PrunedDataset):
         total = scores.numel()
         kept = max(1, count_share(1 - self.prune_ratio, total))
         generator = epoch_generator(self.seed, epoch=0)  # drawn anew, so that none is kept
-        return Selection(torch.randperm(total, generator=generator)[:kept])
+        return Selection(torch.randperm(total, generator=generator, device="cpu")[:kept])

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ..distributed import require_single_process
+from ..indexed import as_indices
 from ..loss import check_loss, scale
 from ..record import LossRecord
 
@@ -54,6 +54,7 @@ class _State:
     def __init__(self, score: Score, scores: Tensor) -> None:
         self.score = score
         self.scores = scores  # the object's own tensor, on its own device
+        self.is_started = False  # whether they are more than what the object began with
         self.record = LossRecord()
 
     @property
@@ -64,8 +65,12 @@ class _State:
         if len(self.record) == 0:
             return
         record, self.record = self.record, LossRecord()
+        if self.is_started:  # the scores are the object's: it may have written to them
+            self.score.restore(self.scores)
         for part in record.batches().finite().disjoint():
             self.score.observe(part)
+            self.is_started = True
+        if self.is_started:
             self.scores.copy_(self.score.values())
 
 
@@ -77,7 +82,9 @@ def _read_scores(base: Any) -> Tensor:
 
 
 def _write_scores(base: Any, scores: Tensor) -> None:
-    base._dynaprune.scores = scores
+    """Replace the scores, as a resumed run does: what was reported before is of no more use."""
+    state: _State = base._dynaprune
+    state.scores, state.is_started, state.record = scores, True, LossRecord()
 
 
 def _update(base: Any, loss: Tensor) -> Tensor:
@@ -98,7 +105,7 @@ def _update(base: Any, loss: Tensor) -> Tensor:
             f"{type(base).__name__} is empty. Call it once for each batch, after the loader "
             "has set cur_batch_index"
         )
-    positions = torch.as_tensor(base.cur_batch_index, dtype=torch.int64)
+    positions = as_indices(base.cur_batch_index, f"cur_batch_index of this {type(base).__name__}")
     weights = base.weights[positions.to(base.weights.device)]
     check_loss(loss, len(positions), state.score)
     if loss.numel() == len(positions):
@@ -116,13 +123,21 @@ def _update(base: Any, loss: Tensor) -> Tensor:
 
 def _reduce(base: Any, protocol: Any) -> Any:
     """Say how to pickle and copy an object whose class exists in no module."""
-    values = {key: value for key, value in vars(base).items() if key != "_dynaprune"}
-    return _rebuild, (type(base).__base__, values, base._dynaprune)
+    original: Any = type(base).__base__
+    # object has a __getstate__ of its own from Python 3.11 on
+    own = getattr(original, "__getstate__", None)
+    values = vars(base) if own in (None, getattr(object, "__getstate__", None)) else own(base)
+    if isinstance(values, dict):
+        values = {key: value for key, value in values.items() if key != "_dynaprune"}
+    return _rebuild, (original, values, base._dynaprune)
 
 
-def _rebuild(original: type, values: dict[str, Any], state: _State) -> Any:
+def _rebuild(original: type, values: Any, state: _State) -> Any:
     base: Any = object.__new__(original)
-    vars(base).update(values)
+    if hasattr(original, "__setstate__"):
+        base.__setstate__(values)
+    else:
+        vars(base).update(values)
     _derive(base, state)
     return base
 

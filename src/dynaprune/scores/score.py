@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..batches import Batches
+from ..validation import check_keys
 from . import convention
 
 
@@ -37,7 +38,7 @@ class Score(ABC):
                 f"{type(base).__name__} was given"
             )
         self._base: Any = base
-        self._values = torch.zeros(len(base), dtype=torch.float32)
+        self._values = torch.zeros(len(base), dtype=torch.float32, device="cpu")
         self._started = False
 
     @abstractmethod
@@ -58,7 +59,7 @@ class Score(ABC):
             TypeError: `base` is neither one of ours nor follows the InfoBatch convention.
             RuntimeError: `base` has been trained on already, or the score is in use.
         """
-        base, self._base = self._base, None  # kept no longer: a cycle would outlive `del train`
+        base = self._base
         if base is None:
             raise RuntimeError(
                 f"this {type(self).__name__} is in use already: make a new one for another object"
@@ -67,7 +68,22 @@ class Score(ABC):
             base.adopt_score(self)
         else:
             convention.adopt(base, self)
+        self._base = None  # kept no longer: a cycle would outlive `del train`
         return base
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"{type(self).__name__} has no attribute {name!r}"
+        if not name.startswith("_") and hasattr(self.__dict__.get("_base"), name):
+            message += (
+                f": it is a score. Use what {type(self).__name__}(...).proxy() returns, the "
+                "dataset that is scored by it"
+            )
+        raise AttributeError(message)
+
+    def restore(self, values: Tensor) -> None:
+        """Go on from these scores, shape (N,), of any type and device."""
+        self._values = values.detach().to("cpu", torch.float32, copy=True)
+        self._started = True
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
@@ -84,6 +100,7 @@ class Score(ABC):
             RuntimeError: the state is another score's or of another number of samples.
         """
         name = type(self).__name__
+        check_keys(state, ("name", "values", "started"), "the state's score")
         if state["name"] != name:
             raise RuntimeError(f"the state holds scores of {state['name']}, but this is {name}")
         if state["values"].shape != self._values.shape:
@@ -91,7 +108,7 @@ class Score(ABC):
                 f"the state holds scores of {state['values'].numel():,} samples, but this "
                 f"{name} has {self._values.numel():,}"
             )
-        self._values = state["values"].clone()
+        self.restore(state["values"])
         self._started = bool(state["started"])
 
     def _start(self, batches: Batches) -> None:
