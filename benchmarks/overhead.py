@@ -30,7 +30,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa
-from dynaprune.plan import epoch_generator, make_plan
+from dynaprune.passes import Pass
+from dynaprune.plan import check_selection, epoch_generator, make_plan
 from dynaprune.record import LossRecord
 
 BATCH = 128
@@ -127,10 +128,15 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     textbook = TextbookBLS(len(train), train.weights)
     indices = torch.randint(len(train), (BATCH,), generator=torch.Generator().manual_seed(0))
     batch = indices.numpy()
-    weight = train.begin_epoch().mean_weight(batch)
+    plan = train.begin_epoch()
+    weight = plan.mean_weight(batch)
+    current = Pass(plan, len(plan))
 
     def per_step(call: Callable[[], object]) -> float:
-        return seconds_of(lambda: [call() for _ in range(steps)], 1) / steps
+        started = time.perf_counter()
+        for _ in range(steps):
+            call()
+        return (time.perf_counter() - started) / steps
 
     def hand_over() -> None:
         train.hand_over(current, batch)
@@ -141,8 +147,6 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
 
     times = []
     for _ in range(repeats):
-        current = train.open_pass()
-        train.begin_epoch()
         handing = per_step(hand_over)
         times.append(
             Step(
@@ -198,6 +202,7 @@ def main() -> None:
 
     def plan(train: PrunedDataset) -> int:
         selection = train.select(scores, 1, epoch_generator(0, 1))
+        check_selection(selection, samples, type(train).__name__)
         return len(make_plan(selection, samples, 1, 0))
 
     row(

@@ -23,7 +23,7 @@ def as_indices(indices: Any, where: str) -> Tensor:
     Raises:
         RuntimeError: they are not integers, or of another shape; `where` says who was given them.
     """
-    given = indices
+    given: Tensor = indices
     if not isinstance(indices, Tensor):
         try:
             given = torch.as_tensor(indices, device="cpu")

@@ -132,7 +132,7 @@ def draw_accuracy(path: Path, data: str, rows: Sequence[Row]) -> None:
             label=row.method,
         )
     axes.axhline(100 * rows[0].accuracy.value, color="C0", linewidth=0.8, linestyle="--")
-    axes.set_xlabel("sample visits, % of full training")
+    axes.set_xlabel("sample visits, % of full training (equal numbers are drawn side by side)")
     axes.set_ylabel("test accuracy, % (95% interval over seeds)")
     axes.set_title(f"Accuracy against sample visits: {data}")
     axes.grid(alpha=0.3)
