@@ -139,10 +139,10 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
         return (time.perf_counter() - started) / steps
 
     def hand_over() -> None:
-        train.hand_over(current, batch)
+        train.epochs.passes.hand_over(current, batch)
 
     def both() -> None:
-        train.hand_over(current, batch)
+        train.epochs.passes.hand_over(current, batch)
         train.update(loss)
 
     times = []
@@ -156,7 +156,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
                 per_step(lambda: loss * weight),
             )
         )
-        train._record = LossRecord()  # forget these updates: the epoch goes on
+        train.epochs.record = LossRecord()  # forget these updates: the epoch goes on
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 

@@ -30,7 +30,7 @@ LOADERS = [
 
 def check_plan(train, batch):
     """A batch is of the plan that its update is booked on."""
-    assert set(np.atleast_1d(batch).tolist()) <= set(train._plan.order.tolist())
+    assert set(np.atleast_1d(batch).tolist()) <= set(train.epochs.plan.order.tolist())
 
 
 @pytest.mark.parametrize("arguments", LOADERS)
@@ -61,7 +61,7 @@ def test_a_fixed_number_of_steps_an_epoch(arguments):
             train.update(mean_loss(batch))
             check_plan(train, batch)
         assert train.epoch == epoch
-        assert len(train._record) == 4
+        assert len(train.epochs.record) == 4
     assert train.summary().epochs == 6
 
 
@@ -177,7 +177,7 @@ def test_plans_of_past_epochs_are_freed():
             iterator = iter(loader)
             for _ in range(len(loader)):
                 train.update(mean_loss(next(iterator)))
-            plans.append(weakref.ref(train._plan))
+            plans.append(weakref.ref(train.epochs.plan))
         gc.collect()
         assert sum(plan() is not None for plan in plans) <= 3
 

@@ -18,7 +18,7 @@ def weighted(length=64):
     """A dataset in an epoch with weights, and its batches of 16."""
     scores = torch.arange(length) % 7 + 0.5
     train = with_scores(InfoBatch(Numbers(length), 10, prune_ratio=0.4), scores)
-    train._score.needs_loss_vector = False  # takes both, as BLS does
+    train.epochs.score.needs_loss_vector = False  # takes both, as BLS does
     return train
 
 
@@ -120,7 +120,7 @@ def test_no_grad_and_inference_mode():
 def test_under_autocast():
     model = torch.nn.Linear(3, 2)
     train = with_scores(InfoBatch(Numbers(32), 10), torch.rand(32))
-    train._score.needs_loss_vector = False
+    train.epochs.score.needs_loss_vector = False
     for batch in DataLoader(train, batch_size=8):
         weight = train.weights[batch].double().mean().item()
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -200,7 +200,7 @@ def test_update_reads_no_loss_and_moves_nothing():
 
 def test_indices_on_a_device_are_not_read_either():
     train = with_scores(InfoBatch(Numbers(32), 10), torch.rand(32))
-    train._score.needs_loss_vector = False
+    train.epochs.score.needs_loss_vector = False
     plan = train.begin_epoch()
     assert plan.weights is not None
     returned = train.update(

@@ -371,7 +371,7 @@ def test_a_state_in_the_middle_of_an_epoch():
     for batch in DataLoader(train, batch_size=5):
         train.update(mean_loss(batch))
         with pytest.raises(
-            RuntimeError, match="in the middle of epoch 0, after 5 of 10 samples: .* end_epoch"
+            RuntimeError, match="in the middle of epoch 0, with 5 samples still due: .* end_epoch"
         ):
             train.state_dict()
         break

@@ -41,6 +41,20 @@ def as_indices(indices: Any, where: str) -> Tensor:
     return given.detach().to(torch.int64, copy=True)
 
 
+def check_range(indices: Tensor, num_samples: int) -> None:
+    """Check that sample numbers, on the host, are those of a dataset of `num_samples`.
+
+    Raises:
+        RuntimeError: one is below 0 or too high.
+    """
+    lowest, highest = (int(bound) for bound in torch.aminmax(indices))
+    if lowest < 0 or highest >= num_samples:
+        raise RuntimeError(
+            f"the indices of a batch must be sample numbers from 0 to {num_samples - 1:,}, but "
+            f"{lowest if lowest < 0 else highest} was given"
+        )
+
+
 class IndexedDataset(Dataset[Any]):
     """A dataset whose samples carry their index: `(sample, index)`.
 

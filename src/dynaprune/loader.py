@@ -118,18 +118,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
         # workers begin the epoch at once, a loader without them with its first batch
-        batches, plan = train.plan_begun_by(partial(iter, self._tracked))
+        batches, plan = train.epochs.begun_by(partial(iter, self._tracked))
         return self._serve(train, batches, plan)
 
     def _serve(
         self, train: PrunedDataset, batches: Iterator[_Indexed], begun: Plan | None
     ) -> Iterator[Any]:
         """Yield batches, and hand the samples of each to the dataset just before."""
-        fetched, begun_now = train.plan_begun_by(partial(next, batches, None))
+        fetched, begun_now = train.epochs.begun_by(partial(next, batches, None))
         plan = begun_now if begun is None else begun
         if fetched is None:
             if plan is not None:
-                train.pass_over(plan)
+                train.epochs.pass_over(plan)
             return
         if plan is None:
             raise RuntimeError(
@@ -140,12 +140,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         current = Pass(plan, self._count_served(plan))
         try:
             while fetched is not None:
-                train.hand_over(current, fetched.indices)
+                train.epochs.passes.hand_over(current, fetched.indices)
                 yield fetched.batch
                 fetched = next(batches, None)
             current.batch = None
         finally:
-            train.close_pass(current)
+            train.epochs.passes.close(current)
 
     def _count_served(self, plan: Plan) -> int:
         """Return how many of a plan's samples are in batches: not those that drop_last drops."""

@@ -52,7 +52,7 @@ class Passes:
     def hand_over(self, current: Pass, batch: Indices) -> None:
         """Let `batch` be at hand: the next one that `current` yields."""
         current.batch, current.mean_weight = batch, current.plan.mean_weight(batch)
-        if not self._passes or self._passes[-1] is not current:
+        if self._latest is not current:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]
 
@@ -62,15 +62,34 @@ class Passes:
         others = [each for each in self._passes if each is not current]
         self._passes = others or self._passes
 
-    def at_hand(self) -> Pass | None:
-        """Return the pass whose batch an update is about, if any has handed one over."""
-        if not self._passes:
-            return None
-        latest, trained = self._passes[-1], self.trained
-        in_a_step = trained is not None and trained.is_open and trained.batch is not None
-        if in_a_step and not latest.is_trained:
-            return trained  # what came later was a look, with an iterator that was kept
-        return latest
+    def at_hand(self) -> tuple[Pass, Indices]:
+        """Return the pass whose batch an update is about, and the samples of that batch.
+
+        Raises:
+            RuntimeError: there is none; the message says why, and how to mend that.
+        """
+        latest, trained = self._latest, self.trained
+        if latest is not None and not latest.is_trained and _is_in_a_step(trained):
+            latest = trained  # what came later was a look, with an iterator that was kept
+        if latest is None:
+            raise RuntimeError(
+                "update() was called before a batch was served by dynaprune.DataLoader. Iterate "
+                "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
+                "of torch does not tell which samples are in a batch. With another loader, give "
+                "it train.with_indices() and call update(loss, indices=indices)"
+            )
+        if latest.batch is not None:
+            return latest, latest.batch
+        if latest.is_open:
+            raise RuntimeError(
+                "update() was called twice for one batch. Add up the losses of a batch first and "
+                "call it once with their sum"
+            )
+        raise RuntimeError(
+            "update() was called after the last batch, or twice for it. Call it once for each "
+            "batch, before the next one is fetched. If the loop fetches batches ahead, give the "
+            "loader train.with_indices() and call update(loss, indices=indices)"
+        )
 
     def take(self, current: Pass) -> None:
         """Let the batch of `current` be updated: it is at hand no more."""
@@ -80,7 +99,14 @@ class Passes:
 
     def forget_batch(self) -> None:
         """Let the batch at hand be updated by way of its indices."""
-        current = self.at_hand()
-        if current is not None:
-            current.batch = None
+        if self._latest is not None:
+            self._latest.batch = None
         self.trained = None
+
+    @property
+    def _latest(self) -> Pass | None:
+        return self._passes[-1] if self._passes else None
+
+
+def _is_in_a_step(current: Pass | None) -> bool:
+    return current is not None and current.is_open and current.batch is not None

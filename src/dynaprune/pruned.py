@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import copy
-import logging
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .distributed import require_single_process
-from .indexed import IndexedDataset, as_indices, fetch
+from .epochs import Epochs
+from .indexed import IndexedDataset, as_indices, check_range, fetch
 from .loss import check_loss, scale
-from .passes import Pass, Passes
+from .passes import Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
-from .record import LossRecord
 from .sampler import PruningSampler
 from .scores import SampleLoss, Score
 from .summary import Summary
 from .validation import check_integer, check_keys, check_map_style
 
-logger = logging.getLogger("dynaprune")
-
 STATE_VERSION = 1
-
-T = TypeVar("T")
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -51,6 +44,9 @@ class PrunedDataset(Dataset[Any], ABC):
         num_epochs: the number of epochs E that the run will train.
         seed: fixes every random choice, together with the epoch's number; at least 0.
 
+    Attributes:
+        epochs: the life of the epochs, for loaders and integrations.
+
     Raises:
         TypeError: `dataset` is not map-style; `num_epochs` or `seed` is no integer.
         ValueError: `dataset` is empty; `num_epochs` is below 1 or `seed` below 0.
@@ -64,17 +60,7 @@ class PrunedDataset(Dataset[Any], ABC):
         self.dataset = dataset
         self.num_epochs = check_integer("num_epochs", num_epochs, minimum=1)
         self.seed = check_integer("seed", seed, minimum=0)
-        self._epoch = 0
-        self._plan: Plan | None = None  # of epoch _epoch; made when it is first needed
-        self._record = LossRecord()  # what epoch _epoch has reported
-        self._fold: _Fold | None = None  # the record, folded, as far as it was then
-        self._passes = Passes()
-        self._begun: Plan | None = None  # the plan that the sampler was given last
-        self._times_begun = 0
-        self._totals = Summary()  # of the epochs before _epoch
-        self._began_at = 0.0
-        self._updated_at = 0.0
-        self._score: Score
+        self.epochs = Epochs(self._num_samples)
         self.default_score(self).proxy()
 
     # What a method defines
@@ -147,27 +133,16 @@ class PrunedDataset(Dataset[Any], ABC):
                 tensor or of another shape; `indices` are of another shape, or no samples of this
                 dataset; the batch belongs to an epoch that is over.
         """
+        current: Pass | None = None
         if indices is None:
-            current = self._passes.at_hand()
-            if current is None or current.batch is None:
-                raise RuntimeError(self._why_no_batch(current))
-            plan, batch, weight = current.plan, current.batch, current.mean_weight
+            current, batch = self.epochs.passes.at_hand()
+            plan, weight = current.plan, current.mean_weight
         else:
-            current = None
             plan, batch = self._served_plan(), self._check_indices(indices)
             weight = plan.mean_weight(batch)
-        check_loss(loss, len(batch), self._score)
-        if plan is not self._plan:
-            self._go_on_to(plan)
+        check_loss(loss, len(batch), self.epochs.score)
         scaled = scale(loss, plan.sample_weights(batch) if loss.numel() > 1 else weight)
-        if self._record.num_visits == 0:
-            self._log_epoch(plan)
-        self._record.append(batch, loss)
-        self._updated_at = time.perf_counter()
-        if current is None:
-            self._passes.forget_batch()
-        else:
-            self._passes.take(current)
+        self.epochs.report(plan, batch, loss, current)
         return scaled
 
     @property
@@ -176,12 +151,12 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Reading them in the middle of an epoch does not change what the run does.
         """
-        return self._folded().score.values().clone()
+        return self.epochs.folded().score.values().clone()
 
     @property
     def weights(self) -> Tensor:
         """The weights in the epoch that is being served or about to be: float32, shape (N,)."""
-        weights = self._coming_plan().weights
+        weights = self.epochs.coming_plan(self._make_plan).weights
         if weights is None:
             return torch.ones(len(self), dtype=torch.float32, device="cpu")
         return torch.from_numpy(weights.copy())
@@ -189,22 +164,11 @@ class PrunedDataset(Dataset[Any], ABC):
     @property
     def epoch(self) -> int:
         """The number of the epoch that is being served or about to be, from 0."""
-        return self._epoch + (1 if self._is_over() else 0)
+        return self.epochs.number + (1 if self.epochs.is_over() else 0)
 
     def summary(self) -> Summary:
         """Return what the run has cost and saved so far."""
-        totals, visits = self._totals, self._record.num_visits
-        if visits == 0 or self._plan is None:
-            return totals
-        return replace(
-            totals,
-            epochs=totals.epochs + 1,
-            visits_made=totals.visits_made + visits,
-            # a visit of an epoch that keeps K of N samples stands for N/K visits
-            visits_avoided=totals.visits_avoided
-            + visits * (len(self) - len(self._plan)) // len(self._plan),
-            seconds=totals.seconds + self._updated_at - self._began_at,
-        )
+        return self.epochs.summary()
 
     def end_epoch(self) -> None:
         """Say that the epoch is over. Nothing happens if it has seen no `update`.
@@ -213,8 +177,8 @@ class PrunedDataset(Dataset[Any], ABC):
         implies it. Call it where another loader serves the batches and `len(loader)` or
         `state_dict()` is wanted between two epochs.
         """
-        if len(self._record) > 0:
-            self._advance()
+        if len(self.epochs.record) > 0:
+            self.epochs.advance()
 
     # Checkpoints
 
@@ -226,25 +190,19 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: an epoch is in progress.
         """
-        plan, visits = self._plan, self._record.num_visits
-        if plan is not None and visits > 0 and not self._is_over():
-            trained = self._passes.trained
-            due = len(plan) if trained is None else trained.num_samples
-            if visits < due:
-                raise RuntimeError(
-                    f"state_dict() was called in the middle of epoch {self._epoch}, after "
-                    f"{visits:,} of {due:,} samples: take checkpoints between epochs. If this "
-                    "epoch is over (another library's loader has served it and left some samples "
-                    "out), call end_epoch() first"
-                )
-        fold = self._folded()
-        totals = self.summary()
-        totals = replace(totals, losses_left_out=totals.losses_left_out + fold.left_out)
+        epochs = self.epochs
+        if epochs.samples_due() > 0:
+            raise RuntimeError(
+                f"state_dict() was called in the middle of epoch {epochs.number}, with "
+                f"{epochs.samples_due():,} samples still due: take checkpoints between epochs. If "
+                "this epoch is over (another library's loader has served it and left some samples "
+                "out), call end_epoch() first"
+            )
         return {
             **self._identity(),
-            "epoch": self._epoch + (1 if visits > 0 else 0),
-            "score": fold.score.state_dict(),
-            "totals": asdict(totals),
+            "epoch": epochs.number + (1 if len(epochs.record) > 0 else 0),
+            "score": epochs.folded().score.state_dict(),
+            "totals": asdict(epochs.summary()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -263,12 +221,10 @@ class PrunedDataset(Dataset[Any], ABC):
                 )
         counts = asdict(Summary())
         check_keys(state["totals"], tuple(counts), "the state's totals")
-        score = copy.deepcopy(self._score)
+        score = copy.deepcopy(self.epochs.score)
         score.load_state_dict(state["score"])
-        self._score, self._epoch = score, int(state["epoch"])
-        self._totals = Summary(**{key: state["totals"][key] for key in counts})
-        self._plan, self._record, self._fold = None, LossRecord(), None
-        self._passes, self._begun = Passes(), None
+        totals = Summary(**{key: state["totals"][key] for key in counts})
+        self.epochs.restore(int(state["epoch"]), score, totals)
 
     def _identity(self) -> dict[str, Any]:
         """Return what a state and an object have to agree on."""
@@ -288,7 +244,7 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: there were updates already, or the score has another length.
         """
-        if self._totals.epochs > 0 or len(self._record) > 0:
+        if self.epochs.summary().epochs > 0:
             raise RuntimeError(
                 f"this {type(self).__name__} has been trained on: choose its score before the "
                 "first epoch"
@@ -298,184 +254,32 @@ class PrunedDataset(Dataset[Any], ABC):
                 f"the score is of {score.values().numel():,} samples, but the dataset has "
                 f"{len(self):,}"
             )
-        self._score, self._plan = score, None
+        self.epochs.score, self.epochs.plan = score, None
 
     def begin_epoch(self) -> Plan:
         """Return the plan to serve now; the sampler calls this at each `iter()`.
 
         Raises:
-            RuntimeError: the dataset's length has changed, or several ranks train together.
+            RuntimeError: the dataset's length has changed, the method's selection is none, or
+                several ranks train together.
         """
         require_single_process("a pruning sampler")
-        started = time.perf_counter()
-        plan = self._coming_plan()
-        if len(self._record) == 0:
-            self._began_at = started
-        else:  # in the middle of an epoch: the next one, if this run trains, or just a look
-            plan = self._next_plan()
-        self._begun = plan
-        self._times_begun += 1
-        return plan
-
-    def plan_begun_by(self, call: Callable[[], T]) -> tuple[T, Plan | None]:
-        """Return what `call` returns, and the plan that the sampler has begun in it, if it has."""
-        times_begun = self._times_begun
-        result = call()
-        return result, None if self._times_begun == times_begun else self._begun
+        return self.epochs.begin(self._make_plan)
 
     def epoch_length(self) -> int:
         """Return the number of samples in the epoch that is being served or about to be."""
-        return len(self._coming_plan())
-
-    def hand_over(self, current: Pass, batch: NDArray[np.int64]) -> None:
-        """Take the samples of the batch, int64, shape (B,), that a loader yields next."""
-        self._passes.hand_over(current, batch)
-
-    def close_pass(self, current: Pass) -> None:
-        """End a run of a loader."""
-        self._passes.close(current)
-
-    def pass_over(self, plan: Plan) -> None:
-        """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
-        if plan is not self._plan or len(self._record) > 0:
-            return  # just a look, in the middle of another epoch
-        logger.warning(
-            "epoch %d keeps %d samples, of which the loader makes no batch (drop_last with a "
-            "larger batch size?): nothing is trained in it",
-            plan.epoch,
-            len(plan),
-        )
-        self._epoch, self._plan = self._epoch + 1, None
-
-    # The life of an epoch
-
-    def _coming_plan(self) -> Plan:
-        """Return the plan of the epoch that is being served or about to be."""
-        if self._is_over():
-            self._advance()
-        if self._plan is None:
-            self._plan = self._make_plan(self._score, self._epoch)
-        return self._plan
-
-    def _next_plan(self) -> Plan:
-        """Return the plan of the epoch after the one in progress, as things stand."""
-        fold = self._folded()
-        if fold.plan is None:
-            fold.plan = self._make_plan(fold.score, self._epoch + 1)
-        return fold.plan
-
-    def _make_plan(self, score: Score, epoch: int) -> Plan:
-        started = time.perf_counter()
-        if len(self.dataset) != len(self):
-            raise RuntimeError(
-                f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
-                f"when this {type(self).__name__} was made: scores belong to samples by their "
-                "index, so wrap the changed dataset anew"
-            )
-        selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
-        check_selection(selection, len(self), type(self).__name__)
-        plan = make_plan(selection, len(self), epoch, self.seed)
-        self._add_planning_time(started)
-        return plan
-
-    def _is_over(self) -> bool:
-        """Whether the epoch was trained on and its pass has ended."""
-        trained = self._passes.trained
-        return len(self._record) > 0 and trained is not None and not trained.is_open
-
-    def _go_on_to(self, plan: Plan) -> None:
-        """End the epoch in progress, because a batch of the next one, by `plan`, is trained on."""
-        if plan.epoch != self._epoch + 1 or len(self._record) == 0:
-            raise RuntimeError(
-                f"this batch belongs to epoch {plan.epoch}, which is over: another loop over the "
-                f"loader has gone on to epoch {self._epoch} in the meantime"
-            )
-        self._advance()
-        self._plan = plan
-        self._began_at = time.perf_counter()
-
-    def _advance(self) -> None:
-        """Fold what the epoch has reported into the scores and go on to the next one."""
-        totals = self.summary()
-        fold = self._folded()
-        if fold.left_out:
-            logger.warning(
-                "epoch %d: %d losses were not finite and were left out of scoring",
-                self._epoch,
-                fold.left_out,
-            )
-        left_out = totals.losses_left_out + fold.left_out
-        # folding has added to the planning time, so it is taken from where it is up to date
-        spent = self._totals.planning_seconds
-        self._totals = replace(totals, losses_left_out=left_out, planning_seconds=spent)
-        self._score, self._plan, self._epoch = fold.score, fold.plan, self._epoch + 1
-        self._record, self._fold = LossRecord(), None
-
-    def _folded(self) -> _Fold:
-        """Return the scores with the record folded in."""
-        visits = self._record.num_visits
-        if visits == 0:
-            return _Fold(self._score, 0, 0)
-        if self._fold is None or self._fold.num_visits != visits:
-            started = time.perf_counter()
-            batches = self._record.batches()
-            self._check_range(batches.indices)  # of those on a device nobody has looked at it yet
-            finite = batches.finite()
-            score = copy.deepcopy(self._score)
-            for part in finite.disjoint():
-                score.observe(part)
-            self._fold = _Fold(score, visits, len(batches) - len(finite))
-            self._add_planning_time(started)
-        return self._fold
-
-    def _add_planning_time(self, started: float) -> None:
-        spent = self._totals.planning_seconds + time.perf_counter() - started
-        self._totals = replace(self._totals, planning_seconds=spent)
-
-    def _log_epoch(self, plan: Plan) -> None:
-        if not logger.isEnabledFor(logging.INFO):  # then no mean is computed either
-            return
-        logger.info(
-            "epoch %d: serving %s of %s samples (%.1f%% skipped), %.1f%% of visits saved before, "
-            "mean score %.4g",
-            plan.epoch,
-            f"{len(plan):,}",
-            f"{len(self):,}",
-            100 * (1 - len(plan) / len(self)),
-            100 * self._totals.share_saved,
-            self._score.values().mean().item(),
-        )
+        return len(self.epochs.coming_plan(self._make_plan))
 
     # Checks of what a loop hands in
 
     def _served_plan(self) -> Plan:
         """Return the plan that another library's loader serves."""
-        if self._begun is None:
+        if self.epochs.begun is None:
             raise RuntimeError(
                 "update(loss, indices=...) was called, but no loader has asked train.sampler for "
                 "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
             )
-        return self._begun
-
-    def _why_no_batch(self, current: Pass | None) -> str:
-        """Say why there is no batch at hand, and how to mend that."""
-        if current is None:
-            return (
-                "update() was called before a batch was served by dynaprune.DataLoader. Iterate "
-                "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
-                "of torch does not tell which samples are in a batch. With another loader, give "
-                "it train.with_indices() and call update(loss, indices=indices)"
-            )
-        if current.is_open:
-            return (
-                "update() was called twice for one batch. Add up the losses of a batch first and "
-                "call it once with their sum"
-            )
-        return (
-            "update() was called after the last batch, or twice for it. Call it once for each "
-            "batch, before the next one is fetched. If the loop fetches batches ahead, give the "
-            "loader train.with_indices() and call update(loss, indices=indices)"
-        )
+        return self.epochs.begun
 
     def _check_indices(self, indices: Any) -> Indices:
         """Return the samples of a batch as an array on the host, or as a tensor on its device.
@@ -485,23 +289,17 @@ class PrunedDataset(Dataset[Any], ABC):
         batch = as_indices(indices, "update(loss, indices=...)")
         if batch.device.type != "cpu":
             return batch  # its range is checked when it is folded: now, the device would wait
-        self._check_range(batch)
+        check_range(batch, len(self))
         return np.asarray(batch)
 
-    def _check_range(self, indices: Tensor) -> None:
-        lowest, highest = (int(bound) for bound in torch.aminmax(indices))
-        if lowest < 0 or highest >= len(self):
+    def _make_plan(self, score: Score, epoch: int) -> Plan:
+        """Let the method select from these scores, and make it a plan."""
+        if len(self.dataset) != len(self):
             raise RuntimeError(
-                f"the indices of a batch must be sample numbers from 0 to {len(self) - 1:,}, but "
-                f"{lowest if lowest < 0 else highest} was given"
+                f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
+                f"when this {type(self).__name__} was made: scores belong to samples by their "
+                "index, so wrap the changed dataset anew"
             )
-
-
-@dataclass
-class _Fold:
-    """Scores with a record folded in, and the next epoch's plan, once it was asked for."""
-
-    score: Score
-    num_visits: int
-    left_out: int
-    plan: Plan | None = None
+        selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
+        check_selection(selection, len(self), type(self).__name__)
+        return make_plan(selection, len(self), epoch, self.seed)
