@@ -240,6 +240,9 @@ def test_summary_counts_visits():
     assert (summary.epochs, summary.visits_made, summary.visits_avoided) == (4, 300, 100)
     assert summary.share_saved == 0.25
     assert 0 < summary.planning_seconds < summary.seconds
+    assert repr(train) == (
+        "RandomPrune(100 samples of Numbers, num_epochs=10, seed=0, epoch 4, scored by BLS)"
+    )
     assert str(summary).startswith(
         "4 epochs, 300 sample visits made and 100 avoided (25.0% saved) in"
     )

@@ -87,7 +87,7 @@ def demo(
         recipe = replace(recipe, epochs=epochs)
     console.print(
         f"{data.value}: {len(images.train):,} training and {len(images.test_labels):,} test "
-        f"images; {len(METHODS)} methods, {seeds} seeds, {recipe.epochs} epochs"
+        f"images, {len(METHODS)} methods, seeds: {seeds}, epochs: {recipe.epochs}"
     )
     started = time.perf_counter()
     results: list[Result] = []
@@ -118,9 +118,9 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", data.value, recipe, results, rows)
     draw_accuracy(out / "accuracy-vs-visits.png", data.value, rows)
-    console.print(
-        as_table(rows, f"{data.value}, {recipe.epochs} epochs, {seeds} seeds, 95% intervals")
-    )
+    intervals = ", 95% intervals" if seeds > 1 else ""
+    title = f"{data.value}, epochs: {recipe.epochs}, seeds: {seeds}{intervals}"
+    console.print(as_table(rows, title))
     console.print(
         "RandomPrune and fewer epochs make as many sample visits as BLS-InfoBatch: a method that "
         "does not beat them saves nothing that they would not.",

@@ -87,6 +87,13 @@ class PrunedDataset(Dataset[Any], ABC):
         """Fetch many samples at once, in the way that the dataset itself is fetched."""
         return fetch(self.dataset, indices)
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self):,} samples of {type(self.dataset).__name__}, "
+            f"num_epochs={self.num_epochs}, seed={self.seed}, epoch {self.epoch}, "
+            f"scored by {type(self.epochs.score).__name__})"
+        )
+
     def __getattr__(self, name: str) -> Any:
         message = f"{type(self).__name__} has no attribute {name!r}"
         # not forwarded: what is read from the dataset would also be written, and that to nowhere

@@ -40,5 +40,9 @@ class Summary:
         return (
             f"{self.epochs} epochs, {self.visits_made:,} sample visits made and "
             f"{self.visits_avoided:,} avoided ({self.share_saved:.1%} saved) in "
-            f"{self.seconds:.1f} s, of which {self.planning_seconds:.3f} s for planning{left_out}"
+            f"{_seconds(self.seconds)}; planning took {_seconds(self.planning_seconds)}{left_out}"
         )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds >= 10 else f"{seconds:.3f} s"
