@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
+
 from ..methods import InfoBatch, NoPrune, RandomPrune, SeTa
 from ..pruned import PrunedDataset
 from ..scores import BLS
@@ -18,8 +20,8 @@ MATCHED = "BLS-InfoBatch"
 """The method whose number of sample visits the baselines get."""
 
 RECIPES = {
-    "digits": Recipe(epochs=30, batch_size=32, learning_rate=0.02),
-    "mnist5k": Recipe(epochs=20, batch_size=32, learning_rate=0.02),
+    "digits": Recipe(epochs=30, batch_size=32, learning_rate=0.02, threads=1),
+    "mnist5k": Recipe(epochs=20, batch_size=32, learning_rate=0.02, threads=1),
     "cifar10": Recipe(epochs=15, batch_size=128, learning_rate=0.1),
 }
 """How each data set is trained, by its name: chosen for what full training reaches."""
@@ -84,6 +86,8 @@ def run_demo(
     All methods of a seed run one after the other, so that a machine that changes its speed does
     so for all of them. `on_epoch` is called with method, seed and the epoch that has ended.
     """
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
     warm_up = replace(recipe, epochs=1)  # of the machine: the first run in a process is slower
     train_run(data, warm_up, NoPrune(data.train, warm_up.epochs), seed=0)
     total = len(data.train) * recipe.epochs

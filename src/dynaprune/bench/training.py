@@ -27,6 +27,8 @@ class Recipe:
         learning_rate: the highest; it rises over the first fifth of the run and falls to zero.
         momentum: of SGD, with Nesterov's correction.
         weight_decay: L2.
+        threads: of torch; `None` for its own choice. Several threads for a small step wait for
+            each other: on a machine that does other things too, many times longer than they work.
     """
 
     epochs: int
@@ -34,6 +36,7 @@ class Recipe:
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
