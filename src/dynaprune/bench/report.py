@@ -136,7 +136,7 @@ def draw_accuracy(path: Path, data: str, rows: Sequence[Row]) -> None:
     axes.set_ylabel("test accuracy, % (95% interval over seeds)")
     axes.set_title(f"Accuracy against sample visits: {data}")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
