@@ -77,7 +77,7 @@ def test_update_with_a_loss_vector_is_that_weighted_sum():
         assert returned.item() == pytest.approx((weights[batch] * losses).mean().item())
         total += returned.item() * batch.numel()
     kept = train.begin_epoch()  # the next epoch: a pass that has ended is over
-    assert kept.epoch == 2
+    assert kept.plan.epoch == 2
     assert total > 0
 
 

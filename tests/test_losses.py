@@ -201,8 +201,8 @@ def test_update_reads_no_loss_and_moves_nothing():
 def test_indices_on_a_device_are_not_read_either():
     train = with_scores(InfoBatch(Numbers(32), 10), torch.rand(32))
     train.epochs.score.needs_loss_vector = False
-    plan = train.begin_epoch()
-    assert plan.weights is not None
+    share = train.begin_epoch()
+    assert share.plan.weights is not None
     returned = train.update(
         torch.ones((), device="meta"), indices=torch.ones(4, dtype=torch.int64, device="meta")
     )

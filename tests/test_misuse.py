@@ -7,7 +7,6 @@ import re
 import pytest
 import torch
 from helpers import Numbers, bls, mean_loss, train_epoch
-from torch import distributed
 from torch.utils.data import IterableDataset
 
 from dynaprune import (
@@ -302,13 +301,6 @@ def test_a_dataset_whose_length_has_changed(length):
         next(iter(loader))
 
 
-def test_several_ranks_are_refused_loudly(monkeypatch):
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 4)
-    with pytest.raises(RuntimeError, match="world size of 4"):
-        iter(bls(InfoBatch, 10).sampler)
-
-
 def state_of(train):
     train_epoch(DataLoader(train, batch_size=5), mean_loss)
     return train.state_dict()
@@ -364,15 +356,3 @@ def test_a_part_of_a_state_is_incomplete(part, key, message):
 def test_something_else_than_a_state():
     with pytest.raises(RuntimeError, match="the state must be a dictionary, but a NoneType was"):
         bls(InfoBatch, 10).load_state_dict(None)
-
-
-def test_a_state_in_the_middle_of_an_epoch():
-    train = bls(InfoBatch, 10)
-    for batch in DataLoader(train, batch_size=5):
-        train.update(mean_loss(batch))
-        with pytest.raises(
-            RuntimeError, match="in the middle of epoch 0, with 5 samples still due: .* end_epoch"
-        ):
-            train.state_dict()
-        break
-    train.state_dict()  # the loop was left, so the epoch is over

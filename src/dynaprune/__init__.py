@@ -11,6 +11,7 @@ from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
 from .plan import Selection
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
+from .schedule import PrunedScheduler
 from .scores import BLS, SampleLoss, Score
 from .summary import Summary
 
@@ -22,6 +23,7 @@ __all__ = [
     "InfoBatch",
     "NoPrune",
     "PrunedDataset",
+    "PrunedScheduler",
     "PruningSampler",
     "RandomPrune",
     "SampleLoss",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -30,8 +31,56 @@ class Batches:
     losses: Tensor
     steps: Tensor
 
+    @staticmethod
+    def none() -> Batches:
+        """Return no measurement at all."""
+        nothing = torch.empty(0, dtype=torch.int64, device="cpu")
+        return Batches(nothing, nothing, nothing.float(), nothing)
+
+    @staticmethod
+    def in_turn(ranks: Sequence[Batches]) -> Batches:
+        """Return what several ranks have measured at the same time, ordered by step, then by rank.
+
+        Each rank's batch is a step of its own then, as if one process had trained on them all.
+        """
+        if len(ranks) == 1:
+            return ranks[0]
+        together = _joined(
+            [
+                replace(batches, steps=batches.steps * len(ranks) + rank)
+                for rank, batches in enumerate(ranks)
+            ]
+        )
+        return together._reordered(np.argsort(together.steps.numpy(), kind="stable"))
+
     def __len__(self) -> int:
         return self.losses.numel()
+
+    def followed_by(self, later: Batches) -> Batches:
+        """Return these measurements and then those of `later`, whose steps count on."""
+        if len(self) == 0:
+            return later
+        return _joined([self, replace(later, steps=later.steps + self.steps[-1] + 1)])
+
+    def first_visits(self) -> Batches:
+        """Return the measurements without samples that an earlier place has measured already.
+
+        Ranks that are to serve equally many samples repeat a few at the end of an epoch.
+        """
+        indices = self.indices.numpy()
+        if _count_distinct(indices) == indices.size:
+            return self
+        is_first = np.zeros(indices.size, dtype=bool)
+        is_first[np.unique(indices, return_index=True)[1]] = True
+        group = np.repeat(np.arange(len(self)), self.sizes.numpy())
+        sizes = np.bincount(group[is_first], minlength=len(self))
+        kept = torch.from_numpy(sizes > 0)
+        return Batches(
+            self.indices[torch.from_numpy(is_first)],
+            torch.from_numpy(sizes)[kept],
+            self.losses[kept],
+            self.steps[kept],
+        )
 
     def per_sample(self) -> Tensor:
         """Return the loss of each entry of `indices`' group: float32, shape (M,)."""
@@ -62,9 +111,7 @@ class Batches:
         if len(self) == 0:
             return
         indices = self.indices.numpy()
-        seen = np.zeros(int(indices.max()) + 1, dtype=bool)
-        seen[indices] = True
-        if np.count_nonzero(seen) == indices.size:
+        if _count_distinct(indices) == indices.size:
             yield self
             return
         group = np.repeat(np.arange(len(self)), self.sizes.numpy())
@@ -80,6 +127,18 @@ class Batches:
                 start = int(group[position])
         yield self._groups(start, len(self))
 
+    def _reordered(self, order: NDArray[np.intp]) -> Batches:
+        """Return the measurements in another order, shape (G,)."""
+        sizes = self.sizes.numpy()
+        starts, moved = _starts(sizes)[order], sizes[order]
+        members = np.repeat(starts - _starts(moved), moved) + np.arange(self.indices.numel())
+        return Batches(
+            self.indices[torch.from_numpy(members)],
+            torch.from_numpy(moved),
+            self.losses[torch.from_numpy(order)],
+            self.steps[torch.from_numpy(order)],
+        )
+
     def _groups(self, start: int, stop: int) -> Batches:
         """Return the measurements `start` to `stop`."""
         first = int(self.sizes[:start].sum())
@@ -90,3 +149,23 @@ class Batches:
             self.losses[start:stop],
             self.steps[start:stop],
         )
+
+
+def _joined(parts: Sequence[Batches]) -> Batches:
+    return Batches(
+        torch.cat([part.indices for part in parts]),
+        torch.cat([part.sizes for part in parts]),
+        torch.cat([part.losses for part in parts]),
+        torch.cat([part.steps for part in parts]),
+    )
+
+
+def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each of several consecutive slices begins."""
+    return np.cumsum(sizes) - sizes
+
+
+def _count_distinct(indices: NDArray[np.int64]) -> int:
+    seen = np.zeros(int(indices.max(initial=-1)) + 1, dtype=bool)
+    seen[indices] = True
+    return int(np.count_nonzero(seen))

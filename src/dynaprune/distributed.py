@@ -1,20 +1,159 @@
-"""Several processes."""
+"""Several ranks: the one collective an epoch in which they tell each other what they measured."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import distributed
+
+from .batches import Batches
+from .message import HEADER, decode, encode
+from .plan import Plan
+from .share import share_of
+
+
+class Ranks:
+    """The processes that train together, as `torch.distributed` has them, or this one alone.
+
+    Attributes:
+        group: the process group of those that train on different samples of the same epoch; by
+            default all processes.
+    """
+
+    def __init__(self) -> None:
+        self.group: Any = None
+        self._bytes_a_sample = 0.0  # of a message, as agreed upon: all ranks have the same number
+
+    @property
+    def size(self) -> int:
+        """The number of ranks."""
+        return distributed.get_world_size(self.group) if _is_running() else 1
+
+    @property
+    def own(self) -> int:
+        """The number of this rank, from 0."""
+        return distributed.get_rank(self.group) if _is_running() else 0
+
+    def agree(self, facts: Mapping[str, Any], first: Batches, plan: Plan) -> None:
+        """Make sure that all ranks train the same epoch: a collective, at a run's first update.
+
+        Arguments:
+            facts: what has to be the same on all ranks, integers and strings, by name.
+            first: the first batch of this rank; its loss is not needed.
+            plan: of the epoch.
+
+        Raises:
+            RuntimeError: on all ranks, if a fact is not the same; the message says which.
+        """
+        share = share_of(plan, self.own, self.size).order.numpy()
+        needed = len(encode(first, share)) - HEADER.itemsize
+        numbers = np.array([*_numbers(facts), needed, first.indices.numel()], dtype=np.int64)
+        gathered = np.frombuffer(b"".join(self._gather(numbers.tobytes())), dtype=np.int64)
+        gathered = gathered.reshape(self.size, -1)
+        _check_agreement(gathered[:, : len(facts)], facts)
+        self._bytes_a_sample = float((gathered[:, -2] / gathered[:, -1]).max())
+
+    def exchange(self, own: Batches, plan: Plan, facts: Mapping[str, Any]) -> Batches:
+        """Return what all ranks have measured in an epoch: a collective.
+
+        A second one follows where a message needs more room than was agreed upon: in the epoch in
+        which the batch size became smaller.
+
+        Arguments:
+            own: what this rank has measured.
+            plan: of the epoch.
+            facts: as in `agree`.
+
+        Raises:
+            RuntimeError: on all ranks, if a fact is not the same.
+        """
+        size, numbers = self.size, _numbers(facts)
+        shares = [share_of(plan, rank, size).order.numpy() for rank in range(size)]
+        body = encode(own, shares[self.own])
+        head = np.array([*numbers, len(body)], dtype=np.int64).tobytes()
+        room = _round_up(HEADER.itemsize + self._bytes_a_sample * shares[0].size)
+        sent = body if len(body) <= room else b""
+        gathered = self._gather(head + sent.ljust(room, b"\0"))
+        heads = np.array([np.frombuffer(message[: len(head)], np.int64) for message in gathered])
+        _check_agreement(heads[:, :-1], facts)
+        longest = int(heads[:, -1].max())
+        bodies = [message[len(head) :] for message in gathered]
+        if longest > room:
+            bodies = self._gather(body.ljust(_round_up(longest), b"\0"))
+            self._bytes_a_sample = (longest - HEADER.itemsize) / shares[0].size
+        return Batches.in_turn(
+            [decode(body, share) for body, share in zip(bodies, shares, strict=True)]
+        )
+
+    def _gather(self, message: bytes) -> list[bytes]:
+        """Return the messages of all ranks, equally long, in the order of ranks: the collective."""
+        device = _device(self.group)
+        own = torch.from_numpy(np.frombuffer(bytearray(message), dtype=np.uint8)).to(device)
+        gathered = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(gathered, own, group=self.group)
+        return [bytes(each.cpu().numpy()) for each in gathered]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "group": None}  # a group belongs to its process
 
 
 def require_single_process(what: str) -> None:
     """Raise `RuntimeError` where several ranks train together.
 
-    Each rank would plan, and serve, the whole epoch by itself: a loud error is better than
+    Each rank would prune, and serve, the whole epoch by itself: a loud error is better than
     training on every sample `world_size` times.
     """
-    if distributed.is_available() and distributed.is_initialized():
-        world_size = distributed.get_world_size()
-        if world_size > 1:
-            raise RuntimeError(
-                f"{what} works in one process, but torch.distributed runs with a world size of "
-                f"{world_size}: training on several ranks is not supported by this version"
-            )
+    if _is_running() and distributed.get_world_size() > 1:
+        raise RuntimeError(
+            f"{what} works in one process, but torch.distributed runs with a world size of "
+            f"{distributed.get_world_size()}: use a method of dynaprune, which all work on several "
+            "ranks"
+        )
+
+
+def _is_running() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _device(group: Any) -> torch.device:
+    """Return where the group's backend wants its messages."""
+    if "cpu:" in str(distributed.get_backend_config(group)):
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _round_up(size: float) -> int:
+    """Return the next multiple of eight bytes."""
+    return int(-(-size // 8)) * 8
+
+
+def _numbers(facts: Mapping[str, Any]) -> list[int]:
+    return [fact if isinstance(fact, int) else zlib.crc32(fact.encode()) for fact in facts.values()]
+
+
+def _check_agreement(gathered: NDArray[np.int64], facts: Mapping[str, Any]) -> None:
+    """Check that all rows, one a rank, are the same.
+
+    Raises:
+        RuntimeError: they are not.
+    """
+    differing = []
+    for column, (name, own) in enumerate(facts.items()):
+        values = gathered[:, column].tolist()
+        if len(set(values)) > 1:
+            if isinstance(own, int):
+                said = ", ".join(f"{value} on rank {rank}" for rank, value in enumerate(values))
+            else:
+                said = f"here it is {own}, but not on all ranks"
+            differing.append(f"{name} ({said})")
+    if differing:
+        raise RuntimeError(
+            f"the ranks do not train the same epoch: they differ in {'; '.join(differing)}. Give "
+            "all ranks the same dataset, method, arguments and seed, and resume all of them from "
+            "the same checkpoint"
+        )

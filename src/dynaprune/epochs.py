@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
+from .batches import Batches
+from .distributed import Ranks
 from .indexed import check_range
 from .passes import Pass, Passes
-from .plan import Indices, Plan
+from .plan import Indices, Plan, digest
 from .record import LossRecord
 from .scores import Score
+from .share import Share
 from .summary import Summary
 
 logger = logging.getLogger("dynaprune")
@@ -26,66 +29,116 @@ MakePlan: TypeAlias = Callable[[Score, int], Plan]
 """Makes the plan of an epoch from scores and the epoch's number."""
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far an epoch has come: what a checkpoint in its middle adds to one between epochs.
+
+    Attributes:
+        batches: what all ranks have measured in it.
+        seconds: wall-clock seconds that it has taken.
+    """
+
+    batches: Batches = field(default_factory=Batches.none)
+    seconds: float = 0.0
+
+
 class Epochs:
     """The epoch that is being served or about to be, and the way from one to the next.
 
     Its scores are those at its start. What it reports goes to a record, and is folded into them
     when the next plan is needed; so scores are constant inside an epoch.
 
+    With several ranks, the record is this rank's own, and folding it is a collective. So it is done
+    only where all ranks come by: when a loader has served an epoch, when one begins after an epoch
+    that was left early, and in `end_epoch` and `state_dict`. Whatever else reads scores, lengths or
+    weights makes do with what is known.
+
     Arguments:
         num_samples: N, of the dataset.
+        identity: what runs that train together, or one after the other, have in common.
 
     Attributes:
         number: of the epoch, from 0.
         plan: of the epoch; made when it is first needed.
         score: the scores at its start.
-        record: what it has reported.
+        resumed: how far the epoch had come when a checkpoint was loaded.
+        record: what it has reported since.
         passes: the runs of loaders that are under way.
-        begun: the plan that the sampler was given last.
+        begun: what the sampler was given last.
         totals: of the epochs before it.
+        ranks: the processes that train together.
     """
 
-    def __init__(self, num_samples: int) -> None:
+    def __init__(self, num_samples: int, identity: Mapping[str, Any]) -> None:
         self.num_samples = num_samples
+        self.identity = identity
         self.number = 0
         self.plan: Plan | None = None
         self.score: Score
+        self.resumed = Progress()
         self.record = LossRecord()
         self.passes = Passes()
-        self.begun: Plan | None = None
+        self.begun: Share | None = None
         self.totals = Summary()
-        self._fold: Fold | None = None  # the record, folded, as far as it was then
+        self.ranks = Ranks()
+        self._have_agreed = False
+        self._measured: Batches | None = None  # the epoch's, of all ranks, as far as it was then
+        self._measured_visits = 0
+        self._fold: Fold | None = None  # those, folded
         self._times_begun = 0
         self._began_at = 0.0
         self._updated_at = 0.0
 
-    def restore(self, number: int, score: Score, totals: Summary) -> None:
-        """Begin epoch `number` with these scores, as if all before it had been trained here."""
+    def restore(
+        self,
+        number: int,
+        score: Score,
+        totals: Summary,
+        resumed: Progress | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        """Go on in epoch `number`, as if all before it had been trained here.
+
+        Arguments:
+            number: of the epoch.
+            score: the scores at its start.
+            totals: of the epochs before it.
+            resumed: how far it has come.
+            plan: its plan, with what is still due, if it has come anywhere.
+        """
         self.number, self.score, self.totals = number, score, totals
-        self.plan, self.record, self._fold = None, LossRecord(), None
+        self.plan, self.record, self.resumed = plan, LossRecord(), resumed or Progress()
         self.passes, self.begun = Passes(), None
+        self._fold, self._measured, self._have_agreed = None, None, False
+        self._began_at = self._updated_at = 0.0
 
     def begin(self, make_plan: MakePlan) -> Plan:
-        """Return the plan that a loader is to serve from now on."""
+        """Return the plan that a loader is to serve from now on; the sampler's share is `begun`."""
         started = time.perf_counter()
+        if self.is_over():
+            self.advance()
         plan = self.coming_plan(make_plan)
         if len(self.record) == 0:
             self._began_at = started
         else:  # in the middle of an epoch: the next one, if this run trains, or just a look
             plan = self._next_plan(make_plan)
-        self.begun = plan
-        self._times_begun += 1
         return plan
 
-    def begun_by(self, call: Callable[[], T]) -> tuple[T, Plan | None]:
-        """Return what `call` returns, and the plan that the sampler has begun in it, if it has."""
+    def hand_out(self, share: Share) -> Share:
+        """Remember what the sampler serves from now on, and return it."""
+        self.begun = share
+        self._times_begun += 1
+        return share
+
+    def begun_by(self, call: Callable[[], T]) -> tuple[T, Share | None]:
+        """Return what `call` returns, and the share that a sampler has begun in it, if one has."""
         times_begun = self._times_begun
         result = call()
         return result, None if self._times_begun == times_begun else self.begun
 
     def coming_plan(self, make_plan: MakePlan) -> Plan:
         """Return the plan of the epoch that is being served or about to be."""
-        if self.is_over():
+        if self.is_over() and self.knows_all():
             self.advance()
         if self.plan is None:
             self.plan = self._timed(lambda: make_plan(self.score, self.number))
@@ -102,9 +155,11 @@ class Epochs:
         """
         if plan is not self.plan:
             self._go_on_to(plan)
-        if self.record.num_visits == 0:
-            self._log(plan)
+        is_first = len(self.record) == 0
         self.record.append(batch, loss)
+        if is_first:
+            self._log(plan)
+            self._agree(plan)
         self._updated_at = time.perf_counter()
         if current is None:
             self.passes.forget_batch()
@@ -116,13 +171,43 @@ class Epochs:
         trained = self.passes.trained
         return len(self.record) > 0 and trained is not None and not trained.is_open
 
+    @property
+    def visits(self) -> int:
+        """The sample visits of the epoch in progress, by all ranks."""
+        return self.resumed.batches.indices.numel() + self.ranks.size * self.record.num_visits
+
+    def is_resumed(self) -> bool:
+        """Whether an epoch that was begun before a checkpoint is about to be gone on with."""
+        return len(self.record) == 0 and self.visits > 0
+
     def samples_due(self) -> int:
-        """Return how many samples of the epoch in progress are still to be trained on."""
-        if self.plan is None or len(self.record) == 0 or self.is_over():
+        """Return how many samples of the epoch in progress this rank has still to train on."""
+        if self.plan is None or self.visits == 0 or self.is_over():
             return 0
-        trained = self.passes.trained
-        served = len(self.plan) if trained is None else trained.num_samples
+        trained, begun = self.passes.trained, self.begun
+        if trained is not None:
+            served = trained.num_samples
+        elif begun is not None and begun.plan is self.plan:
+            served = -(-len(begun) * begun.world_size // self.ranks.size)
+        else:
+            served = -(-self.plan.due.numel() // self.ranks.size)
         return max(0, served - self.record.num_visits)
+
+    def position(self) -> tuple[int, int, int]:
+        """Return the epoch's number, how many of its samples were trained on, and of how many."""
+        if self.is_over():
+            return self.number + 1, 0, 1
+        visits = self.visits
+        return self.number, visits, max(1, visits + self.ranks.size * self.samples_due())
+
+    def finish(self, current: Pass) -> None:
+        """Go on to the next epoch where `current` has trained this one to its end on all ranks.
+
+        Here all ranks come by; later, one alone may save a checkpoint or read scores.
+        """
+        is_trained = current is self.passes.trained and current.plan is self.plan
+        if is_trained and self.ranks.size > 1:
+            self.advance()
 
     def advance(self) -> None:
         """Fold what the epoch has reported into the scores and go on to the next one."""
@@ -135,12 +220,16 @@ class Epochs:
             )
         self.totals = self.summary()
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
-        self.record, self._fold = LossRecord(), None
+        self.record, self.resumed = LossRecord(), Progress()
+        self._measured, self._fold = None, None
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
         if plan is not self.plan or len(self.record) > 0:
             return  # just a look, in the middle of another epoch
+        if self.visits > 0:
+            self.advance()  # a resumed epoch: what was still due made no batch
+            return
         logger.warning(
             "epoch %d keeps %d samples, of which the loader makes no batch (drop_last with a "
             "larger batch size?): nothing is trained in it",
@@ -151,39 +240,86 @@ class Epochs:
 
     def summary(self) -> Summary:
         """Return the totals with the epoch in progress."""
-        visits = self.record.num_visits
+        visits = self.visits
         if visits == 0 or self.plan is None:
             return self.totals
         # not in the middle of an epoch: reading the losses would wait for their device
-        left_out = self.folded().left_out if self.samples_due() == 0 else 0
+        is_known = self.samples_due() == 0 and self.knows_all()
+        left_out = self.folded().left_out if is_known else 0
         kept = len(self.plan)
         return replace(
             self.totals,
             epochs=self.totals.epochs + 1,
             visits_made=self.totals.visits_made + visits,
             # a visit of an epoch that keeps K of N samples stands for N/K visits
-            visits_avoided=self.totals.visits_avoided + visits * (self.num_samples - kept) // kept,
-            seconds=self.totals.seconds + self._updated_at - self._began_at,
+            visits_avoided=self.totals.visits_avoided
+            + min(visits, kept) * (self.num_samples - kept) // kept,
+            seconds=self.totals.seconds + self.seconds(),
             losses_left_out=self.totals.losses_left_out + left_out,
         )
 
-    def folded(self) -> Fold:
-        """Return the scores with the record folded in; the epoch's own stay as they are."""
+    def seconds(self) -> float:
+        """Return the wall-clock seconds of the epoch in progress, up to its last update."""
+        return self.resumed.seconds + max(0.0, self._updated_at - self._began_at)
+
+    def knows_all(self) -> bool:
+        """Whether what all ranks have measured is known here, without a collective."""
+        visits = self.record.num_visits
+        return self.ranks.size == 1 or visits == 0 or self._measured_visits_are(visits)
+
+    def measured(self) -> Batches:
+        """Return what the epoch has measured so far: with several ranks a collective."""
         visits = self.record.num_visits
         if visits == 0:
+            return self.resumed.batches
+        if self._measured is None or not self._measured_visits_are(visits):
+            own = self.record.batches()
+            check_range(own.indices, self.num_samples)  # those on a device were not looked at yet
+            if self.ranks.size > 1:
+                assert self.plan is not None  # it has been trained on
+                own = self.ranks.exchange(own, self.plan, self._facts(self.plan))
+            measured = self.resumed.batches.followed_by(own)
+            # ranks that serve equally many samples repeat a few, which are not scored twice
+            self._measured = measured.first_visits() if self.ranks.size > 1 else measured
+            self._measured_visits = visits
+        return self._measured
+
+    def folded(self) -> Fold:
+        """Return the scores with the record folded in; the epoch's own stay as they are."""
+        if self.visits == 0:
             return Fold(self.score, 0, 0)
-        if self._fold is None or self._fold.num_visits != visits:
-            self._fold = self._timed(self._fold_record)
+        if self._fold is None or self._fold.num_visits != self.visits:
+            self._fold = self._timed(self._fold_measured)
         return self._fold
 
-    def _fold_record(self) -> Fold:
-        batches = self.record.batches()
-        check_range(batches.indices, self.num_samples)  # those on a device were not looked at yet
+    def _fold_measured(self) -> Fold:
+        batches = self.measured()
         finite = batches.finite()
         score = copy.deepcopy(self.score)
         for part in finite.disjoint():
             score.observe(part)
-        return Fold(score, self.record.num_visits, len(batches) - len(finite))
+        return Fold(score, self.visits, len(batches) - len(finite))
+
+    def _measured_visits_are(self, visits: int) -> bool:
+        return self._measured is not None and self._measured_visits == visits
+
+    def _agree(self, plan: Plan) -> None:
+        """Before the first update of a run counts, make sure that all ranks train alike."""
+        if self._have_agreed:
+            return
+        self._have_agreed = True
+        if self.ranks.size > 1:
+            self.ranks.agree(self._facts(plan), self.record.first(), plan)
+
+    def _facts(self, plan: Plan) -> dict[str, Any]:
+        """Return what has to be the same on all ranks."""
+        return {
+            **self.identity,
+            "epoch": self.number,
+            "scores": digest(self.score.values()),
+            "planned samples": plan.digest(),
+            "resumed samples": self.resumed.batches.indices.numel(),
+        }
 
     def _next_plan(self, make_plan: MakePlan) -> Plan:
         """Return the plan of the epoch after the one in progress, as things stand."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import torch
 import torch.utils.data
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, Sampler
 
 from .indexed import fetch
 from .passes import Pass
-from .plan import Plan
+from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .scores import Score
+from .share import Share
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -117,42 +120,92 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._tracked is None:
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
-        # workers begin the epoch at once, a loader without them with its first batch
-        batches, plan = train.epochs.begun_by(partial(iter, self._tracked))
-        return self._serve(train, batches, plan)
+        # torch's iterator draws a number; in a resumed epoch that has been done before
+        with self._undrawn(train) if train.epochs.is_resumed() else nullcontext():
+            # workers begin the epoch at once, a loader without them with its first batch
+            batches, share = train.epochs.begun_by(partial(iter, self._tracked))
+        return self._serve(train, batches, share)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the pruned dataset, which is all that there is to resume.
+
+        With `load_state_dict` it is torchdata's Stateful protocol. What loaders have fetched ahead
+        does not matter: a batch is due until `update` was called for it.
+
+        Raises:
+            RuntimeError: the dataset is not a pruned one.
+        """
+        return self._pruned_dataset().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume: the next `iter()` serves what was still due. See `PrunedDataset.load_state_dict`.
+
+        Arguments:
+            state: of `state_dict`, here or of the pruned dataset.
+
+        Raises:
+            RuntimeError: the dataset is not a pruned one, or the state is not one of it.
+        """
+        self._pruned_dataset().load_state_dict(state)
+
+    def _pruned_dataset(self) -> PrunedDataset:
+        if not isinstance(self.dataset, PrunedDataset):
+            raise RuntimeError(
+                f"the loader serves a {type(self.dataset).__name__}, which is not pruned and has "
+                "no state: StatefulDataLoader of torchdata saves the position in it"
+            )
+        return self.dataset
+
+    @contextmanager
+    def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
+        """Leave the generator that torch's iterator draws a number from as it is.
+
+        The number makes the seeds of workers, so it is another one: the rest of an epoch should
+        have neither the random numbers that its beginning had nor those of the next epoch.
+        """
+        generator = torch.default_generator if self.generator is None else self.generator
+        state = generator.get_state()
+        epochs = train.epochs
+        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.visits)
+        generator.manual_seed(fresh.initial_seed())
+        try:
+            yield
+        finally:
+            generator.set_state(state)
 
     def _serve(
-        self, train: PrunedDataset, batches: Iterator[_Indexed], begun: Plan | None
+        self, train: PrunedDataset, batches: Iterator[_Indexed], begun: Share | None
     ) -> Iterator[Any]:
         """Yield batches, and hand the samples of each to the dataset just before."""
         fetched, begun_now = train.epochs.begun_by(partial(next, batches, None))
-        plan = begun_now if begun is None else begun
+        share = begun_now if begun is None else begun
         if fetched is None:
-            if plan is not None:
-                train.epochs.pass_over(plan)
+            if share is not None:
+                train.epochs.pass_over(share.plan)
             return
-        if plan is None:
+        if share is None:
             raise RuntimeError(
                 "the loader does not use the sampler of the pruned dataset, so nothing would be "
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current = Pass(plan, self._count_served(plan))
+        current = Pass(share.plan, self._count_served(share))
         try:
             while fetched is not None:
                 train.epochs.passes.hand_over(current, fetched.indices)
                 yield fetched.batch
                 fetched = next(batches, None)
             current.batch = None
+            train.epochs.finish(current)
         finally:
             train.epochs.passes.close(current)
 
-    def _count_served(self, plan: Plan) -> int:
-        """Return how many of a plan's samples are in batches: not those that drop_last drops."""
+    def _count_served(self, share: Share) -> int:
+        """Return how many of a share's samples are in batches: not those that drop_last drops."""
         batches = self.batch_sampler
         if isinstance(batches, BatchSampler) and batches.drop_last:
-            return len(plan) - len(plan) % batches.batch_size
-        return len(plan)
+            return len(share) - len(share) % batches.batch_size
+        return len(share)
 
 
 class _Indexed(NamedTuple):

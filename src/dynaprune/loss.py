@@ -49,6 +49,24 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer) -> None:
     )
 
 
+def check_scaled(loss: Tensor) -> None:
+    """Check a loss that is rescaled and not scored: it must be a single number.
+
+    Raises:
+        RuntimeError: it is no tensor, not of a float type, or of another shape.
+    """
+    if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.numel() != 1:
+        given = (
+            f"{loss.dtype} of shape {tuple(loss.shape)}"
+            if isinstance(loss, Tensor)
+            else f"a {type(loss).__name__}"
+        )
+        raise RuntimeError(
+            f"update(loss, mean_loss=...) wants a loss of a float type and shape (), but {given} "
+            "was given"
+        )
+
+
 def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     """Return the loss times its weight, averaged if it is a vector: shape (), its type kept.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import zlib
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,15 +38,28 @@ class Plan:
         order: int64, shape (K,): the kept samples in the order in which they are served.
         weights: float32, shape (N,): every sample's weight by its index (1 for samples that are
             not served), or `None` where all are 1.
+        due: int64: the samples that are still to be served, in order: all of `order`, unless the
+            run was resumed in the middle of the epoch.
     """
 
     epoch: int
     order: Tensor
     weights: NDArray[np.float32] | None
+    due: Tensor
     _on_device: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.order.numel()
+
+    def without(self, served: Tensor) -> Plan:
+        """Return the plan with only those samples due that are not in `served`, any int64."""
+        is_served = np.zeros(int(self.order.max()) + 1, dtype=np.bool_)
+        is_served[served[served < is_served.size].numpy()] = True
+        return replace(self, due=self.order[torch.from_numpy(~is_served[self.order.numpy()])])
+
+    def digest(self) -> int:
+        """Return a number that another plan hardly has too."""
+        return digest(self.order)
 
     def mean_weight(self, indices: Indices) -> float | Tensor:
         """Return the mean weight of the samples `indices`, of shape (B,), B ≥ 1.
@@ -123,7 +137,7 @@ def make_plan(selection: Selection, num_samples: int, epoch: int, seed: int) -> 
     if selection.weights is not None:
         weights = np.ones(num_samples, dtype=np.float32)
         weights[selection.indices.numpy()] = selection.weights.numpy()
-    return Plan(epoch, order, weights)
+    return Plan(epoch, order, weights, due=order)
 
 
 def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
@@ -134,3 +148,8 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
     """
     mixed: Any = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator("cpu").manual_seed(int(mixed) >> 1)
+
+
+def digest(values: Tensor) -> int:
+    """Return a checksum of a tensor on the host."""
+    return zlib.crc32(values.contiguous().numpy().data)

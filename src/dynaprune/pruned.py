@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,18 +12,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .distributed import require_single_process
-from .epochs import Epochs
+from .epochs import Epochs, Progress
 from .indexed import IndexedDataset, as_indices, check_range, fetch
-from .loss import check_loss, scale
+from .loss import check_loss, check_scaled, scale
 from .passes import Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
 from .sampler import PruningSampler
 from .scores import SampleLoss, Score
+from .share import Share, share_of
+from .state import pack, unpack
 from .summary import Summary
 from .validation import check_integer, check_keys, check_map_style
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -60,7 +60,13 @@ class PrunedDataset(Dataset[Any], ABC):
         self.dataset = dataset
         self.num_epochs = check_integer("num_epochs", num_epochs, minimum=1)
         self.seed = check_integer("seed", seed, minimum=0)
-        self.epochs = Epochs(self._num_samples)
+        identity = {
+            "method": type(self).__name__,
+            "dataset": type(dataset).__name__,
+            "num_samples": self._num_samples,
+            "seed": self.seed,
+        }
+        self.epochs = Epochs(self._num_samples, identity)
         self.default_score(self).proxy()
 
     # What a method defines
@@ -117,7 +123,9 @@ class PrunedDataset(Dataset[Any], ABC):
         """
         return IndexedDataset(self.dataset)
 
-    def update(self, loss: Tensor, indices: Any = None) -> Tensor:
+    def update(
+        self, loss: Tensor, indices: Any = None, *, mean_loss: Tensor | None = None
+    ) -> Tensor:
         """Take down the loss of the batch at hand and return it rescaled, ready for `backward`.
 
         A mean loss is multiplied by the mean weight of the batch's samples. A loss vector is
@@ -131,6 +139,9 @@ class PrunedDataset(Dataset[Any], ABC):
             loss: the mean loss of the batch, of shape () or (1,), or a loss vector of shape (B,).
             indices: the batch's samples, integers of shape (B,), if a loader other than ours has
                 served them (see `with_indices`). They may lie on any device.
+            mean_loss: the mean loss of the batch, of shape () or (1,), where `loss` is something
+                else: normalised by the tokens of several accumulated batches, say. Then this is
+                scored, and `loss` only rescaled.
 
         Returns:
             The loss to call `backward` on: shape (), in the type of `loss`.
@@ -147,18 +158,24 @@ class PrunedDataset(Dataset[Any], ABC):
         else:
             plan, batch = self._served_plan(), self._check_indices(indices)
             weight = plan.mean_weight(batch)
-        check_loss(loss, len(batch), self.epochs.score)
+        measured = loss if mean_loss is None else mean_loss
+        check_loss(measured, len(batch), self.epochs.score)
+        if mean_loss is not None:
+            check_scaled(loss)
         scaled = scale(loss, plan.sample_weights(batch) if loss.numel() > 1 else weight)
-        self.epochs.report(plan, batch, loss, current)
+        self.epochs.report(plan, batch, measured, current)
         return scaled
 
     @property
     def scores(self) -> Tensor:
         """The scores with all that was reported so far: float32, shape (N,), a copy.
 
-        Reading them in the middle of an epoch does not change what the run does.
+        Reading them in the middle of an epoch does not change what the run does. With several
+        ranks they are those at the epoch's start until it has ended: one rank alone may read them.
         """
-        return self.epochs.folded().score.values().clone()
+        epochs = self.epochs
+        score = epochs.folded().score if epochs.knows_all() else epochs.score
+        return score.values().clone()
 
     @property
     def weights(self) -> Tensor:
@@ -173,6 +190,24 @@ class PrunedDataset(Dataset[Any], ABC):
         """The number of the epoch that is being served or about to be, from 0."""
         return self.epochs.number + (1 if self.epochs.is_over() else 0)
 
+    @property
+    def progress(self) -> float:
+        """The run's position in epochs: 2.5 is in the middle of the third."""
+        number, done, total = self.epochs.position()
+        return number + done / total
+
+    @property
+    def process_group(self) -> Any:
+        """The process group of `torch.distributed` whose ranks share each epoch; `None` is all.
+
+        Set it where some ranks train on the same samples, as those of a tensor-parallel group do.
+        """
+        return self.epochs.ranks.group
+
+    @process_group.setter
+    def process_group(self, group: Any) -> None:
+        self.epochs.ranks.group = group
+
     def summary(self) -> Summary:
         """Return what the run has cost and saved so far."""
         return self.epochs.summary()
@@ -184,64 +219,60 @@ class PrunedDataset(Dataset[Any], ABC):
         implies it. Call it where another loader serves the batches and `len(loader)` or
         `state_dict()` is wanted between two epochs.
         """
-        if len(self.epochs.record) > 0:
+        if self.epochs.visits > 0:
             self.epochs.advance()
 
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state between two epochs: tensors and plain values only.
+        """Return the state, in the middle of an epoch or between two: tensors and plain values.
 
-        Save it with `torch.save`; `torch.load(..., weights_only=True)` reads it.
+        Save it with `torch.save`; `torch.load(..., weights_only=True)` reads it. The batch at hand
+        is still due until `update` was called for it: save after the optimizer's step.
 
-        Raises:
-            RuntimeError: an epoch is in progress.
+        With several ranks, call it on all of them in the middle of an epoch: it is a collective,
+        and returns the same on each, so one may save it. Once the loader has ended an epoch, any
+        rank may call it alone.
         """
         epochs = self.epochs
-        if epochs.samples_due() > 0:
-            raise RuntimeError(
-                f"state_dict() was called in the middle of epoch {epochs.number}, with "
-                f"{epochs.samples_due():,} samples still due: take checkpoints between epochs. If "
-                "this epoch is over (another library's loader has served it and left some samples "
-                "out), call end_epoch() first"
-            )
-        return {
-            **self._identity(),
-            "epoch": epochs.number + (1 if len(epochs.record) > 0 else 0),
-            "score": epochs.folded().score.state_dict(),
-            "totals": asdict(epochs.summary()),
-        }
+        state = {"version": STATE_VERSION, **epochs.identity}
+        if epochs.samples_due() == 0:
+            number = epochs.number + (1 if epochs.visits > 0 else 0)
+            return state | pack(number, epochs.folded().score, epochs.summary(), Progress(), None)
+        progress = Progress(epochs.measured(), epochs.seconds())
+        return state | pack(epochs.number, epochs.score, epochs.totals, progress, epochs.plan)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken: the next epoch is the one that was due then.
+        """Go on where `state_dict` was taken: with the samples that were still due in that epoch.
+
+        With several ranks, load the same state on all; there may be more or fewer of them now.
 
         Raises:
             RuntimeError: the state is incomplete, or belongs to another dataset, length, method,
-                score or seed. The object is left as it was.
+                score or seed, or to an epoch that other arguments planned. The object is left as
+                it was.
         """
-        check_keys(state, (*self._identity(), "epoch", "score", "totals"), "the state")
-        for key, value in self._identity().items():
+        expected = {"version": STATE_VERSION, **self.epochs.identity}
+        check_keys(state, tuple(expected), "the state")
+        for key, value in expected.items():
             if state[key] != value:
                 raise RuntimeError(
                     f"the state belongs to another run: its {key} is {state[key]!r}, but here it "
                     f"is {value!r}. Make this object with the arguments of the run that saved it"
                 )
-        counts = asdict(Summary())
-        check_keys(state["totals"], tuple(counts), "the state's totals")
         score = copy.deepcopy(self.epochs.score)
-        score.load_state_dict(state["score"])
-        totals = Summary(**{key: state["totals"][key] for key in counts})
-        self.epochs.restore(int(state["epoch"]), score, totals)
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what a state and an object have to agree on."""
-        return {
-            "version": STATE_VERSION,
-            "method": type(self).__name__,
-            "dataset": type(self.dataset).__name__,
-            "num_samples": len(self),
-            "seed": self.seed,
-        }
+        number, totals, progress, order = unpack(state, score, len(self))
+        plan = None
+        if len(progress.batches) > 0:
+            plan = self._make_plan(score, number)
+            if plan.digest() != order:
+                raise RuntimeError(
+                    f"the state was taken in the middle of epoch {number}, which the arguments of "
+                    f"this {type(self).__name__} would plan otherwise: make it with those of the "
+                    "run that saved it, or go on from a state between epochs"
+                )
+            plan = plan.without(progress.batches.indices)
+        self.epochs.restore(number, score, totals, progress, plan)
 
     # What scores, samplers and loaders use
 
@@ -263,19 +294,45 @@ class PrunedDataset(Dataset[Any], ABC):
             )
         self.epochs.score, self.epochs.plan = score, None
 
-    def begin_epoch(self) -> Plan:
-        """Return the plan to serve now; the sampler calls this at each `iter()`.
+    def begin_epoch(
+        self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
+    ) -> Share:
+        """Return what to serve now; the sampler calls this at each `iter()`.
+
+        Arguments:
+            world_size: the number of shares; by default that of `torch.distributed`.
+            rank: which one, by default this process's.
+            drop_last: whether to leave samples out, and not to repeat any, for shares of one size.
 
         Raises:
-            RuntimeError: the dataset's length has changed, the method's selection is none, or
-                several ranks train together.
+            RuntimeError: the dataset's length has changed, or the method's selection is none.
         """
-        require_single_process("a pruning sampler")
-        return self.epochs.begin(self._make_plan)
+        plan = self.epochs.begin(self._make_plan)
+        return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last))
 
-    def epoch_length(self) -> int:
-        """Return the number of samples in the epoch that is being served or about to be."""
-        return len(self.epochs.coming_plan(self._make_plan))
+    def epoch_length(
+        self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
+    ) -> int:
+        """Return the number of samples in a share of the epoch being served or about to be.
+
+        Arguments:
+            world_size: the number of shares; by default that of `torch.distributed`.
+            rank: which one, by default this process's.
+            drop_last: as in `begin_epoch`.
+        """
+        plan = self.epochs.coming_plan(self._make_plan)
+        return len(self._share(plan, world_size, rank, drop_last))
+
+    def _share(
+        self, plan: Plan, world_size: int | None, rank: int | None, drop_last: bool
+    ) -> Share:
+        ranks = self.epochs.ranks
+        return share_of(
+            plan,
+            ranks.own if rank is None else rank,
+            ranks.size if world_size is None else world_size,
+            drop_last=drop_last,
+        )
 
     # Checks of what a loop hands in
 
@@ -286,7 +343,7 @@ class PrunedDataset(Dataset[Any], ABC):
                 "update(loss, indices=...) was called, but no loader has asked train.sampler for "
                 "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
             )
-        return self.epochs.begun
+        return self.epochs.begun.plan
 
     def _check_indices(self, indices: Any) -> Indices:
         """Return the samples of a batch as an array on the host, or as a tensor on its device.

@@ -54,6 +54,13 @@ class LossRecord:
         self._indices.append(indices)
         self.num_visits += len(indices)
 
+    def first(self) -> Batches:
+        """Return the first step with losses of 0, which tells its form without reading a loss."""
+        count, indices = self._counts[0], _to_host([_as_tensor(self._indices[0])])
+        sizes = torch.full((count,), indices.numel() // count, device="cpu")
+        nothing = torch.zeros(count, dtype=torch.int64, device="cpu")
+        return Batches(indices, sizes, nothing.float(), nothing)
+
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
         self._put_by()
@@ -63,9 +70,7 @@ class LossRecord:
         # one measurement: of the whole batch; as many as samples: of one sample each
         sizes = np.where(counts == 1, lengths, 1)[steps]
         return Batches(
-            indices=_to_host(
-                [i if isinstance(i, Tensor) else torch.from_numpy(i) for i in self._indices]
-            ),
+            indices=_to_host([_as_tensor(indices) for indices in self._indices]),
             sizes=torch.from_numpy(sizes),
             losses=_to_host(self._losses).float(),
             steps=torch.from_numpy(steps),
@@ -88,6 +93,10 @@ class LossRecord:
     def __getstate__(self) -> dict[str, Any]:
         self._put_by()  # a pickle's slots would be views of nothing
         return {**vars(self), "_slots": (), "_staging": torch.empty(0, device="cpu")}
+
+
+def _as_tensor(indices: Indices) -> Tensor:
+    return indices if isinstance(indices, Tensor) else torch.from_numpy(indices)
 
 
 def _to_host(vectors: list[Tensor]) -> Tensor:

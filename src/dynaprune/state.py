@@ -1,0 +1,84 @@
+"""What a checkpoint holds of the epochs, as tensors and plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .batches import Batches
+from .epochs import Progress
+from .indexed import check_range
+from .plan import Plan
+from .scores import Score
+from .summary import Summary
+from .validation import check_keys
+
+
+def pack(
+    number: int, score: Score, totals: Summary, progress: Progress, plan: Plan | None
+) -> dict[str, Any]:
+    """Return the state of an epoch.
+
+    Arguments:
+        number: of the epoch.
+        score: the scores at its start.
+        totals: of the epochs before it.
+        progress: how far it has come.
+        plan: its plan, if it has come anywhere.
+    """
+    return {
+        "epoch": number,
+        "score": score.state_dict(),
+        "totals": asdict(totals),
+        "progress": {
+            # copies: what is saved later must not change with the run
+            **{name: values.clone() for name, values in vars(progress.batches).items()},
+            "seconds": progress.seconds,
+            "plan": 0 if plan is None else plan.digest(),
+        },
+    }
+
+
+def unpack(
+    state: dict[str, Any], score: Score, num_samples: int
+) -> tuple[int, Summary, Progress, int]:
+    """Load `score` and return the epoch's number, the totals, the progress and the plan's digest.
+
+    Raises:
+        RuntimeError: the state is incomplete, or not one of `num_samples` samples.
+    """
+    check_keys(state, ("epoch", "score", "totals", "progress"), "the state")
+    counts = asdict(Summary())
+    check_keys(state["totals"], tuple(counts), "the state's totals")
+    names = tuple(vars(Batches.none()))
+    check_keys(state["progress"], (*names, "seconds", "plan"), "the state's progress")
+    batches = Batches(**{name: state["progress"][name] for name in names})
+    _check_batches(batches, num_samples)
+    score.load_state_dict(state["score"])
+    return (
+        int(state["epoch"]),
+        Summary(**{key: state["totals"][key] for key in counts}),
+        Progress(batches, float(state["progress"]["seconds"])),
+        int(state["progress"]["plan"]),
+    )
+
+
+def _check_batches(batches: Batches, num_samples: int) -> None:
+    wrong = None
+    for name, values in vars(batches).items():
+        dtype = torch.float32 if name == "losses" else torch.int64
+        if not isinstance(values, Tensor) or values.dtype != dtype or values.dim() != 1:
+            wrong = f"its {name} are no {dtype} of one dimension"
+            break
+    else:
+        if not len(batches.sizes) == len(batches.losses) == len(batches.steps):
+            wrong = "its sizes, losses and steps are not of one length"
+        elif int(batches.sizes.sum()) != batches.indices.numel():
+            wrong = "its sizes do not sum to the number of its samples"
+    if wrong is not None:
+        raise RuntimeError(f"the state's progress in its epoch is damaged: {wrong}")
+    if batches.indices.numel() > 0:
+        check_range(batches.indices, num_samples)

@@ -1,0 +1,349 @@
+"""Checkpoints in the middle of an epoch: the resumed run is the uninterrupted one, bit by bit."""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+
+import pytest
+import torch
+from helpers import Numbers, bls, mean_loss, sample_losses, train_epoch
+from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.stateful import Stateful
+
+from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+
+EPOCHS = 5
+LOADERS = [
+    {},
+    {"drop_last": True},
+    {"num_workers": 2, "prefetch_factor": 4},
+    {"num_workers": 1, "persistent_workers": True},
+    {"batch_size": None},
+]
+
+
+def train_on(train, epochs=EPOCHS, *, stop_after=None, loss_of=mean_loss, **arguments):
+    """Train from where `train` is, and return (epoch, samples) of each batch.
+
+    After `stop_after` batches a state is taken and the rest of the run thrown away.
+    """
+    loader = DataLoader(train, **{"batch_size": 7, **arguments})
+    served = []
+    for epoch in range(train.epoch, epochs):
+        for batch in loader:
+            train.update(loss_of(torch.atleast_1d(batch)))
+            served.append((epoch, torch.atleast_1d(batch).tolist()))
+            if len(served) == stop_after:
+                return served, loader.state_dict()
+    return served, train.state_dict()
+
+
+@pytest.mark.parametrize("arguments", LOADERS)
+@pytest.mark.parametrize("method", [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune])
+def test_stopped_and_resumed_many_times(method, arguments, tmp_path):
+    """Also several times in one epoch: a state is saved every few batches, and only it is kept."""
+    whole = bls(method, 60)
+    expected, end = train_on(whole, **arguments)
+    served, state = [], None
+    draw = random.Random(0)
+    while True:
+        train = bls(method, 60)
+        if state is not None:
+            torch.save(state, tmp_path / "state.pt")
+            train.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+        steps = draw.randint(1, 9) * (5 if arguments.get("batch_size", 1) is None else 1)
+        more, state = train_on(train, stop_after=steps, **arguments)
+        served += more
+        if state["epoch"] == EPOCHS:
+            break
+    assert served == expected
+    assert train.scores.equal(whole.scores)
+    one, other = train.summary(), whole.summary()
+    assert (one.epochs, one.visits_made, one.visits_avoided) == (
+        other.epochs,
+        other.visits_made,
+        other.visits_avoided,
+    )
+    assert one.seconds > 0
+    assert state["score"]["values"].equal(end["score"]["values"])
+
+
+def test_with_sample_losses():
+    whole = InfoBatch(Numbers(60), EPOCHS)
+    expected, _ = train_on(whole, loss_of=sample_losses)
+    first, second = InfoBatch(Numbers(60), EPOCHS), InfoBatch(Numbers(60), EPOCHS)
+    served, state = train_on(first, stop_after=12, loss_of=sample_losses)
+    second.load_state_dict(state)
+    assert served + train_on(second, loss_of=sample_losses)[0] == expected
+    assert second.scores.equal(whole.scores)
+
+
+def test_a_state_before_the_update_has_its_batch_still_due():
+    train = bls(NoPrune, 21)
+    loader = DataLoader(train, batch_size=7)
+    for step, batch in enumerate(loader):
+        if step == 1:
+            state, unseen = train.state_dict(), batch.tolist()
+        train.update(mean_loss(batch))
+    other = bls(NoPrune, 21)
+    other.load_state_dict(state)
+    assert next(iter(DataLoader(other, batch_size=7))).tolist() == unseen
+
+
+def test_saving_and_loading_change_nothing():
+    whole = bls(InfoBatch, 60)
+    expected, _ = train_on(whole)
+    train = bls(InfoBatch, 60)
+    served = []
+    for epoch in range(EPOCHS):
+        for batch in DataLoader(train, batch_size=7):
+            train.update(mean_loss(batch))
+            before = copy.deepcopy(train.state_dict())
+            served.append((epoch, batch.tolist()))
+            other = bls(InfoBatch, 60)
+            other.load_state_dict(before)
+            again = other.state_dict()
+            assert before.keys() == again.keys()
+            for name in ("indices", "sizes", "losses", "steps"):
+                assert before["progress"][name].equal(again["progress"][name])
+            assert other.epoch == (train.epoch if train.epochs.samples_due() else train.epoch + 1)
+            assert other.progress == pytest.approx(train.progress)
+    assert served == expected
+
+
+def test_looking_at_a_resumed_epoch_changes_nothing():
+    train = bls(InfoBatch, 60)
+    served, state = train_on(train, stop_after=3)
+    expected = train_on(bls(InfoBatch, 60))[0]
+    other = bls(InfoBatch, 60)
+    other.load_state_dict(state)
+    loader = DataLoader(other, batch_size=7)
+    assert len(loader) == 6  # of 9
+    for _ in range(3):
+        assert next(iter(loader)).tolist() == expected[3][1]
+    assert len(loader) == 6
+    assert len(other.sampler) == 60 - 21
+    assert served + train_on(other)[0] == expected
+
+
+def test_ending_a_resumed_epoch():
+    train = bls(InfoBatch, 60)
+    _, state = train_on(train, stop_after=3)
+    other = bls(InfoBatch, 60)
+    other.load_state_dict(state)
+    other.end_epoch()
+    assert (other.epoch, other.summary().visits_made) == (1, 21)
+    other.end_epoch()
+    assert other.epoch == 1
+
+
+def test_a_resumed_epoch_may_be_too_short_for_a_batch(caplog):
+    """Another batch size now: what was due makes no batch, and the epoch is over."""
+    train = bls(NoPrune, 21)
+    _, state = train_on(train, stop_after=2)
+    other = bls(NoPrune, 21)
+    other.load_state_dict(state)
+    loader = DataLoader(other, batch_size=8, drop_last=True)
+    assert list(loader) == []
+    assert other.epoch == 1
+    assert len(list(loader)) == 2
+    assert "makes no batch" not in caplog.text
+
+
+def test_another_batch_size_after_resuming():
+    train = bls(InfoBatch, 60)
+    served, state = train_on(train, stop_after=3)
+    other = bls(InfoBatch, 60)
+    other.load_state_dict(state)
+    rest = train_on(other, 1, batch_size=4)[0]
+    assert sorted(i for _, batch in served + rest for i in batch) == list(range(60))
+
+
+class Noisy(Numbers):
+    """Random augmentation by the global generator of torch."""
+
+    def __getitem__(self, index):
+        return torch.tensor([float(index), float(torch.rand(()))])
+
+
+def test_random_numbers_of_the_loop_go_on():
+    """The model's dropout and, without workers, augmentation: with torch's state restored."""
+
+    def run(train, stop_after=None):
+        loader = DataLoader(train, batch_size=7)
+        numbers = []
+        for _ in range(train.epoch, 3):
+            for batch in loader:
+                train.update(mean_loss(batch[:, 0]) + torch.rand(()))  # as by dropout
+                numbers.append((batch.tolist(), float(torch.rand(()))))
+                if len(numbers) == stop_after:
+                    return numbers, (train.state_dict(), torch.get_rng_state())
+        return numbers, None
+
+    def make():
+        return type(bls(InfoBatch, 60))(Noisy(60), 10)
+
+    from dynaprune import BLS
+
+    torch.manual_seed(0)
+    expected, _ = run(BLS(make()).proxy())
+    torch.manual_seed(0)
+    served, (state, random_state) = run(BLS(make()).proxy(), stop_after=5)
+    torch.manual_seed(123)
+    train = BLS(make()).proxy()
+    train.load_state_dict(state)
+    torch.set_rng_state(random_state)
+    assert served + run(train)[0] == expected
+
+
+@pytest.mark.parametrize("generator", [None, 5])
+def test_workers_of_a_resumed_epoch_have_seeds_of_their_own(generator):
+    def noise(train, given):
+        made = None if given is None else torch.Generator().manual_seed(given)
+        torch.manual_seed(0)
+        loader = DataLoader(train, batch_size=7, num_workers=1, generator=made)
+        return next(iter(loader))[0, 1].item(), loader
+
+    fresh, _ = noise(InfoBatch(Noisy(60), 10), generator)
+    train = bls(InfoBatch, 60)
+    _, state = train_on(train, stop_after=3)
+    from dynaprune import BLS
+
+    state["dataset"] = "Noisy"
+    other = BLS(InfoBatch(Noisy(60), 10)).proxy()
+    other.load_state_dict(state)
+    resumed, loader = noise(other, generator)
+    assert resumed != fresh
+    if generator is None:
+        torch.manual_seed(0)
+        untouched = torch.get_rng_state()
+        next(iter(loader))
+        assert torch.get_rng_state().equal(untouched)
+
+
+# The protocol of torchdata
+
+
+def test_the_loader_is_stateful():
+    loader = DataLoader(bls(InfoBatch, 60), batch_size=7)
+    assert isinstance(loader, Stateful)
+    plain = DataLoader(Numbers(10))
+    for call in (plain.state_dict, lambda: plain.load_state_dict({})):
+        with pytest.raises(RuntimeError, match="serves a Numbers, which is not pruned"):
+            call()
+
+
+def test_a_stateful_dataloader_without_the_state_of_the_dataset():
+    train = bls(InfoBatch, 60)
+    served, _ = train_on(train, 2)
+    loader = StatefulDataLoader(train.with_indices(), batch_size=7, sampler=train.sampler)
+    next(iter(loader))
+    state = loader.state_dict()
+    assert served
+    other = bls(InfoBatch, 60)
+    loader = StatefulDataLoader(other.with_indices(), batch_size=7, sampler=other.sampler)
+    loader.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="taken in epoch 2, but .* in epoch 0: .* first"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("save_loader", [True, False])
+def test_inside_a_stateful_dataloader(workers, save_loader):
+    def make():
+        train = bls(InfoBatch, 60)
+        loader = StatefulDataLoader(
+            train.with_indices(), batch_size=7, sampler=train.sampler, num_workers=workers
+        )
+        return train, loader
+
+    def run(train, loader, stop_after=None):
+        served = []
+        for epoch in range(train.epoch, 4):
+            for numbers, indices in loader:
+                assert numbers.equal(indices)
+                train.update(mean_loss(numbers), indices=indices)
+                served.append((epoch, numbers.tolist()))
+                if len(served) == stop_after:
+                    return served, copy.deepcopy((train.state_dict(), loader.state_dict()))
+            train.end_epoch()
+        return served, None
+
+    whole = make()
+    expected, _ = run(*whole)
+    served, states = [], None
+    for steps in (3, 4, 9, 1, 100):
+        train, loader = make()
+        if states is not None:
+            train.load_state_dict(states[0])
+            if save_loader:
+                loader.load_state_dict(states[1])
+        more, states = run(train, loader, stop_after=steps)
+        served += more
+    assert served == expected
+    assert train.scores.equal(whole[0].scores)
+
+
+# Damaged states
+
+
+def damaged(change):
+    state = copy.deepcopy(train_on(bls(InfoBatch, 60), stop_after=12)[1])
+    change(state)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("progress"), "the state is incomplete, it has no progress"),
+        (lambda s: s["progress"].pop("losses"), "the state's progress is incomplete, it has no lo"),
+        (
+            lambda s: s["progress"].update(losses=s["progress"]["losses"][:-1]),
+            "damaged: its sizes, losses and steps are not of one length",
+        ),
+        (
+            lambda s: s["progress"].update(indices=s["progress"]["indices"][:-1]),
+            "damaged: its sizes do not sum to the number of its samples",
+        ),
+        (
+            lambda s: s["progress"].update(losses=s["progress"]["losses"].double()),
+            "damaged: its losses are no torch.float32 of one dimension",
+        ),
+        (lambda s: s["progress"]["indices"].add_(60), "must be sample numbers from 0 to 59"),
+        (lambda s: s["score"].update(values=torch.zeros(61)), "holds scores of 61 samples"),
+        (lambda s: s["score"]["values"].mul_(-1), "in the middle of epoch 1, which the arguments"),
+    ],
+)
+def test_a_damaged_state_leaves_the_object_as_it_was(change, message):
+    train, twin = bls(InfoBatch, 60), bls(InfoBatch, 60)
+    for each in (train, twin):
+        train_on(each, stop_after=5)
+    state = copy.deepcopy(train.state_dict())
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        train.load_state_dict(damaged(change))
+    after = train.state_dict()
+    assert after["epoch"] == state["epoch"]
+    assert after["score"]["values"].equal(state["score"]["values"])
+    assert after["progress"]["indices"].equal(state["progress"]["indices"])
+    assert train_on(train)[0] == train_on(twin)[0]
+
+
+def test_other_arguments_in_the_middle_of_an_epoch():
+    _, state = train_on(bls(InfoBatch, 60), stop_after=12)
+    other = bls(InfoBatch, 60, prune_ratio=0.9)
+    with pytest.raises(RuntimeError, match="in the middle of epoch 1, which the arguments of this"):
+        other.load_state_dict(state)
+    assert other.epoch == 0
+
+
+def test_states_of_an_epoch_left_early_are_of_the_next():
+    train = bls(InfoBatch, 60)
+    train_epoch(DataLoader(train, batch_size=7), mean_loss, stop_after=3)
+    assert train.epoch == 1
+    other = bls(InfoBatch, 60)
+    other.load_state_dict(train.state_dict())
+    assert (other.epoch, other.progress) == (1, 1.0)
+    assert other.scores.equal(train.scores)
