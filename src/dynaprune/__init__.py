@@ -6,6 +6,7 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
         loss = train.update(loss)                                        # 3 score and rescale
 """
 
+from .checkpoint import load_checkpoint, save_checkpoint
 from .loader import DataLoader
 from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
 from .plan import Selection
@@ -32,4 +33,6 @@ __all__ = [
     "Selection",
     "StaticPrune",
     "Summary",
+    "load_checkpoint",
+    "save_checkpoint",
 ]

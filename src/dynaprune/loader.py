@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +17,7 @@ from .indexed import fetch
 from .passes import Pass
 from .plan import epoch_generator
 from .pruned import PrunedDataset
+from .sampler import PruningSampler
 from .scores import Score
 from .share import Share
 
@@ -39,6 +40,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pin_memory: whether batches are copied to page-locked memory.
         drop_last: whether a last batch of fewer samples is left out.
         arguments: further arguments of torch's loader.
+
+    Attributes:
+        batches_before: what `len()` counts besides the batches to come. A framework that resumes in
+            the middle of an epoch, and counts from its beginning, sets it.
 
     Raises:
         ValueError: `shuffle=False` without a sampler, which a pruned dataset cannot serve; and
@@ -70,6 +75,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         **arguments: Any,
     ) -> None:
         self._tracked: torch.utils.data.DataLoader[_Indexed] | None = None
+        self._is_replaced = False
+        self.batches_before = 0
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         if isinstance(dataset, Score):
             name = type(dataset).__name__
@@ -113,29 +120,51 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         tracked = self.__dict__.get("_tracked")
-        if tracked is not None and not name.startswith("_"):  # set later, as torch allows for some
+        if tracked is not None and not name.startswith("_") and hasattr(tracked, name):
+            # set later, as torch allows for some
             setattr(tracked, name, _Collate(value) if name == "collate_fn" else value)
+
+    def __len__(self) -> int:
+        return self.batches_before + super().__len__()
+
+    @property
+    def batches_per_full_epoch(self) -> int:
+        """The number of batches of an epoch that skips nothing, in this process.
+
+        Raises:
+            TypeError: the batch sampler is not torch's, and may make batches of any size.
+        """
+        num_samples, batches = len(cast("Sized", self.dataset)), self.batch_sampler
+        if isinstance(self.dataset, PrunedDataset) and isinstance(self.sampler, PruningSampler):
+            num_samples = self.sampler.full_length()
+        if batches is None:
+            return num_samples
+        if type(batches) is not BatchSampler:
+            raise TypeError(
+                f"how many batches a {type(batches).__name__} makes of a full epoch is not known"
+            )
+        missing = 0 if batches.drop_last else batches.batch_size - 1
+        return (num_samples + missing) // batches.batch_size
 
     def __iter__(self) -> Any:
         if self._tracked is None:
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
         # torch's iterator draws a number; in a resumed epoch that has been done before
-        with self._undrawn(train) if train.epochs.is_resumed() else nullcontext():
+        resuming = partial(self._undrawn, train) if train.epochs.is_resumed() else nullcontext
+        with resuming():
             # workers begin the epoch at once, a loader without them with its first batch
             batches, share = train.epochs.begun_by(partial(iter, self._tracked))
-        return self._serve(train, batches, share)
+        return self._serve(train, batches, share, resuming if self._is_replaced else nullcontext)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is all that there is to resume.
 
         With `load_state_dict` it is torchdata's Stateful protocol. What loaders have fetched ahead
-        does not matter: a batch is due until `update` was called for it.
-
-        Raises:
-            RuntimeError: the dataset is not a pruned one.
+        does not matter: a batch is due until `update` was called for it. Of another dataset than a
+        pruned one nothing is known, and the state is empty.
         """
-        return self._pruned_dataset().state_dict()
+        return self.dataset.state_dict() if isinstance(self.dataset, PrunedDataset) else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume: the next `iter()` serves what was still due. See `PrunedDataset.load_state_dict`.
@@ -144,17 +173,25 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             state: of `state_dict`, here or of the pruned dataset.
 
         Raises:
-            RuntimeError: the dataset is not a pruned one, or the state is not one of it.
+            RuntimeError: the state is not one of this dataset.
         """
-        self._pruned_dataset().load_state_dict(state)
-
-    def _pruned_dataset(self) -> PrunedDataset:
-        if not isinstance(self.dataset, PrunedDataset):
+        if isinstance(self.dataset, PrunedDataset):
+            self.dataset.load_state_dict(state)
+        elif state:
             raise RuntimeError(
-                f"the loader serves a {type(self.dataset).__name__}, which is not pruned and has "
-                "no state: StatefulDataLoader of torchdata saves the position in it"
+                f"the loader serves a {type(self.dataset).__name__}, which is not pruned, so it "
+                "cannot go on from the state of a pruned dataset"
             )
-        return self.dataset
+
+    def replace_fetcher(self, wrap: Callable[[Any], Any]) -> None:
+        """Let another loader fetch the batches: for frameworks, which put one around torch's.
+
+        Arguments:
+            wrap: is given the loader that fetches batches and their indices, as tuples, and returns
+                one that yields the same tuples.
+        """
+        if self._tracked is not None:
+            self._tracked, self._is_replaced = wrap(self._tracked), True
 
     @contextmanager
     def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
@@ -174,10 +211,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             generator.set_state(state)
 
     def _serve(
-        self, train: PrunedDataset, batches: Iterator[_Indexed], begun: Share | None
+        self,
+        train: PrunedDataset,
+        batches: Iterator[_Indexed],
+        begun: Share | None,
+        resuming: Callable[[], AbstractContextManager[None]],
     ) -> Iterator[Any]:
         """Yield batches, and hand the samples of each to the dataset just before."""
-        fetched, begun_now = train.epochs.begun_by(partial(next, batches, None))
+        with resuming():  # loaders that were put around torch's make its iterator only now
+            fetched, begun_now = train.epochs.begun_by(partial(next, batches, None))
         share = begun_now if begun is None else begun
         if fetched is None:
             if share is not None:

@@ -323,6 +323,16 @@ class PrunedDataset(Dataset[Any], ABC):
         plan = self.epochs.coming_plan(self._make_plan)
         return len(self._share(plan, world_size, rank, drop_last))
 
+    def full_length(self, world_size: int | None = None, drop_last: bool = False) -> int:
+        """Return the number of samples in a share of an epoch that skips nothing.
+
+        Arguments:
+            world_size: the number of shares; by default that of `torch.distributed`.
+            drop_last: as in `begin_epoch`.
+        """
+        size = self.epochs.ranks.size if world_size is None else world_size
+        return len(self) // size if drop_last else -(-len(self) // size)
+
     def _share(
         self, plan: Plan, world_size: int | None, rank: int | None, drop_last: bool
     ) -> Share:

@@ -28,6 +28,9 @@ class EpochSource(Protocol):
     def epoch_length(self, world_size: int | None, rank: int | None, drop_last: bool) -> int:
         """Return the number of samples in a share of the epoch that is served or about to be."""
 
+    def full_length(self, world_size: int | None, drop_last: bool) -> int:
+        """Return the number of samples in a share of an epoch that skips nothing."""
+
 
 class PruningSampler(DistributedSampler[Any]):
     """Serves the samples that an epoch keeps, shuffled, as indices into the whole dataset.
@@ -72,6 +75,10 @@ class PruningSampler(DistributedSampler[Any]):
 
     def __len__(self) -> int:
         return self.source.epoch_length(self.world_size, self.rank, self.drop_last)
+
+    def full_length(self) -> int:
+        """Return the number of samples that an epoch would have if it skipped nothing."""
+        return self.source.full_length(self.world_size, self.drop_last)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch's number: the position in it is in the state of the pruned dataset.
