@@ -76,7 +76,8 @@ class Passes:
                 "update() was called before a batch was served by dynaprune.DataLoader. Iterate "
                 "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
                 "of torch does not tell which samples are in a batch. With another loader, give "
-                "it train.with_indices() and call update(loss, indices=indices)"
+                "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
+                "use prepare of dynaprune.integrations.accelerate"
             )
         if latest.batch is not None:
             return latest, latest.batch

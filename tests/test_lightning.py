@@ -1,0 +1,162 @@
+"""Lightning: epochs of their own lengths, checkpoints in their middle, several devices."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from helpers import Numbers, bls, mean_loss
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import nn
+
+from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa
+from dynaprune.integrations.lightning import PruningCallback
+
+pytestmark = pytest.mark.filterwarnings("default")  # its own warnings are not ours to mend
+EPOCHS = 8
+
+
+class Module(pl.LightningModule):
+    """Learns one number from `Numbers`, and notes what it is given."""
+
+    def __init__(self, train, updates=True):
+        super().__init__()
+        self.train_set, self.updates = train, updates
+        self.weight = nn.Parameter(torch.tensor(0.5))
+        self.served, self.validated = [], []
+
+    def training_step(self, batch, batch_idx):
+        self.served.append((self.current_epoch, batch_idx, batch.tolist()))
+        loss = (self.weight - batch / 60).square().mean() + mean_loss(batch)
+        return self.train_set.update(loss) if self.updates else loss
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append(self.current_epoch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def trainer(folder, loader, *callbacks, **arguments):
+    return pl.Trainer(
+        **{
+            "max_epochs": EPOCHS,
+            "accelerator": "cpu",
+            "devices": 1,
+            "default_root_dir": folder,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
+            "callbacks": [PruningCallback(loader), *callbacks],
+            **arguments,
+        }
+    )
+
+
+def fit(folder, method, *callbacks, resume=None, workers=0, arguments=None, **options):
+    train = bls(method, 60, num_epochs=EPOCHS, **(arguments or {}))
+    loader = DataLoader(train, batch_size=7, num_workers=workers)
+    module = Module(train)
+    used = trainer(folder, loader, *callbacks, **options)
+    held_out = torch.utils.data.DataLoader(Numbers(4))
+    used.fit(module, loader, held_out, ckpt_path=resume, weights_only=True)
+    return train, module, used
+
+
+def plain(method, arguments=None):
+    """The same in a loop of one's own."""
+    train = bls(method, 60, num_epochs=EPOCHS, **(arguments or {}))
+    loader = DataLoader(train, batch_size=7)
+    module = Module(train)
+    optimizer = module.configure_optimizers()
+    for epoch in range(EPOCHS):
+        for number, batch in enumerate(loader):
+            loss = (module.weight - batch / 60).square().mean() + mean_loss(batch)
+            loss = train.update(loss)
+            module.served.append((epoch, number, batch.tolist()))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    train.end_epoch()
+    return train, module
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "workers"),
+    [
+        (InfoBatch, {}, 0),
+        (InfoBatch, {}, 1),
+        (SeTa, {"prune_ratio": 0.3}, 0),
+        (RandomPrune, {"prune_ratio": 0.4}, 0),
+    ],
+)
+def test_the_same_run_as_without_it(method, arguments, workers, tmp_path):
+    """SeTa's epochs become longer and shorter: the first one's length is not that of all."""
+    expected, alone = plain(method, arguments)
+    train, module, used = fit(tmp_path, method, workers=workers, arguments=arguments)
+    assert module.served == alone.served
+    assert train.scores.equal(expected.scores)
+    assert module.weight.equal(alone.weight)
+    sanity_check = [0, 0]
+    assert module.validated == sanity_check + [e for e in range(EPOCHS) for _ in range(4)]
+    assert train.epoch == EPOCHS
+    logged = used.callback_metrics
+    assert float(logged["pruning/share_saved"]) == pytest.approx(train.summary().share_saved)
+    assert float(logged["pruning/mean_score"]) == pytest.approx(float(train.scores.mean()))
+
+
+class StopAt(Callback):
+    """Ends the process, as far as Lightning is concerned, in the middle of an epoch."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", [3, 9, 12, 20])
+def test_resumed_in_the_middle_of_an_epoch(step, tmp_path):
+    whole, alone, _ = fit(tmp_path / "whole", InfoBatch)
+    every = ModelCheckpoint(tmp_path / "kept", every_n_train_steps=1, save_top_k=-1)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path, InfoBatch, every, StopAt(step + 2))
+    checkpoint = next((tmp_path / "kept").glob(f"*step={step}.ckpt"))
+    train, module, _ = fit(tmp_path, InfoBatch, resume=checkpoint)
+    assert module.served == alone.served[step:]
+    assert train.scores.equal(whole.scores)
+    assert module.weight.equal(alone.weight)
+    assert max(module.validated) == EPOCHS - 1
+
+
+def test_resumed_between_epochs(tmp_path):
+    whole, alone, _ = fit(tmp_path / "whole", InfoBatch)
+    ends = ModelCheckpoint(tmp_path / "kept", every_n_epochs=1, save_top_k=-1)
+    fit(tmp_path, InfoBatch, ends, max_epochs=4)
+    checkpoint = next((tmp_path / "kept").glob("epoch=2-*.ckpt"))
+    train, module, _ = fit(tmp_path, InfoBatch, resume=checkpoint)
+    assert module.served == [step for step in alone.served if step[0] > 2]
+    assert train.scores.equal(whole.scores)
+    assert module.weight.equal(alone.weight)
+
+
+def test_a_step_without_update_is_found_out(tmp_path):
+    train = bls(NoPrune, 20)
+    loader = DataLoader(train, batch_size=5)
+    with pytest.raises(RuntimeError, match=r"training_step of Module has not called update\(\)"):
+        trainer(tmp_path, loader).fit(Module(train, updates=False), loader)
+
+
+def test_only_loaders_of_ours():
+    for wrong in (torch.utils.data.DataLoader(Numbers(4)), DataLoader(Numbers(4))):
+        with pytest.raises(TypeError, match="wants the training loader, a dynaprune.DataLoader"):
+            PruningCallback(wrong)
+
+
+def test_accumulation(tmp_path):
+    train, module, used = fit(tmp_path, InfoBatch, accumulate_grad_batches=2)
+    per_epoch = [sum(1 for epoch, *_ in module.served if epoch == e) for e in range(EPOCHS)]
+    assert used.global_step == sum(-(-batches // 2) for batches in per_epoch)
+    assert train.summary().visits_avoided > 0

@@ -1,0 +1,192 @@
+"""Loops that people train with: accumulation, mixed precision, compiled models, several of all."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import Numbers, bls, mean_loss, with_scores
+from torch import nn
+
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune
+
+
+def regression(length=64):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(length, 3, generator=generator)
+    return torch.utils.data.TensorDataset(inputs, inputs.sum(1, keepdim=True))
+
+
+def weighted(method=InfoBatch, dataset=None, **arguments):
+    """A run whose coming epoch prunes, and whose batches have weights."""
+    train = method(dataset or regression(), 10, **arguments)
+    train = with_scores(train, torch.arange(64).float())
+    train.epochs.score.needs_loss_vector = False
+    return train
+
+
+def test_accumulation_has_the_gradient_of_the_whole():
+    """k micro-batches, each loss divided by k, are one of the mean of their weighted losses."""
+    model = nn.Linear(3, 1)
+    train = weighted()
+    loader = DataLoader(train, batch_size=4)
+    weights, batches = train.weights, []
+    order = train.begin_epoch().order
+    for number, (inputs, targets) in enumerate(loader):
+        loss = train.update((model(inputs) - targets).square().mean())
+        (loss / 3).backward()
+        batches.append((inputs, targets))
+        if number == 2:
+            break
+    expected = torch.zeros(3)
+    for number, (inputs, targets) in enumerate(batches):
+        loss = (model(inputs) - targets).square().mean()
+        own = weights[order[4 * number : 4 * number + 4]].mean()
+        expected += torch.autograd.grad(loss * own / 3, model.weight)[0][0]
+    torch.testing.assert_close(model.weight.grad[0], expected)
+    assert weights.max() > 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_and_grad_scaler(dtype):
+    """`update` goes before `scaler.scale`: what is scored is the loss, not the scaled one."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    train = BLS(InfoBatch(regression(), 10)).proxy()
+    losses = []
+    for _ in range(4):
+        for inputs, targets in DataLoader(train, batch_size=8):
+            with torch.autocast("cpu", dtype=dtype):
+                loss = (model(inputs) - targets).square().mean()
+                loss = train.update(loss)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            losses.append(float(loss.detach()))
+    assert train.scores.max() < 20
+    assert losses[-1] < losses[0]
+
+
+def test_several_losses_are_summed_up_first():
+    train = BLS(NoPrune(Numbers(8), 2), alpha=0.0).proxy()
+    for batch in DataLoader(train, batch_size=4):
+        loss = train.update(batch.float().mean() + 0.5 * batch.float().square().mean())
+    assert train.scores[batch[0]] == loss
+
+
+def test_two_models_and_two_pruned_datasets():
+    """Interleaved in one loop, as generator and discriminator are: neither sees the other."""
+    alone = []
+    for seed in (0, 1):
+        train = bls(InfoBatch, 60, seed=seed)
+        for _ in range(4):
+            for batch in DataLoader(train, batch_size=6):
+                train.update(mean_loss(batch) * (seed + 1))
+        alone.append(train.scores)
+    first, second = bls(InfoBatch, 60, seed=0), bls(InfoBatch, 60, seed=1)
+    loaders = [DataLoader(first, batch_size=6), DataLoader(second, batch_size=6)]
+    for _ in range(4):
+        iterators = [iter(loader) for loader in loaders]
+        pending = {0, 1}
+        while pending:
+            batches = {which: next(iterators[which], None) for which in sorted(pending)}
+            for which, batch in batches.items():
+                if batch is None:
+                    pending.discard(which)
+                else:
+                    [first, second][which].update(mean_loss(batch) * (which + 1))
+    assert first.scores.equal(alone[0])
+    assert second.scores.equal(alone[1])
+
+
+def test_one_dataset_in_two_runs():
+    data = Numbers(60)
+    both = [BLS(method(data, 10)).proxy() for method in (InfoBatch, RandomPrune)]
+    for train in both:
+        for batch in DataLoader(train, batch_size=6):
+            train.update(mean_loss(batch))
+    assert len(both[0]) == len(both[1]) == 60
+
+
+def test_a_loss_that_is_normalised_otherwise():
+    """`mean_loss` is scored; `loss`, normalised over accumulated batches say, is rescaled."""
+    train = weighted()
+    loader = DataLoader(train, batch_size=4)
+    expected = {}
+    weights = train.weights
+    order = train.begin_epoch().order
+    for number, _ in enumerate(loader):
+        batch = order[4 * number : 4 * number + 4]
+        share = torch.tensor(0.25, requires_grad=True)
+        scaled = train.update(share, mean_loss=torch.tensor(float(number)))
+        assert scaled.item() == pytest.approx(0.25 * weights[batch].mean().item())
+        assert scaled.requires_grad
+        expected.update(dict.fromkeys(batch.tolist(), float(number)))
+    scores = train.scores
+    assert all(scores[i] == value for i, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (1.5, "wants a loss of a float type and shape .*, but a float was given"),
+        (torch.tensor(1), "but torch.int64 of shape .* was given"),
+        (torch.ones(3), r"but torch.float32 of shape \(3,\) was given"),
+    ],
+)
+def test_wrong_losses_beside_a_mean_loss(loss, message):
+    train = bls(NoPrune, 8)
+    iterator = iter(DataLoader(train, batch_size=4))
+    next(iterator)
+    with pytest.raises(RuntimeError, match=message):
+        train.update(loss, mean_loss=torch.tensor(1.0))
+    with pytest.raises(RuntimeError, match="wants the loss as a tensor"):
+        train.update(torch.tensor(1.0), mean_loss=1.0)
+
+
+def test_a_static_loss_as_a_replayed_cuda_graph_has():
+    """A graph writes each step's loss to the same tensor: what was taken down must stay."""
+    train = BLS(NoPrune(Numbers(12), 2), alpha=0.0).proxy()
+    static = torch.zeros(())
+    expected = torch.zeros(12)
+    for number, batch in enumerate(DataLoader(train, batch_size=4)):
+        static.fill_(number + 1.0)  # as graph.replay() does
+        train.update(static)
+        expected[batch] = number + 1.0
+    static.fill_(-1.0)
+    assert train.scores.equal(expected)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours to mend
+@pytest.mark.parametrize("inside", [False, True])
+def test_compiled(inside):
+    """The model compiled, or the whole step with `update` in it, which leaves the graph there."""
+
+    def run(compiled):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        train = BLS(InfoBatch(regression(), 10)).proxy()
+
+        def forward(inputs, targets):
+            loss = (model(inputs) - targets).square().mean()
+            return train.update(loss) if inside else loss
+
+        step = torch.compile(forward) if compiled else forward
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(4):
+            for inputs, targets in DataLoader(train, batch_size=8):
+                loss = step(inputs, targets)
+                if not inside:
+                    loss = train.update(loss)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return train.scores, train.summary().visits_made
+
+    scores, visits = run(compiled=True)
+    expected, expected_visits = run(compiled=False)
+    torch.testing.assert_close(scores, expected)
+    assert visits == expected_visits
