@@ -12,7 +12,16 @@ from helpers import Numbers, bls, mean_loss, sample_losses, train_epoch
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.stateful import Stateful
 
-from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from dynaprune import (
+    DataLoader,
+    InfoBatch,
+    NoPrune,
+    RandomPrune,
+    SeTa,
+    StaticPrune,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 EPOCHS = 5
 LOADERS = [
@@ -348,3 +357,45 @@ def test_states_of_an_epoch_left_early_are_of_the_next():
     other.load_state_dict(train.state_dict())
     assert (other.epoch, other.progress) == (1, 1.0)
     assert other.scores.equal(train.scores)
+
+
+# Checkpoint files
+
+
+def test_a_file_cut_short_anywhere(tmp_path):
+    _, state = train_on(bls(InfoBatch, 60), stop_after=12)
+    save_checkpoint(tmp_path / "state.pt", train=state)
+    content = (tmp_path / "state.pt").read_bytes()
+    assert len(content) > 1000
+    other = bls(InfoBatch, 60)
+    for length in [0, 1, 100, *range(500, len(content), 700), len(content) - 1]:
+        (tmp_path / "state.pt").write_bytes(content[:length])
+        with pytest.raises(RuntimeError, match=r"state.pt, of [\d,]+ bytes, cannot be read"):
+            other.load_state_dict(load_checkpoint(tmp_path / "state.pt")["train"])
+    assert other.epoch == 0
+    (tmp_path / "state.pt").write_bytes(content)
+    other.load_state_dict(load_checkpoint(tmp_path / "state.pt")["train"])
+    assert other.epochs.visits == state["progress"]["indices"].numel() > 0
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, train={"epoch": 1})
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space left"):
+        save_checkpoint(path, train={"epoch": 2})
+    monkeypatch.undo()
+    assert load_checkpoint(path) == {"train": {"epoch": 1}}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*missing.pt"):
+        load_checkpoint(tmp_path / "missing.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(RuntimeError, match=r"holds a list, but the states of save_checkpoint are"):
+        load_checkpoint(tmp_path / "list.pt")

@@ -146,17 +146,54 @@ def test_wrong_losses_beside_a_mean_loss(loss, message):
         train.update(torch.tensor(1.0), mean_loss=1.0)
 
 
-def test_a_static_loss_as_a_replayed_cuda_graph_has():
-    """A graph writes each step's loss to the same tensor: what was taken down must stay."""
-    train = BLS(NoPrune(Numbers(12), 2), alpha=0.0).proxy()
-    static = torch.zeros(())
-    expected = torch.zeros(12)
-    for number, batch in enumerate(DataLoader(train, batch_size=4)):
-        static.fill_(number + 1.0)  # as graph.replay() does
-        train.update(static)
-        expected[batch] = number + 1.0
-    static.fill_(-1.0)
-    assert train.scores.equal(expected)
+def test_a_replayed_cuda_graph():
+    """The graph reads static inputs and a static weight, and writes each step's loss to one tensor.
+
+    A function stands for the graph: what matters is that it runs all of a step, and that `update`
+    comes after it.
+    """
+
+    def run(with_graph):
+        torch.manual_seed(0)
+        model, train = nn.Linear(3, 1), weighted()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        static_inputs, static_targets = torch.zeros(4, 3), torch.zeros(4, 1)
+        static_weight, static_loss = torch.zeros(()), torch.zeros(())
+
+        def replay():
+            loss = (model(static_inputs) - static_targets).square().mean()
+            static_loss.copy_(loss.detach())
+            optimizer.zero_grad()
+            (loss * static_weight).backward()
+            optimizer.step()
+
+        weights = []
+        for inputs, targets in DataLoader(train, batch_size=4, drop_last=True):
+            weights.append(train.batch_weight)
+            if with_graph:
+                static_inputs.copy_(inputs)
+                static_targets.copy_(targets)
+                static_weight.fill_(train.batch_weight)
+                replay()
+                train.update(static_loss)
+            else:
+                loss = train.update((model(inputs) - targets).square().mean())
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        static_loss.fill_(-1.0)
+        assert max(weights) > 1
+        with pytest.raises(RuntimeError, match="after the last batch"):
+            _ = train.batch_weight
+        return train.scores, model.weight.detach()
+
+    for one, other in zip(run(True), run(False), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_weight_of_no_batch():
+    with pytest.raises(RuntimeError, match="batch_weight was read before a batch was served"):
+        _ = bls(NoPrune, 8).batch_weight
 
 
 @pytest.mark.long

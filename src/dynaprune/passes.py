@@ -62,8 +62,11 @@ class Passes:
         others = [each for each in self._passes if each is not current]
         self._passes = others or self._passes
 
-    def at_hand(self) -> tuple[Pass, Indices]:
+    def at_hand(self, done: str = "update() was called") -> tuple[Pass, Indices]:
         """Return the pass whose batch an update is about, and the samples of that batch.
+
+        Arguments:
+            done: what the user did, for messages.
 
         Raises:
             RuntimeError: there is none; the message says why, and how to mend that.
@@ -73,7 +76,7 @@ class Passes:
             latest = trained  # what came later was a look, with an iterator that was kept
         if latest is None:
             raise RuntimeError(
-                "update() was called before a batch was served by dynaprune.DataLoader. Iterate "
+                f"{done} before a batch was served by dynaprune.DataLoader. Iterate "
                 "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
                 "of torch does not tell which samples are in a batch. With another loader, give "
                 "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "

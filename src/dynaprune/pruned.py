@@ -167,6 +167,19 @@ class PrunedDataset(Dataset[Any], ABC):
         return scaled
 
     @property
+    def batch_weight(self) -> float:
+        """The mean weight of the batch at hand, which `update` multiplies a mean loss by.
+
+        For loops in which `update` comes too late for that, such as replays of a CUDA graph that
+        holds the backward pass.
+
+        Raises:
+            RuntimeError: there is no batch at hand.
+        """
+        current, _ = self.epochs.passes.at_hand("batch_weight was read")
+        return float(current.mean_weight)
+
+    @property
     def scores(self) -> Tensor:
         """The scores with all that was reported so far: float32, shape (N,), a copy.
 

@@ -1,0 +1,81 @@
+"""The scripts in `examples/`, each as its first lines say, for a few epochs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+pytestmark = pytest.mark.long
+
+
+def run(folder, name, *arguments, ranks=1):
+    """Run an example and return what it printed."""
+    launcher = TORCHRUN if ranks > 1 else ()
+    done = subprocess.run(
+        [sys.executable, *launcher, str(EXAMPLES / f"train_{name}.py"), *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check(output, epochs, lowest=0.5):
+    """The example has trained `epochs` epochs, saved visits and learned something."""
+    accuracy, trained, saved = re.search(
+        r"test accuracy ([\d.]+)%; (\d+) epochs, .* \(([\d.]+)% saved\)", output
+    ).groups()
+    assert float(accuracy) / 100 > lowest
+    assert int(trained) == epochs
+    assert float(saved) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "arguments"),
+    [
+        ("plain", 1, ()),
+        ("ddp", 2, ()),
+        ("accelerate", 1, ()),
+        ("accelerate", 2, ()),
+        ("lightning", 1, ()),
+        ("lightning", 2, ("--devices", "2")),
+        ("trainer", 1, ()),
+        ("trainer", 2, ()),
+    ],
+)
+def test_example(name, ranks, arguments, tmp_path):
+    epochs = 10 if name == "trainer" else 6
+    output = run(tmp_path, name, "--epochs", str(epochs), *arguments, ranks=ranks)
+    check(output, epochs)
+    assert output.count("test accuracy") == 1
+
+
+def test_the_plain_example_goes_on(tmp_path):
+    run(tmp_path, "plain", "--epochs", "6")
+    assert "going on at epoch" in run(tmp_path, "plain", "--epochs", "6")
+
+
+def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
+    run(tmp_path, "ddp", "--epochs", "6", ranks=2)
+    output = run(tmp_path, "ddp", "--epochs", "6", ranks=2)
+    assert "rank 1: going on at epoch" in output
+
+
+def test_every_example_is_run_and_named_in_the_readme():
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert names == {
+        f"train_{name}.py" for name in ("plain", "ddp", "accelerate", "lightning", "trainer")
+    }
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    assert all(f"examples/{name}" in readme for name in names)

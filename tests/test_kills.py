@@ -1,0 +1,31 @@
+"""Training processes that are killed at random points, and resumed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_killed_twenty_times(world_size, tmp_path):
+    """With two workers a rank: batches, scores and weights are those of an undisturbed run."""
+    script = Path(__file__).with_name("kills.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, str(world_size), "20"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["kills"] == 20
+    assert report["in the middle"] >= 10
+    assert report["steps repeated"] > 0
+    assert report["batches"]
+    assert report["scores"]
+    assert report["weights"]
