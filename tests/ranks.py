@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import socket
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -62,6 +64,28 @@ def _run(
         outcome = None, traceback.format_exc()
     (Path(folder) / f"result-{rank}").write_bytes(pickle.dumps(outcome))
     distributed.destroy_process_group()
+
+
+def environment_of_torchrun(rank: int, world_size: int, port: int) -> None:
+    """Set what torchrun sets, for frameworks that look for it."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 class Traffic:

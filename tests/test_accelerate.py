@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 import torch
 from accelerate import Accelerator
 from helpers import Numbers, bls, mean_loss
-from ranks import on_ranks
+from ranks import environment_of_torchrun, free_port, on_ranks
 from torch import nn
 
 from dynaprune import DataLoader, InfoBatch, NoPrune
@@ -139,13 +136,7 @@ def test_its_own_prepare_is_found_out():
 
 
 def on_two_ranks(rank, port):
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    environment_of_torchrun(rank, 2, port)
     accelerator = Accelerator(cpu=True)
     train = bls(InfoBatch, 61)
     loader = prepare(accelerator, DataLoader(train, batch_size=4))
@@ -157,10 +148,7 @@ def on_two_ranks(rank, port):
 
 
 def test_two_ranks_divide_an_epoch_once():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = on_ranks(2, on_two_ranks, port)
+    ranks = on_ranks(2, on_two_ranks, free_port())
     assert ranks[0][1].equal(ranks[1][1])
     assert ranks[0][2] == 2
     for (plan, first), (_, second) in zip(ranks[0][0], ranks[1][0], strict=True):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import lightning.pytorch as pl
 import pytest
 import torch
 from helpers import Numbers, bls, mean_loss
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from ranks import environment_of_torchrun, free_port, on_ranks
 from torch import nn
 
 from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa
@@ -160,3 +164,33 @@ def test_accumulation(tmp_path):
     per_epoch = [sum(1 for epoch, *_ in module.served if epoch == e) for e in range(EPOCHS)]
     assert used.global_step == sum(-(-batches // 2) for batches in per_epoch)
     assert train.summary().visits_avoided > 0
+
+
+def on_two_ranks(rank, port, folder):
+    """A whole run, one that is stopped in the middle of an epoch, and its end."""
+    environment_of_torchrun(rank, 2, port)
+    options = {"strategy": "ddp", "devices": 2}
+    whole, alone, _ = fit(f"{folder}/whole", InfoBatch, **options)
+    every = ModelCheckpoint(f"{folder}/kept", every_n_train_steps=1, save_top_k=-1)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        fit(folder, InfoBatch, every, StopAt(9), **options)
+    checkpoint = next(Path(folder, "kept").glob("*step=7.ckpt"))
+    train, module, _ = fit(folder, InfoBatch, resume=checkpoint, **options)
+    return (
+        alone.served,
+        module.served,
+        (whole.scores, train.scores),
+        (alone.weight.detach(), module.weight.detach()),
+    )
+
+
+@pytest.mark.long
+def test_two_devices(tmp_path):
+    ranks = on_ranks(2, on_two_ranks, free_port(), str(tmp_path))
+    first = [i for served, *_ in ranks for epoch, _, batch in served if epoch == 0 for i in batch]
+    assert sorted(first) == list(range(60))
+    for served, resumed, scores, weights in ranks:
+        assert resumed == served[7:]
+        assert scores[0].equal(scores[1])
+        assert scores[0].equal(ranks[0][2][0])
+        assert weights[0].equal(weights[1])

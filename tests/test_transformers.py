@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import environment_of_torchrun, free_port, on_ranks
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -392,3 +394,36 @@ def test_what_it_does_not_take(tmp_path):
         build(pruning=lambda dataset: BLS(InfoBatch(dataset, num_epochs=3)))
     with pytest.raises(ValueError, match="train_sampling_strategy='sequential' was given"):
         build(args=arguments(tmp_path, train_sampling_strategy="sequential"))
+
+
+def on_two_ranks(rank, port, folder):
+    """A whole run, one that is stopped in the middle of an epoch, and its end."""
+    environment_of_torchrun(rank, 2, port)
+    options = {"num_train_epochs": 8, "save_strategy": "steps", "save_steps": 1}
+    whole = make(f"{folder}/whole", **options)
+    expected = steps_of(whole)
+    whole.train()
+    with contextlib.suppress(KeyboardInterrupt):
+        make(f"{folder}/run", callbacks=[Stop(8)], **options).train()
+    second = make(f"{folder}/run", **options)
+    steps = steps_of(second)
+    second.train(resume_from_checkpoint=True)
+    weights = [
+        torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+        for trainer in (whole, second)
+    ]
+    return expected, steps, (whole.pruned.scores, second.pruned.scores), weights
+
+
+@pytest.mark.long
+def test_two_processes(tmp_path):
+    ranks = on_ranks(2, on_two_ranks, free_port(), str(tmp_path))
+    full_epoch = -(-LENGTH // 2 // 4)
+    first = [i for expected, *_ in ranks for _, batch in expected[:full_epoch] for i in batch]
+    assert sorted(first) == list(range(LENGTH))
+    for expected, steps, scores, weights in ranks:
+        assert steps == [step for step in expected if step[0] >= 7]
+        assert scores[0].equal(scores[1])
+        assert scores[0].equal(ranks[0][2][0])
+        assert weights[0].equal(weights[1])
+        assert weights[0].equal(ranks[0][3][0])

@@ -305,11 +305,9 @@ class Epochs:
 
     def _agree(self, plan: Plan) -> None:
         """Before the first update of a run counts, make sure that all ranks train alike."""
-        if self._have_agreed:
-            return
-        self._have_agreed = True
-        if self.ranks.size > 1:
+        if not self._have_agreed and self.ranks.size > 1:
             self.ranks.agree(self._facts(plan), self.record.first(), plan)
+        self._have_agreed = True
 
     def _facts(self, plan: Plan) -> dict[str, Any]:
         """Return what has to be the same on all ranks."""
