@@ -375,7 +375,7 @@ def test_a_file_cut_short_anywhere(tmp_path):
     assert other.epoch == 0
     (tmp_path / "state.pt").write_bytes(content)
     other.load_state_dict(load_checkpoint(tmp_path / "state.pt")["train"])
-    assert other.epochs.visits == state["progress"]["indices"].numel() > 0
+    assert other.epochs.findings.visits == state["progress"]["indices"].numel() > 0
 
 
 def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -238,6 +238,28 @@ def test_epochs_left_early(by_hand):
     assert ranks[0][2].visits_made == 2 * 4 * 3 * 4
 
 
+def skips(rank):
+    """One rank meets a batch that it leaves out, now and then, also the last one."""
+    train = bls(InfoBatch, LENGTH)
+    loader = DataLoader(train, batch_size=4)
+    for _ in range(4):
+        length = len(loader)
+        for number, batch in enumerate(loader, start=1):
+            if rank == 0 or number not in (3, length):
+                loss = mean_loss(batch)
+                train.update(loss * math.nan if rank == 0 and number == 2 else loss)
+            if number % 2:
+                train.state_dict()
+    return train.scores, train.epoch, train.summary().losses_left_out
+
+
+def test_updates_that_one_rank_skips_and_losses_that_are_not_finite():
+    ranks = on_ranks(2, skips)
+    assert ranks[0][0].equal(ranks[1][0])
+    assert ranks[0][1] == ranks[1][1] == 4
+    assert ranks[0][2] == ranks[1][2] == 4  # all ranks know of them
+
+
 # Checkpoints
 
 

@@ -6,14 +6,13 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
-from .batches import Batches
 from .distributed import Ranks
-from .indexed import check_range
+from .findings import Findings, Progress
 from .passes import Pass, Passes
 from .plan import Indices, Plan, digest
 from .record import LossRecord
@@ -29,27 +28,14 @@ MakePlan: TypeAlias = Callable[[Score, int], Plan]
 """Makes the plan of an epoch from scores and the epoch's number."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far an epoch has come: what a checkpoint in its middle adds to one between epochs.
-
-    Attributes:
-        batches: what all ranks have measured in it.
-        seconds: wall-clock seconds that it has taken.
-    """
-
-    batches: Batches = field(default_factory=Batches.none)
-    seconds: float = 0.0
-
-
 class Epochs:
     """The epoch that is being served or about to be, and the way from one to the next.
 
-    Its scores are those at its start. What it reports goes to a record, and is folded into them
-    when the next plan is needed; so scores are constant inside an epoch.
+    Its scores are those at its start. What it reports is folded into them when the next plan is
+    needed; so scores are constant inside an epoch.
 
-    With several ranks, the record is this rank's own, and folding it is a collective. So it is done
-    only where all ranks come by: when a loader has served an epoch, when one begins after an epoch
+    With several ranks, a fold needs what all have reported, and is a collective. So it is done only
+    where all ranks come by: when a loader has served an epoch, when one begins after an epoch
     that was left early, and in `end_epoch` and `state_dict`. Whatever else reads scores, lengths or
     weights makes do with what is known.
 
@@ -61,8 +47,7 @@ class Epochs:
         number: of the epoch, from 0.
         plan: of the epoch; made when it is first needed.
         score: the scores at its start.
-        resumed: how far the epoch had come when a checkpoint was loaded.
-        record: what it has reported since.
+        findings: what it has reported.
         passes: the runs of loaders that are under way.
         begun: what the sampler was given last.
         totals: of the epochs before it.
@@ -75,16 +60,13 @@ class Epochs:
         self.number = 0
         self.plan: Plan | None = None
         self.score: Score
-        self.resumed = Progress()
-        self.record = LossRecord()
+        self.ranks = Ranks()
+        self.findings = Findings(self.ranks)
         self.passes = Passes()
         self.begun: Share | None = None
         self.totals = Summary()
-        self.ranks = Ranks()
         self._have_agreed = False
-        self._measured: Batches | None = None  # the epoch's, of all ranks, as far as it was then
-        self._measured_visits = 0
-        self._fold: Fold | None = None  # those, folded
+        self._fold: Fold | None = None  # the findings, folded, as far as they were then
         self._times_begun = 0
         self._began_at = 0.0
         self._updated_at = 0.0
@@ -107,9 +89,9 @@ class Epochs:
             plan: its plan, with what is still due, if it has come anywhere.
         """
         self.number, self.score, self.totals = number, score, totals
-        self.plan, self.record, self.resumed = plan, LossRecord(), resumed or Progress()
+        self.plan, self.findings = plan, Findings(self.ranks, resumed)
         self.passes, self.begun = Passes(), None
-        self._fold, self._measured, self._have_agreed = None, None, False
+        self._fold, self._have_agreed = None, False
         self._began_at = self._updated_at = 0.0
 
     def begin(self, make_plan: MakePlan) -> Plan:
@@ -156,7 +138,7 @@ class Epochs:
         if plan is not self.plan:
             self._go_on_to(plan)
         is_first = len(self.record) == 0
-        self.record.append(batch, loss)
+        self.findings.append(batch, loss)
         if is_first:
             self._log(plan)
             self._agree(plan)
@@ -172,17 +154,17 @@ class Epochs:
         return len(self.record) > 0 and trained is not None and not trained.is_open
 
     @property
-    def visits(self) -> int:
-        """The sample visits of the epoch in progress, by all ranks."""
-        return self.resumed.batches.indices.numel() + self.ranks.size * self.record.num_visits
+    def record(self) -> LossRecord:
+        """What this rank has reported in this process."""
+        return self.findings.record
 
     def is_resumed(self) -> bool:
         """Whether an epoch that was begun before a checkpoint is about to be gone on with."""
-        return len(self.record) == 0 and self.visits > 0
+        return len(self.record) == 0 and self.findings.visits > 0
 
     def samples_due(self) -> int:
         """Return how many samples of the epoch in progress this rank has still to train on."""
-        if self.plan is None or self.visits == 0 or self.is_over():
+        if self.plan is None or self.findings.visits == 0 or self.is_over():
             return 0
         trained, begun = self.passes.trained, self.begun
         if trained is not None:
@@ -197,7 +179,7 @@ class Epochs:
         """Return the epoch's number, how many of its samples were trained on, and of how many."""
         if self.is_over():
             return self.number + 1, 0, 1
-        visits = self.visits
+        visits = self.findings.visits
         return self.number, visits, max(1, visits + self.ranks.size * self.samples_due())
 
     def finish(self, current: Pass) -> None:
@@ -218,16 +200,15 @@ class Epochs:
                 self.number,
                 fold.left_out,
             )
-        self.totals = self.summary()
+        self.totals = self._summary(fold.visits, fold.left_out)
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
-        self.record, self.resumed = LossRecord(), Progress()
-        self._measured, self._fold = None, None
+        self.findings, self._fold = Findings(self.ranks), None
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
         if plan is not self.plan or len(self.record) > 0:
             return  # just a look, in the middle of another epoch
-        if self.visits > 0:
+        if self.findings.visits > 0:
             self.advance()  # a resumed epoch: what was still due made no batch
             return
         logger.warning(
@@ -240,12 +221,55 @@ class Epochs:
 
     def summary(self) -> Summary:
         """Return the totals with the epoch in progress."""
-        visits = self.visits
+        if self.findings.visits > 0 and self.samples_due() == 0 and self.knows_all():
+            fold = self.folded()
+            return self._summary(fold.visits, fold.left_out)
+        # not in the middle of an epoch: reading the losses would wait for their device
+        return self._summary(self.findings.visits, left_out=0)
+
+    def seconds(self) -> float:
+        """Return the wall-clock seconds of the epoch in progress, up to its last update."""
+        return self.findings.resumed.seconds + max(0.0, self._updated_at - self._began_at)
+
+    def knows_all(self) -> bool:
+        """Whether what all ranks have measured is known here, without a collective."""
+        return self.findings.are_known(self._step())
+
+    def measured(self) -> Progress:
+        """Return how far the epoch has come: with several ranks a collective."""
+        if self.plan is None:  # nothing was served
+            return Progress()
+        facts = self._facts(self.plan)
+        found = self.findings.gather(self._step(), self.num_samples, self.plan, facts)
+        return replace(found, seconds=self.seconds())
+
+    def folded(self) -> Fold:
+        """Return the scores with the findings folded in; the epoch's own stay as they are."""
+        visits = self.findings.visits
+        if visits == 0:
+            return Fold(self.score, 0, 0, (0, 0))
+        now = self._step(), visits
+        if self._fold is None or self._fold.folded_at != now:
+            self._fold = self._timed(lambda: self._fold_measured(now))
+        return self._fold
+
+    def _fold_measured(self, now: tuple[int, int]) -> Fold:
+        measured = self.measured()
+        finite = measured.batches.finite()
+        score = copy.deepcopy(self.score)
+        for part in finite.disjoint():
+            score.observe(part)
+        return Fold(score, measured.visits, len(measured.batches) - len(finite), now)
+
+    def _step(self) -> int:
+        """Return a number that changes with each step on all ranks, also if one skips an update."""
+        trained = self.passes.trained
+        return 0 if trained is None else trained.num_handed_over
+
+    def _summary(self, visits: int, left_out: int) -> Summary:
+        """Return the totals with an epoch in progress that has made `visits`."""
         if visits == 0 or self.plan is None:
             return self.totals
-        # not in the middle of an epoch: reading the losses would wait for their device
-        is_known = self.samples_due() == 0 and self.knows_all()
-        left_out = self.folded().left_out if is_known else 0
         kept = len(self.plan)
         return replace(
             self.totals,
@@ -257,51 +281,6 @@ class Epochs:
             seconds=self.totals.seconds + self.seconds(),
             losses_left_out=self.totals.losses_left_out + left_out,
         )
-
-    def seconds(self) -> float:
-        """Return the wall-clock seconds of the epoch in progress, up to its last update."""
-        return self.resumed.seconds + max(0.0, self._updated_at - self._began_at)
-
-    def knows_all(self) -> bool:
-        """Whether what all ranks have measured is known here, without a collective."""
-        visits = self.record.num_visits
-        return self.ranks.size == 1 or visits == 0 or self._measured_visits_are(visits)
-
-    def measured(self) -> Batches:
-        """Return what the epoch has measured so far: with several ranks a collective."""
-        visits = self.record.num_visits
-        if visits == 0:
-            return self.resumed.batches
-        if self._measured is None or not self._measured_visits_are(visits):
-            own = self.record.batches()
-            check_range(own.indices, self.num_samples)  # those on a device were not looked at yet
-            if self.ranks.size > 1:
-                assert self.plan is not None  # it has been trained on
-                own = self.ranks.exchange(own, self.plan, self._facts(self.plan))
-            measured = self.resumed.batches.followed_by(own)
-            # ranks that serve equally many samples repeat a few, which are not scored twice
-            self._measured = measured.first_visits() if self.ranks.size > 1 else measured
-            self._measured_visits = visits
-        return self._measured
-
-    def folded(self) -> Fold:
-        """Return the scores with the record folded in; the epoch's own stay as they are."""
-        if self.visits == 0:
-            return Fold(self.score, 0, 0)
-        if self._fold is None or self._fold.num_visits != self.visits:
-            self._fold = self._timed(self._fold_measured)
-        return self._fold
-
-    def _fold_measured(self) -> Fold:
-        batches = self.measured()
-        finite = batches.finite()
-        score = copy.deepcopy(self.score)
-        for part in finite.disjoint():
-            score.observe(part)
-        return Fold(score, self.visits, len(batches) - len(finite))
-
-    def _measured_visits_are(self, visits: int) -> bool:
-        return self._measured is not None and self._measured_visits == visits
 
     def _agree(self, plan: Plan) -> None:
         """Before the first update of a run counts, make sure that all ranks train alike."""
@@ -316,7 +295,7 @@ class Epochs:
             "epoch": self.number,
             "scores": digest(self.score.values()),
             "planned samples": plan.digest(),
-            "resumed samples": self.resumed.batches.indices.numel(),
+            "resumed samples": self.findings.resumed.visits,
         }
 
     def _next_plan(self, make_plan: MakePlan) -> Plan:
@@ -362,16 +341,18 @@ class Epochs:
 
 @dataclass
 class Fold:
-    """Scores with a record folded in.
+    """Scores with findings folded in.
 
     Attributes:
         score: the scores.
-        num_visits: how many sample visits the record had then.
+        visits: the sample visits of the epoch, by all ranks.
         left_out: how many losses were not finite.
+        folded_at: the step, and how many visits were known of then.
         plan: the next epoch's plan by these scores, once it was asked for.
     """
 
     score: Score
-    num_visits: int
+    visits: int
     left_out: int
+    folded_at: tuple[int, int]
     plan: Plan | None = None

@@ -203,7 +203,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         generator = torch.default_generator if self.generator is None else self.generator
         state = generator.get_state()
         epochs = train.epochs
-        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.visits)
+        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.findings.visits)
         generator.manual_seed(fresh.initial_seed())
         try:
             yield

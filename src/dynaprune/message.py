@@ -68,7 +68,7 @@ def decode(message: bytes, share: NDArray[np.int64]) -> Batches:
     return Batches(
         torch.from_numpy(indices),
         torch.from_numpy(sizes),
-        torch.from_numpy(losses.copy()),
+        torch.from_numpy(losses),
         torch.from_numpy(np.repeat(np.arange(steps), counts)),
     )
 
@@ -137,6 +137,7 @@ class _Reader:
         self._message, self._offset = message, offset
 
     def take(self, dtype: type[Number], count: int) -> NDArray[Number]:
-        values = np.frombuffer(self._message, dtype, count, self._offset)
+        # a copy: bytes cannot be written to, and torch wants what can
+        values = np.array(np.frombuffer(self._message, dtype, count, self._offset))
         self._offset += values.nbytes
         return values

@@ -18,16 +18,26 @@ class Pass:
     Attributes:
         batch: the samples of its batch at hand, until `update` has taken it.
         mean_weight: their mean weight.
+        num_handed_over: how many batches it has yielded.
         is_open: whether more batches may come.
         is_trained: whether `update` has taken one of its batches.
     """
 
-    __slots__ = ("batch", "is_open", "is_trained", "mean_weight", "num_samples", "plan")
+    __slots__ = (
+        "batch",
+        "is_open",
+        "is_trained",
+        "mean_weight",
+        "num_handed_over",
+        "num_samples",
+        "plan",
+    )
 
     def __init__(self, plan: Plan, num_samples: int) -> None:
         self.plan = plan
         self.num_samples = num_samples
         self.batch: Indices | None = None
+        self.num_handed_over = 0
         self.mean_weight: float | Tensor = 1.0
         self.is_open = True
         self.is_trained = False
@@ -52,6 +62,7 @@ class Passes:
     def hand_over(self, current: Pass, batch: Indices) -> None:
         """Let `batch` be at hand: the next one that `current` yields."""
         current.batch, current.mean_weight = batch, current.plan.mean_weight(batch)
+        current.num_handed_over += 1
         if self._latest is not current:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]

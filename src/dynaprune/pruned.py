@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .epochs import Epochs, Progress
+from .epochs import Epochs
+from .findings import Progress
 from .indexed import IndexedDataset, as_indices, check_range, fetch
 from .loss import check_loss, check_scaled, scale
 from .passes import Pass
@@ -232,7 +233,7 @@ class PrunedDataset(Dataset[Any], ABC):
         implies it. Call it where another loader serves the batches and `len(loader)` or
         `state_dict()` is wanted between two epochs.
         """
-        if self.epochs.visits > 0:
+        if self.epochs.findings.visits > 0:
             self.epochs.advance()
 
     # Checkpoints
@@ -250,9 +251,9 @@ class PrunedDataset(Dataset[Any], ABC):
         epochs = self.epochs
         state = {"version": STATE_VERSION, **epochs.identity}
         if epochs.samples_due() == 0:
-            number = epochs.number + (1 if epochs.visits > 0 else 0)
+            number = epochs.number + (1 if epochs.findings.visits > 0 else 0)
             return state | pack(number, epochs.folded().score, epochs.summary(), Progress(), None)
-        progress = Progress(epochs.measured(), epochs.seconds())
+        progress = epochs.measured()
         return state | pack(epochs.number, epochs.score, epochs.totals, progress, epochs.plan)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

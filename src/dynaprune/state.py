@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .batches import Batches
-from .epochs import Progress
+from .findings import Progress
 from .indexed import check_range
 from .plan import Plan
 from .scores import Score
@@ -36,6 +36,7 @@ def pack(
         "progress": {
             # copies: what is saved later must not change with the run
             **{name: values.clone() for name, values in vars(progress.batches).items()},
+            "visits": progress.visits,
             "seconds": progress.seconds,
             "plan": 0 if plan is None else plan.digest(),
         },
@@ -54,14 +55,14 @@ def unpack(
     counts = asdict(Summary())
     check_keys(state["totals"], tuple(counts), "the state's totals")
     names = tuple(vars(Batches.none()))
-    check_keys(state["progress"], (*names, "seconds", "plan"), "the state's progress")
+    check_keys(state["progress"], (*names, "visits", "seconds", "plan"), "the state's progress")
     batches = Batches(**{name: state["progress"][name] for name in names})
     _check_batches(batches, num_samples)
     score.load_state_dict(state["score"])
     return (
         int(state["epoch"]),
         Summary(**{key: state["totals"][key] for key in counts}),
-        Progress(batches, float(state["progress"]["seconds"])),
+        Progress(batches, int(state["progress"]["visits"]), float(state["progress"]["seconds"])),
         int(state["progress"]["plan"]),
     )
 

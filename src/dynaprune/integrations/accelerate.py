@@ -5,7 +5,7 @@
     accelerator = Accelerator()
     model, optimizer, loader = prepare(accelerator, model, optimizer, loader)
 
-Needs `pip install 'dynaprune[accelerate]'`.
+Needs `pip install 'dynaprune[accelerate]'`; without it, the import raises an `ImportError`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from ..pruned import PrunedDataset
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+data_loader = require("accelerate.data_loader", "accelerate")
 
 
 def prepare(accelerator: Accelerator, *objects: Any) -> Any:
@@ -42,13 +44,13 @@ def prepare(accelerator: Accelerator, *objects: Any) -> Any:
     Raises:
         ValueError: the accelerator splits batches, or lets the main process fetch them.
         RuntimeError: Accelerate counts other processes than `torch.distributed`.
-        ImportError: Accelerate is not installed.
     """
     for each in objects:
-        if isinstance(each, DataLoader) and isinstance(each.dataset, PrunedDataset):
+        if not isinstance(each, DataLoader) or not isinstance(each.dataset, PrunedDataset):
+            continue
+        if not getattr(each, "_is_accelerate_prepared", False):
             fetch_through(accelerator, each)
-            if each.dataset not in accelerator._custom_objects:
-                accelerator.register_for_checkpointing(each.dataset)
+            accelerator.register_for_checkpointing(each.dataset)
     return accelerator.prepare(*objects)
 
 
@@ -62,7 +64,6 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
     Raises:
         ValueError: the accelerator splits batches, or lets the main process fetch them.
         RuntimeError: Accelerate counts other processes than `torch.distributed`.
-        ImportError: Accelerate is not installed.
     """
     train = loader.dataset
     if not isinstance(train, PrunedDataset):
@@ -74,8 +75,6 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 f"epochs among processes itself: leave {option} out, and give the DataLoader the "
                 "batch size of one process"
             )
-    if getattr(loader, "_is_accelerate_prepared", False):
-        return
     ranks = train.epochs.ranks.size
     if ranks != accelerator.num_processes:
         raise RuntimeError(
@@ -84,7 +83,6 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
             "share of the samples. Without GPUs, make it Accelerator(cpu=True), or "
             "TrainingArguments(use_cpu=True)"
         )
-    data_loader = require("accelerate.data_loader", "accelerate")
     loader.replace_fetcher(
         lambda fetcher: data_loader.prepare_data_loader(
             fetcher,

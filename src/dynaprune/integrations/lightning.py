@@ -5,7 +5,7 @@
     trainer = Trainer(max_epochs=50, callbacks=[PruningCallback(loader)])
     trainer.fit(module, loader)
 
-Needs `pip install 'dynaprune[lightning]'`.
+Needs `pip install 'dynaprune[lightning]'`; without it, the import raises an `ImportError`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@
 
 For a Trainer subclass of your own: `class MyPrunedTrainer(PrunedTrainerMixin, MyTrainer): pass`.
 
-Needs `pip install 'dynaprune[transformers]'`.
+Needs `pip install 'dynaprune[transformers]'`; without it, the import raises an `ImportError`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,98 @@
+"""What an epoch has measured so far: before a checkpoint, since then, and on other ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from .batches import Batches
+from .distributed import Ranks
+from .indexed import check_range
+from .plan import Indices, Plan
+from .record import LossRecord
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an epoch has come: what a checkpoint in its middle adds to one between epochs.
+
+    Attributes:
+        batches: what all ranks have measured in it.
+        visits: the sample visits that they have made in it.
+        seconds: wall-clock seconds that it has taken.
+    """
+
+    batches: Batches = field(default_factory=Batches.none)
+    visits: int = 0
+    seconds: float = 0.0
+
+
+class Findings:
+    """The measurements of one epoch.
+
+    Of those that other ranks make, a rank knows when all have come together in `gather`; of its own
+    it has a record.
+
+    Arguments:
+        ranks: the processes that train together.
+        resumed: how far the epoch had come when a checkpoint was loaded.
+
+    Attributes:
+        record: what this rank has reported since.
+    """
+
+    def __init__(self, ranks: Ranks, resumed: Progress | None = None) -> None:
+        self.ranks = ranks
+        self.resumed = Progress() if resumed is None else resumed
+        self.record = LossRecord()
+        self._gathered: Progress | None = None
+        self._gathered_at = (0, 0)
+
+    def append(self, indices: Indices, loss: Tensor) -> None:
+        """Take down one step of this rank: `indices` of shape (B,), `loss` of one element or B."""
+        self.record.append(indices, loss)
+
+    @property
+    def visits(self) -> int:
+        """The sample visits by all ranks, if others made as many as this one."""
+        return self.resumed.visits + self.ranks.size * self.record.num_visits
+
+    def are_known(self, step: int) -> bool:
+        """Whether those of all ranks are known without a collective; `step` as in `gather`."""
+        return self.ranks.size == 1 or len(self.record) == 0 or self._has_gathered(step)
+
+    def gather(self, step: int, num_samples: int, plan: Plan, facts: Mapping[str, Any]) -> Progress:
+        """Return those of all ranks: with several, a collective.
+
+        Arguments:
+            step: a number that changes with each step on all ranks, also where one makes no update:
+                either all exchange what is new, or none does.
+            num_samples: N, of the dataset.
+            plan: of the epoch.
+            facts: what has to be the same on all ranks.
+
+        Raises:
+            RuntimeError: indices that were on a device are out of range, or the ranks do not agree.
+        """
+        if len(self.record) == 0:
+            return self.resumed
+        if self._gathered is None or not self._has_gathered(step):
+            own = self.record.batches()
+            check_range(own.indices, num_samples)  # those on a device were not looked at yet
+            several = self.ranks.size > 1
+            if several:
+                own = self.ranks.exchange(own, plan, facts)
+            together = self.resumed.batches.followed_by(own)
+            self._gathered = Progress(
+                # ranks that serve equally many samples repeat a few, which are not scored twice
+                together.first_visits() if several else together,
+                self.resumed.visits + own.indices.numel(),
+            )
+            self._gathered_at = step, self.record.num_visits
+        return self._gathered
+
+    def _has_gathered(self, step: int) -> bool:
+        return self._gathered is not None and self._gathered_at == (step, self.record.num_visits)
