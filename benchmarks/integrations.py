@@ -1,4 +1,4 @@
-"""Quality and savings in each framework: full training beside pruned, on real data.
+"""Quality and savings in each framework: full training, pruned by score, pruned at random.
 
     python benchmarks/integrations.py [--seeds 5] [--sst2 FOLDER] [--out runs/integrations.jsonl]
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedScheduler
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedScheduler, RandomPrune
 from dynaprune.bench.statistics import mean_of
 from dynaprune.integrations.accelerate import prepare
 from dynaprune.integrations.lightning import PruningCallback
@@ -34,12 +34,16 @@ from dynaprune.integrations.transformers import PrunedTrainer
 SAVING = 0.25
 """The share of all sample visits that pruned runs are asked to save."""
 
+METHODS = ("full", "BLS-InfoBatch", "RandomPrune")
+
 EPOCHS, LENGTH, WORDS = {"digits": 30, "sst2": 8}, 32, 4000
 
 
-def wrapped(dataset: Any, epochs: int, is_pruned: bool, seed: int) -> Any:
-    if is_pruned:
+def wrapped(dataset: Any, epochs: int, method: str, seed: int) -> Any:
+    if method == "BLS-InfoBatch":
         return BLS(InfoBatch(dataset, epochs, saving=SAVING, seed=seed)).proxy()
+    if method == "RandomPrune":
+        return RandomPrune(dataset, epochs, prune_ratio=SAVING, seed=seed)
     return NoPrune(dataset, epochs, seed=seed)
 
 
@@ -64,9 +68,9 @@ def one_cycle(optimizer: torch.optim.Optimizer, loader: DataLoader, epochs: int)
     return PrunedScheduler(schedule, loader, steps)
 
 
-def with_accelerate(is_pruned: bool, seed: int) -> tuple[float, float]:
+def with_accelerate(method: str, seed: int) -> tuple[float, float]:
     train_set, images, labels = digits(seed)
-    train = wrapped(train_set, EPOCHS["digits"], is_pruned, seed)
+    train = wrapped(train_set, EPOCHS["digits"], method, seed)
     model, loader = network(seed), DataLoader(train, batch_size=32)
     optimizer = torch.optim.AdamW(model.parameters())
     scheduler = one_cycle(optimizer, loader, EPOCHS["digits"])
@@ -102,9 +106,9 @@ class Module(pl.LightningModule):
         scheduler.step()
 
 
-def with_lightning(is_pruned: bool, seed: int) -> tuple[float, float]:
+def with_lightning(method: str, seed: int) -> tuple[float, float]:
     train_set, images, labels = digits(seed)
-    train = wrapped(train_set, EPOCHS["digits"], is_pruned, seed)
+    train = wrapped(train_set, EPOCHS["digits"], method, seed)
     loader = DataLoader(train, batch_size=32)
     module = Module(network(seed), loader)
     trainer = pl.Trainer(
@@ -139,7 +143,7 @@ def sentences(folder: Path, name: str, numbers: dict[str, int]) -> list[dict[str
     return samples
 
 
-def with_trainer(folder: Path, is_pruned: bool, seed: int) -> tuple[float, float]:
+def with_trainer(folder: Path, method: str, seed: int) -> tuple[float, float]:
     text = (folder / "train.tsv").read_text().lower()
     counts = Counter(word for line in text.splitlines() for word in line.split("\t")[0].split())
     numbers = {word: 2 + rank for rank, (word, _) in enumerate(counts.most_common(WORDS))}
@@ -178,7 +182,7 @@ def with_trainer(folder: Path, is_pruned: bool, seed: int) -> tuple[float, float
             compute_metrics=lambda result: {
                 "accuracy": float((result.predictions.argmax(1) == result.label_ids).mean())
             },
-            pruning=lambda dataset: wrapped(dataset, EPOCHS["sst2"], is_pruned, seed),
+            pruning=lambda dataset: wrapped(dataset, EPOCHS["sst2"], method, seed),
         )
         trainer.train()
         accuracy = trainer.evaluate()["eval_accuracy"]
@@ -192,37 +196,38 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/integrations.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the models are that small
-    tasks: dict[str, Callable[[bool, int], tuple[float, float]]] = {
+    tasks: dict[str, Callable[[str, int], tuple[float, float]]] = {
         "Accelerate, digits": with_accelerate,
         "Lightning, digits": with_lightning,
     }
     if arguments.sst2 is not None:
-        tasks["Trainer, SST-2"] = lambda is_pruned, seed: with_trainer(
-            arguments.sst2, is_pruned, seed
-        )
+        tasks["Trainer, SST-2"] = lambda method, seed: with_trainer(arguments.sst2, method, seed)
+    seeds = range(arguments.seeds)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
     results = {tuple(json.loads(line)[:3]): json.loads(line)[3:] for line in lines}
     for task, run in tasks.items():
-        for seed in range(arguments.seeds):
-            for is_pruned in (False, True):
-                if (task, seed, is_pruned) not in results:
-                    accuracy, saved = run(is_pruned, seed)
-                    results[task, seed, is_pruned] = [accuracy, saved]
+        for seed in seeds:
+            for method in METHODS:
+                if (task, seed, method) not in results:
+                    results[task, seed, method] = run(method, seed)
                     with arguments.out.open("a") as out:
-                        out.write(json.dumps([task, seed, is_pruned, accuracy, saved]) + "\n")
-    print("| framework and data | full % | pruned % | difference | visits saved % |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+                        line = [task, seed, method, *results[task, seed, method]]
+                        out.write(json.dumps(line) + "\n")
+    print("| framework and data | method | accuracy % | against full % | visits saved % |")
+    print("| --- | --- | ---: | ---: | ---: |")
     for task in tasks:
-        full, pruned, saved = (
-            [results[task, seed, kind][column] for seed in range(arguments.seeds)]
-            for kind, column in ((False, 0), (True, 0), (True, 1))
-        )
-        difference = [one - other for one, other in zip(pruned, full, strict=True)]
-        print(
-            f"| {task} | {mean_of(full).percent()} | {mean_of(pruned).percent()} "
-            f"| {mean_of(difference).percent(sign=True)} | {mean_of(saved).percent()} |"
-        )
+        columns = {
+            method: list(zip(*(results[task, seed, method] for seed in seeds), strict=True))
+            for method in METHODS
+        }
+        full = columns["full"][0]
+        for method, (accuracies, saved) in columns.items():
+            against = [one - other for one, other in zip(accuracies, full, strict=True)]
+            print(
+                f"| {task} | {method} | {mean_of(accuracies).percent()} "
+                f"| {mean_of(against).percent(sign=True)} | {mean_of(saved).percent()} |"
+            )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from dynaprune import (
 
 LENGTH = 61
 EPOCHS = 5
+FOREIGN = ("foreign", "batches divided")
 HEADER = 8 * 9 + 32  # facts and length, and the message's own header
 
 
@@ -33,6 +34,12 @@ def loader_of(train, rank, kind):
     if kind == "foreign":
         return torch.utils.data.DataLoader(
             train.with_indices(), batch_size=4, sampler=train.sampler
+        )
+    if kind == "batches divided":
+        whole = PruningSampler(train, world_size=1)
+        batches = torch.utils.data.BatchSampler(whole, 4, drop_last=False)
+        return torch.utils.data.DataLoader(
+            train.with_indices(), batch_sampler=EveryOther(batches, rank)
         )
     if kind == "sampler drops":
         return DataLoader(train, batch_size=4, sampler=PruningSampler(train, drop_last=True))
@@ -44,6 +51,20 @@ def loader_of(train, rank, kind):
         "vectors": {},
     }[kind]
     return DataLoader(train, **{"batch_size": 4, **arguments})
+
+
+class EveryOther(torch.utils.data.Sampler):
+    """Divides batches among two ranks, as some frameworks do, repeating the first at the end."""
+
+    def __init__(self, batches, rank):
+        self.batches, self.rank = batches, rank
+
+    def __len__(self):
+        return -(-len(self.batches) // 2)
+
+    def __iter__(self):
+        batches = list(self.batches)
+        return iter((batches + batches[: len(batches) % 2])[self.rank :: 2])
 
 
 def train_on_rank(rank, method, kind):
@@ -58,13 +79,13 @@ def train_on_rank(rank, method, kind):
         length, served = len(loader), []
         plan = train.epochs.coming_plan(train._make_plan).order.tolist()
         for batch in loader:
-            numbers = batch[0] if kind == "foreign" else batch
+            numbers = batch[0] if kind in FOREIGN else batch
             loss = (sample_losses if kind == "vectors" else mean_loss)(numbers)
-            train.update(loss, indices=batch[1] if kind == "foreign" else None)
+            train.update(loss, indices=batch[1] if kind in FOREIGN else None)
             served.append(numbers.tolist())
             if len(served) == 3 and rank == 0:
                 assert train.scores.equal(before)  # read on one rank alone
-        if kind == "foreign":
+        if kind in FOREIGN:
             train.end_epoch()
         elif rank == 0:  # no collective: one rank may do all of this alone
             assert train.state_dict()["epoch"] == train.epoch
@@ -103,6 +124,7 @@ def replay(ranks, method, kind):
         (3, RandomPrune, "loader drops"),
         (2, InfoBatch, "sampler drops"),
         (2, InfoBatch, "foreign"),
+        (2, InfoBatch, "batches divided"),
         (3, NoPrune, "sizes differ"),
         (2, InfoBatch, "vectors"),
         pytest.param(4, InfoBatch, "plain", marks=pytest.mark.long),
@@ -128,11 +150,13 @@ def test_ranks_train_one_plan(world_size, method, kind):
             assert len(set(together)) == len(together)
             assert set(together) <= set(plan)
             assert len(plan) - len(together) < world_size * 5
+        elif kind == "batches divided":
+            assert set(together) == set(plan)
         else:
             assert set(together) == set(plan)  # the union is the plan
             repeats = len(together) - len(plan)
             assert repeats == -len(plan) % world_size  # none twice, but to make shares equal
-        if kind != "sizes differ":
+        if kind not in ("sizes differ", "batches divided"):
             assert len({len(share) for share in shares}) == 1
     if method is not NoPrune:
         assert ranks[0][2].visits_avoided > 0

@@ -183,6 +183,39 @@ def test_after_a_resume(stop):
     assert rates + run(train, loader, optimizer, scheduler)[0] == expected
 
 
+@pytest.mark.parametrize("name", ["one cycle", "cosine", "lambda"])
+@pytest.mark.parametrize("batch_sizes", [(5, 10), (10, 5)])
+def test_after_a_resume_with_another_number_of_steps(name, batch_sizes):
+    """More ranks, or another batch size: the schedule still ends with the run."""
+    total, rates, state = 100, [], None
+    for batch_size, epochs in zip(batch_sizes, (range(5), range(5, 10)), strict=True):
+        train = bls(NoPrune, total)
+        loader = DataLoader(train, batch_size=batch_size)
+        optimizer = optimizer_of()
+        steps = loader.batches_per_full_epoch
+        scheduler = PrunedScheduler(SCHEDULERS[name](optimizer, 10 * steps), loader, steps)
+        parts = {"train": train, "optimizer": optimizer, "scheduler": scheduler}
+        if state is not None:
+            for key, part in parts.items():
+                part.load_state_dict(state[key])
+        for _ in epochs:
+            for batch in loader:
+                train.update(mean_loss(batch))
+                optimizer.step()
+                scheduler.step()
+            rates.append(optimizer.param_groups[0]["lr"])
+        state = copy.deepcopy({key: part.state_dict() for key, part in parts.items()})
+    expected = rates_of(name, 10 * 20)[20::20]
+    # one cycle counts from its first step to its last, so other units shift it by a step
+    assert rates == pytest.approx(expected, abs=2e-3 if name == "one cycle" else 1e-6)
+
+
+def test_an_incomplete_state():
+    scheduler = PrunedScheduler(SCHEDULERS["cosine"](optimizer_of(), 10), bls(NoPrune, 20), 5)
+    with pytest.raises(RuntimeError, match="the scheduler's state is incomplete, it has no steps"):
+        scheduler.load_state_dict({"scheduler": {}})
+
+
 def test_it_is_the_scheduler_for_all_else():
     train = bls(NoPrune, 20)
     optimizer = optimizer_of()

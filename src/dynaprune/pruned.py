@@ -241,8 +241,9 @@ class PrunedDataset(Dataset[Any], ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return the state, in the middle of an epoch or between two: tensors and plain values.
 
-        Save it with `torch.save`; `torch.load(..., weights_only=True)` reads it. The batch at hand
-        is still due until `update` was called for it: save after the optimizer's step.
+        Save it with `save_checkpoint`, or `torch.save`; `torch.load(..., weights_only=True)` reads
+        it. The batch at hand is still due until `update` was called for it: save after the
+        optimizer's step, and before a `break`, because an epoch that was left is over.
 
         With several ranks, call it on all of them in the middle of an epoch: it is a collective,
         and returns the same on each, so one may save it. Once the loader has ended an epoch, any

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from .pruned import PrunedDataset
-from .validation import check_integer
+from .validation import check_integer, check_keys
 
 
 class PrunedScheduler:
@@ -80,17 +80,36 @@ class PrunedScheduler:
             self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scheduler's state and the number of steps that it has made."""
-        return {"scheduler": self.scheduler.state_dict(), "steps": self.steps}
+        """Return the scheduler's state, and how many steps it has made, of how many an epoch."""
+        return {
+            "scheduler": self.scheduler.state_dict(),
+            "steps": self.steps,
+            "steps_per_full_epoch": self.steps_per_full_epoch,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
 
+        Where a full epoch has another number of steps now, because the run goes on with more ranks
+        or another batch size, the schedule still ends with the run: a scheduler whose state holds
+        the length of its schedule goes on in the steps of then; of a `LambdaLR`, whose function is
+        not in its state, the position is converted to the steps of now.
+
         Arguments:
             state: of `state_dict`.
+
+        Raises:
+            RuntimeError: the state is incomplete.
         """
+        check_keys(state, ("scheduler", "steps", "steps_per_full_epoch"), "the scheduler's state")
+        steps, full = int(state["steps"]), int(state["steps_per_full_epoch"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.steps = int(state["steps"])
+        if full == self.steps_per_full_epoch or not isinstance(self.scheduler, LambdaLR):
+            self.steps, self.steps_per_full_epoch = steps, full
+            return
+        self.steps = steps * self.steps_per_full_epoch // full
+        self.scheduler.last_epoch = self.steps - 1
+        self.scheduler.step()
 
     def __getattr__(self, name: str) -> Any:
         if name == "scheduler":  # asked for by pickle, before there is one

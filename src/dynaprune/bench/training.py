@@ -92,17 +92,14 @@ def train_run(
     visits = 0
     started = time.perf_counter()
     for epoch in range(epochs):
-        length = len(train.sampler)
-        served = 0
         for images, labels in loader:
             if max_visits is None:
-                progress = (epoch + served / length) / recipe.epochs
+                progress = train.progress / recipe.epochs
             else:
                 progress = visits / max_visits
                 images, labels = images[: max_visits - visits], labels[: max_visits - visits]
                 if len(labels) == 0:
                     break
-            served += len(labels)
             visits += len(labels)
             optimizer.param_groups[0]["lr"] = recipe.learning_rate * one_cycle(progress)
             loss = criterion(model(images), labels)

@@ -17,6 +17,7 @@ Needs `pip install 'dynaprune[transformers]'`; without it, the import raises an 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,6 +244,16 @@ class PrunedTrainerMixin:
             trainer.lr_scheduler = PrunedScheduler(scheduler, self.pruned, steps)
         return trainer.lr_scheduler
 
+    def reached_its_end(self) -> bool:
+        """Whether as many steps of full training as it has were made, or saved."""
+        trainer: Any = self
+        scheduler = trainer.lr_scheduler
+        if not isinstance(scheduler, PrunedScheduler):  # one that follows a metric
+            steps = self.pruned.progress * self._steps_per_full_epoch
+            return bool(steps >= trainer.state.max_steps)
+        epochs = Fraction(trainer.state.max_steps, self._steps_per_full_epoch)
+        return Fraction(scheduler.steps, scheduler.steps_per_full_epoch) >= epochs
+
     def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
         trained = super()._init_training_state(*arguments)  # type: ignore[misc]
         folder = arguments[3]  # resume_from_checkpoint
@@ -296,8 +307,7 @@ class _PruningCallback(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
         """Say where the run is, and stop when full training would have come to its end."""
         state.epoch = self.trainer.pruned.progress
-        steps = getattr(self.trainer.lr_scheduler, "steps", 0)
-        if 0 < state.max_steps <= steps and not control.should_training_stop:
+        if self.trainer.reached_its_end() and not control.should_training_stop:
             control.should_training_stop = True
             # as the Trainer does at the end
             control.should_evaluate |= args.eval_strategy == "steps"
