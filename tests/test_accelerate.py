@@ -12,7 +12,10 @@ from torch import nn
 from dynaprune import DataLoader, InfoBatch, NoPrune
 from dynaprune.integrations.accelerate import fetch_through, prepare
 
-pytestmark = pytest.mark.filterwarnings("default")  # its own warnings are not ours to mend
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("default"),  # its own warnings are not ours to mend
+]
 
 
 @pytest.fixture(autouse=True)

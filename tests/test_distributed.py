@@ -121,11 +121,11 @@ def replay(ranks, method, kind):
         (2, InfoBatch, "plain"),
         (3, InfoBatch, "plain"),
         (2, SeTa, "plain"),
-        (3, RandomPrune, "loader drops"),
+        pytest.param(3, RandomPrune, "loader drops", marks=pytest.mark.long),
         (2, InfoBatch, "sampler drops"),
         (2, InfoBatch, "foreign"),
         (2, InfoBatch, "batches divided"),
-        (3, NoPrune, "sizes differ"),
+        pytest.param(3, NoPrune, "sizes differ", marks=pytest.mark.long),
         (2, InfoBatch, "vectors"),
         pytest.param(4, InfoBatch, "plain", marks=pytest.mark.long),
         pytest.param(2, SeTa, "workers", marks=pytest.mark.long),
@@ -307,6 +307,7 @@ def stop(rank, batch_size, steps, resumed=None, whole=False):
     return served, train.state_dict(), train.scores
 
 
+@pytest.mark.long
 def test_stopped_and_resumed_on_the_same_ranks():
     whole = on_ranks(2, stop, 4, 0, None, True)
     served, state = [[], []], None
@@ -322,7 +323,14 @@ def test_stopped_and_resumed_on_the_same_ranks():
         assert ranks[rank][2].equal(whole[rank][2])
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(2, 3, marks=pytest.mark.long),
+        (3, 1),
+        pytest.param(1, 2, marks=pytest.mark.long),
+    ],
+)
 def test_another_world_size_serves_what_is_due_once(before, after):
     steps = 5
     first = (

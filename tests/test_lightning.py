@@ -16,7 +16,10 @@ from torch import nn
 from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa
 from dynaprune.integrations.lightning import PruningCallback
 
-pytestmark = pytest.mark.filterwarnings("default")  # its own warnings are not ours to mend
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("default"),  # its own warnings are not ours to mend
+]
 EPOCHS = 8
 
 
@@ -184,7 +187,6 @@ def on_two_ranks(rank, port, folder):
     )
 
 
-@pytest.mark.long
 def test_two_devices(tmp_path):
     ranks = on_ranks(2, on_two_ranks, free_port(), str(tmp_path))
     first = [i for served, *_ in ranks for epoch, _, batch in served if epoch == 0 for i in batch]

@@ -23,7 +23,10 @@ from transformers import (
 from dynaprune import BLS, InfoBatch, NoPrune, PrunedScheduler, RandomPrune
 from dynaprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
 
-pytestmark = pytest.mark.filterwarnings("default")  # its own warnings are not ours to mend
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("default"),  # its own warnings are not ours to mend
+]
 
 LENGTH, VOCABULARY = 44, 17
 
@@ -164,7 +167,7 @@ def test_the_mean_loss_of_each_micro_batch_is_scored(accumulation, tmp_path):
         expected = torch.nn.functional.cross_entropy(
             logits.reshape(-1, VOCABULARY), labels[:, 1:].reshape(-1), ignore_index=-100
         )
-        assert mean_loss == pytest.approx(float(expected), rel=1e-5)
+        assert mean_loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_mean_loss_of_a_model_that_does_not_normalise(tmp_path):
@@ -415,7 +418,6 @@ def on_two_ranks(rank, port, folder):
     return expected, steps, (whole.pruned.scores, second.pruned.scores), weights
 
 
-@pytest.mark.long
 def test_two_processes(tmp_path):
     ranks = on_ranks(2, on_two_ranks, free_port(), str(tmp_path))
     full_epoch = -(-LENGTH // 2 // 4)
