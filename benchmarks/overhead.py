@@ -128,7 +128,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     textbook = TextbookBLS(len(train), train.weights)
     indices = torch.randint(len(train), (BATCH,), generator=torch.Generator().manual_seed(0))
     batch = indices.numpy()
-    plan = train.begin_epoch()
+    plan = train.begin_epoch().plan
     weight = plan.mean_weight(batch)
     current = Pass(plan, len(plan))
 
@@ -156,7 +156,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
                 per_step(lambda: loss * weight),
             )
         )
-        train.epochs.record = LossRecord()  # forget these updates: the epoch goes on
+        train.epochs.findings.record = LossRecord()  # forget these updates: the epoch goes on
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 

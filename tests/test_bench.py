@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -346,3 +347,15 @@ def test_the_demo_on_mnist5k(tmp_path):
     assert result.exit_code == 0, result.output
     content = check_outputs(tmp_path, 1, 4, "mnist5k")
     assert content["summary"][0]["accuracy"]["value"] > 0.9
+
+
+def test_the_benchmark_of_overhead_runs():
+    script = Path(__file__).parents[1] / "benchmarks" / "overhead.py"
+    done = subprocess.run(
+        [sys.executable, script, "--samples", "1000", "--steps", "10", "--repeats", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "step: update, with weights" in done.stdout

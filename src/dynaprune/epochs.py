@@ -137,9 +137,9 @@ class Epochs:
         """
         if plan is not self.plan:
             self._go_on_to(plan)
-        is_first = len(self.record) == 0
-        self.findings.append(batch, loss)
-        if is_first:
+        record = self.findings.record
+        record.append(batch, loss)
+        if len(record) == 1:
             self._log(plan)
             self._agree(plan)
         self._updated_at = time.perf_counter()

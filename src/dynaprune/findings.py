@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from .batches import Batches
 from .distributed import Ranks
 from .indexed import check_range
-from .plan import Indices, Plan
+from .plan import Plan
 from .record import LossRecord
 
 
@@ -50,10 +48,6 @@ class Findings:
         self.record = LossRecord()
         self._gathered: Progress | None = None
         self._gathered_at = (0, 0)
-
-    def append(self, indices: Indices, loss: Tensor) -> None:
-        """Take down one step of this rank: `indices` of shape (B,), `loss` of one element or B."""
-        self.record.append(indices, loss)
 
     @property
     def visits(self) -> int:
