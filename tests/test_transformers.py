@@ -337,6 +337,27 @@ def test_stopped_with_samples_left_that_make_no_batch(tmp_path):
     assert second.state.global_step == whole.state.global_step
 
 
+@pytest.mark.parametrize(("before", "after"), [(4, 8), (8, 4)])
+def test_resumed_with_another_batch_size(before, after, tmp_path):
+    options = {"num_train_epochs": 8, "save_strategy": "steps", "save_steps": 1}
+    first = make(tmp_path, per_device_train_batch_size=before, callbacks=[Stop(10)], **options)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    second = make(tmp_path, per_device_train_batch_size=after, **options)
+    second.train(resume_from_checkpoint=True)
+    assert second.pruned.epoch == second.state.epoch == 8
+    assert set(second.lr_scheduler.get_last_lr()) == {0.0}
+
+
+def test_trained_twice(tmp_path):
+    trainer = make(tmp_path, num_train_epochs=4, learning_rate=0.0)
+    trainer.train()
+    once = trainer.pruned.summary(), trainer.state.global_step
+    trainer.train()
+    assert trainer.pruned.summary().visits_made == once[0].visits_made
+    assert trainer.state.global_step == once[1]
+
+
 def test_checkpoints_that_are_none(tmp_path):
     options = {"save_strategy": "steps", "save_steps": 1, "num_train_epochs": 2}
     trainer = make(tmp_path, **options)

@@ -16,6 +16,7 @@ Needs `pip install 'dynaprune[transformers]'`; without it, the import raises an 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -82,15 +83,21 @@ class PrunedTrainerMixin:
                 f"train_sampling_strategy={strategy!r} was given, but a pruned dataset serves its "
                 "epochs shuffled: leave it out"
             )
-        self.pruned = pruning(trainer.train_dataset)
-        if not isinstance(self.pruned, PrunedDataset):
-            raise TypeError(
-                "pruning must return a pruned dataset, such as BLS(InfoBatch(dataset, "
-                f"num_epochs=3)).proxy(), but it returned a {type(self.pruned).__name__}"
-            )
+        self._pruning = pruning
+        self.pruned = self._prune()
         self._indices: Tensor | None = None  # of the micro-batch in the training step
         self._is_normalised: bool | None = None  # whether losses are, by num_items_in_batch
         trainer.add_callback(_PruningCallback(self))
+
+    def _prune(self) -> PrunedDataset:
+        trainer: Any = self
+        pruned = self._pruning(trainer.train_dataset)
+        if not isinstance(pruned, PrunedDataset):
+            raise TypeError(
+                "pruning must return a pruned dataset, such as BLS(InfoBatch(dataset, "
+                f"num_epochs=3)).proxy(), but it returned a {type(pruned).__name__}"
+            )
+        return pruned
 
     # Serving
 
@@ -213,6 +220,11 @@ class PrunedTrainerMixin:
 
     # Epochs and their length
 
+    def _inner_training_loop(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.pruned.progress > 0:  # train() once more, or with a smaller batch size: from anew
+            self.pruned = self._prune()
+        return super()._inner_training_loop(*arguments, **keywords)  # type: ignore[misc]
+
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
         """Return the Trainer's numbers of epochs and steps: those of full training.
 
@@ -244,23 +256,29 @@ class PrunedTrainerMixin:
             trainer.lr_scheduler = PrunedScheduler(scheduler, self.pruned, steps)
         return trainer.lr_scheduler
 
-    def reached_its_end(self) -> bool:
-        """Whether as many steps of full training as it has were made, or saved."""
+    def _init_training_state(self, max_steps: int, *arguments: Any) -> tuple[int, int]:
         trainer: Any = self
-        scheduler = trainer.lr_scheduler
-        if not isinstance(scheduler, PrunedScheduler):  # one that follows a metric
-            steps = self.pruned.progress * self._steps_per_full_epoch
-            return bool(steps >= trainer.state.max_steps)
-        epochs = Fraction(trainer.state.max_steps, self._steps_per_full_epoch)
-        return Fraction(scheduler.steps, scheduler.steps_per_full_epoch) >= epochs
-
-    def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
-        trained = super()._init_training_state(*arguments)  # type: ignore[misc]
-        folder = arguments[3]  # resume_from_checkpoint
+        trained = super()._init_training_state(max_steps, *arguments)  # type: ignore[misc]
+        self._epochs = Fraction(max_steps, self._steps_per_full_epoch)
+        folder = arguments[2]  # resume_from_checkpoint
         if folder is None:
             return trained  # type: ignore[no-any-return]
-        self.pruned.load_state_dict(load_checkpoint(Path(folder) / CHECKPOINT)["pruning"])
+        saved = load_checkpoint(Path(folder) / CHECKPOINT)
+        self.pruned.load_state_dict(saved["pruning"])
+        if saved["steps_per_full_epoch"] != self._steps_per_full_epoch:
+            # another batch size: the steps made were others than those to come, so count anew; a
+            # step more for each epoch, whose last one may be a smaller one
+            rest = float(self._epochs) - self.pruned.progress
+            steps = math.ceil(rest * self._steps_per_full_epoch) + math.ceil(rest)
+            trainer.state.max_steps = trainer.state.global_step + steps
         return self.pruned.epoch, 0  # nothing to skip: the loader serves what is due
+
+    def reached_its_end(self) -> bool:
+        """Whether the epochs that full training has were trained, or saved."""
+        scheduler = self.lr_scheduler  # type: ignore[attr-defined]
+        if isinstance(scheduler, PrunedScheduler):  # to the step of full training
+            return Fraction(scheduler.steps, scheduler.steps_per_full_epoch) >= self._epochs
+        return self.pruned.progress >= self._epochs
 
     def _run_epoch(self, **keywords: Any) -> None:
         trainer: Any = self
@@ -326,7 +344,8 @@ class _PruningCallback(TrainerCallback):  # type: ignore[misc]
         saved = pruned.state_dict()
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if args.should_save and folder.is_dir():
-            save_checkpoint(folder / CHECKPOINT, pruning=saved)
+            steps = self.trainer._steps_per_full_epoch
+            save_checkpoint(folder / CHECKPOINT, pruning=saved, steps_per_full_epoch=steps)
 
 
 class _FullEpoch:
