@@ -137,6 +137,21 @@ def test_looking_at_a_resumed_epoch_changes_nothing():
     assert served + train_on(other)[0] == expected
 
 
+def test_loading_within_a_loop():
+    train = bls(InfoBatch, 60)
+    iterator = iter(DataLoader(train, batch_size=7))
+    train.update(mean_loss(next(iterator)))
+    state = train.state_dict()
+    train.update(mean_loss(next(iterator)))
+    train.load_state_dict(state)
+    batch = next(iterator)
+    with pytest.raises(
+        RuntimeError, match=r"before load_state_dict\(\) was called: leave that loop"
+    ):
+        train.update(mean_loss(batch))
+    assert len(train.sampler) == 53
+
+
 def test_ending_a_resumed_epoch():
     train = bls(InfoBatch, 60)
     _, state = train_on(train, stop_after=3)
@@ -259,13 +274,20 @@ def test_a_stateful_dataloader_without_the_state_of_the_dataset():
         next(iter(loader))
 
 
+@pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("save_loader", [True, False])
-def test_inside_a_stateful_dataloader(workers, save_loader):
+def test_inside_a_stateful_dataloader(workers, save_loader, every):
+    """It keeps count of batches, and skips those since its last snapshot."""
+
     def make():
         train = bls(InfoBatch, 60)
         loader = StatefulDataLoader(
-            train.with_indices(), batch_size=7, sampler=train.sampler, num_workers=workers
+            train.with_indices(),
+            batch_size=7,
+            sampler=train.sampler,
+            num_workers=workers,
+            snapshot_every_n_steps=every,
         )
         return train, loader
 
@@ -284,7 +306,7 @@ def test_inside_a_stateful_dataloader(workers, save_loader):
     whole = make()
     expected, _ = run(*whole)
     served, states = [], None
-    for steps in (3, 4, 9, 1, 100):
+    for steps in (3, 4, 8, 2, 100):
         train, loader = make()
         if states is not None:
             train.load_state_dict(states[0])
@@ -294,6 +316,25 @@ def test_inside_a_stateful_dataloader(workers, save_loader):
         served += more
     assert served == expected
     assert train.scores.equal(whole[0].scores)
+
+
+def test_a_stateful_dataloader_that_will_skip_batches_of_the_next_epoch(caplog):
+    train = bls(NoPrune, 60)
+    loader = StatefulDataLoader(
+        train.with_indices(),
+        batch_size=6,
+        sampler=train.sampler,
+        num_workers=1,
+        snapshot_every_n_steps=4,
+    )
+    for numbers, indices in loader:
+        train.update(mean_loss(numbers), indices=indices)
+        states = copy.deepcopy((train.state_dict(), loader.state_dict()))
+    train.load_state_dict(states[0])
+    loader.load_state_dict(states[1])
+    next(iter(loader))
+    assert "state is of epoch 0, 12 samples before its end, but the pruned dataset" in caplog.text
+    assert "load it alone" in caplog.text
 
 
 # Damaged states

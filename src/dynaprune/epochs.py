@@ -307,6 +307,11 @@ class Epochs:
 
     def _go_on_to(self, plan: Plan) -> None:
         """End the epoch in progress, because a batch of the next one, by `plan`, is trained on."""
+        if self.plan is None or plan.epoch == self.number:
+            raise RuntimeError(
+                "this batch is of a loop that was begun before load_state_dict() was called: leave "
+                f"that loop, and begin a new one to go on in epoch {self.number}"
+            )
         if plan.epoch != self.number + 1 or len(self.record) == 0:
             raise RuntimeError(
                 f"this batch belongs to epoch {plan.epoch}, which is over: another loop over the "

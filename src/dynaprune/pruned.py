@@ -310,7 +310,11 @@ class PrunedDataset(Dataset[Any], ABC):
         self.epochs.score, self.epochs.plan = score, None
 
     def begin_epoch(
-        self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
+        self,
+        world_size: int | None = None,
+        rank: int | None = None,
+        drop_last: bool = False,
+        start: int | None = None,
     ) -> Share:
         """Return what to serve now; the sampler calls this at each `iter()`.
 
@@ -318,12 +322,14 @@ class PrunedDataset(Dataset[Any], ABC):
             world_size: the number of shares; by default that of `torch.distributed`.
             rank: which one, by default this process's.
             drop_last: whether to leave samples out, and not to repeat any, for shares of one size.
+            start: how many samples of the share were served before, where the loader has kept
+                count; by default those that were not trained on are served.
 
         Raises:
             RuntimeError: the dataset's length has changed, or the method's selection is none.
         """
         plan = self.epochs.begin(self._make_plan)
-        return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last))
+        return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last, start))
 
     def epoch_length(
         self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
@@ -349,7 +355,12 @@ class PrunedDataset(Dataset[Any], ABC):
         return len(self) // size if drop_last else -(-len(self) // size)
 
     def _share(
-        self, plan: Plan, world_size: int | None, rank: int | None, drop_last: bool
+        self,
+        plan: Plan,
+        world_size: int | None,
+        rank: int | None,
+        drop_last: bool,
+        start: int | None = None,
     ) -> Share:
         ranks = self.epochs.ranks
         return share_of(
@@ -357,6 +368,7 @@ class PrunedDataset(Dataset[Any], ABC):
             ranks.own if rank is None else rank,
             ranks.size if world_size is None else world_size,
             drop_last=drop_last,
+            start=start,
         )
 
     # Checks of what a loop hands in

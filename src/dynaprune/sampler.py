@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from operator import length_hint
 from typing import Any, Protocol
 
-from torch import Tensor
+import torch
 from torch.utils.data import DistributedSampler, Sampler
 
 from .share import Share
 from .validation import check_integer
+
+logger = logging.getLogger("dynaprune")
 
 CHUNK = 65_536
 """Indices that are turned into Python integers at a time: 2 MiB of them, however long the epoch."""
@@ -22,8 +26,10 @@ class EpochSource(Protocol):
     def epoch(self) -> int:
         """The number of the epoch that is being served or about to be, from 0."""
 
-    def begin_epoch(self, world_size: int | None, rank: int | None, drop_last: bool) -> Share:
-        """Return the share of the epoch that begins now."""
+    def begin_epoch(
+        self, world_size: int | None, rank: int | None, drop_last: bool, start: int | None
+    ) -> Share:
+        """Return the share of the epoch that begins now, of which `start` samples were served."""
 
     def epoch_length(self, world_size: int | None, rank: int | None, drop_last: bool) -> int:
         """Return the number of samples in a share of the epoch that is served or about to be."""
@@ -67,11 +73,15 @@ class PruningSampler(DistributedSampler[Any]):
         self.source = source
         self.drop_last = drop_last
         self.world_size, self.rank = _check_ranks(world_size, rank)  # type: ignore[assignment]
+        self._start: int | None = None  # of the next iterator, where a loader has kept count
+        self._served = _Served()
 
     def __iter__(self) -> Iterator[int]:
         # no generator itself: the epoch begins now, not when the first index is asked for
-        share = self.source.begin_epoch(self.world_size, self.rank, self.drop_last)
-        return _integers(share.order)
+        start, self._start = self._start, None
+        share = self.source.begin_epoch(self.world_size, self.rank, self.drop_last, start)
+        self._served = _Served(share)
+        return self._served.integers()
 
     def __len__(self) -> int:
         return self.source.epoch_length(self.world_size, self.rank, self.drop_last)
@@ -81,27 +91,38 @@ class PruningSampler(DistributedSampler[Any]):
         return self.source.full_length(self.world_size, self.drop_last)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch's number: the position in it is in the state of the pruned dataset.
+        """Return the epoch's number, and how many of its samples were served.
 
-        A loader that sees this method, as torchdata's `StatefulDataLoader`, leaves the skipping of
-        what was served to the sampler.
+        For a loader that keeps count itself, as torchdata's `StatefulDataLoader` does. Scores are
+        in the state of the pruned dataset, and so is the position, so that state is enough.
         """
-        return {"epoch": self.source.epoch}
+        served = self._served
+        return {"epoch": self.source.epoch, "served": served.count(), "left": served.left()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Check that the pruned dataset was resumed: it is what tells which samples are due.
+        """Let the next iterator begin where the loader was.
 
         Arguments:
             state: of `state_dict`.
 
         Raises:
-            RuntimeError: it was not.
+            RuntimeError: the pruned dataset was not resumed before.
         """
         if self.source.epoch < state["epoch"]:
             raise RuntimeError(
                 f"the loader's state was taken in epoch {state['epoch']}, but the pruned dataset "
                 f"is in epoch {self.source.epoch}: give it its own state first, by "
                 "train.load_state_dict(...)"
+            )
+        self._start = int(state["served"]) if self.source.epoch == state["epoch"] else None
+        if self._start is None and state["left"] > 0:
+            logger.warning(
+                "the loader's state is of epoch %d, %d samples before its end, but the pruned "
+                "dataset has gone on to epoch %d: if the loader skips batches now, this epoch has "
+                "lost them. The state of the pruned dataset is enough to resume: load it alone",
+                state["epoch"],
+                state["left"],
+                self.source.epoch,
             )
 
     def set_epoch(self, epoch: int) -> None:
@@ -129,7 +150,36 @@ def _check_ranks(world_size: int | None, rank: int | None) -> tuple[int | None, 
     return world_size, rank
 
 
-def _integers(order: Tensor) -> Iterator[int]:
-    """Yield a tensor of shape (K,) as Python integers, a chunk at a time."""
-    for start in range(0, order.numel(), CHUNK):
-        yield from order[start : start + CHUNK].tolist()
+class _Served:
+    """The samples of a share as Python integers, a chunk at a time, and how many were taken.
+
+    Arguments:
+        share: what is served; nothing without it.
+    """
+
+    def __init__(self, share: Share | None = None) -> None:
+        self._share = share
+        self._chunk: Iterator[int] = iter(())
+        self._ahead = 0  # samples up to the chunk's end
+
+    def integers(self) -> Iterator[int]:
+        """Yield them."""
+        order = self._share.order if self._share is not None else torch.empty(0)
+        for start in range(0, order.numel(), CHUNK):
+            chunk = order[start : start + CHUNK].tolist()
+            self._chunk, self._ahead = iter(chunk), start + len(chunk)
+            yield from self._chunk
+
+    def left(self) -> int:
+        """Return how many samples of the share are still to be taken."""
+        if self._share is None:
+            return 0
+        return len(self._share) - self._ahead + length_hint(self._chunk)
+
+    def count(self) -> int:
+        """Return how many samples of the epoch were served, before a checkpoint too.
+
+        The chunk's iterator knows what it has left, so that no sample costs a thing.
+        """
+        before = 0 if self._share is None else self._share.served_before
+        return before + self._ahead - length_hint(self._chunk)

@@ -18,29 +18,37 @@ class Share:
         plan: the whole.
         order: int64, shape (K,): the samples to serve, in order.
         world_size: the number of parts that the plan was divided into.
+        served_before: how many samples of the epoch come before these, in the same part.
     """
 
     plan: Plan
     order: Tensor
     world_size: int
+    served_before: int = 0
 
     def __len__(self) -> int:
         return self.order.numel()
 
 
-def share_of(plan: Plan, rank: int, world_size: int, *, drop_last: bool = False) -> Share:
+def share_of(
+    plan: Plan, rank: int, world_size: int, *, drop_last: bool = False, start: int | None = None
+) -> Share:
     """Return the part of a plan that `rank` serves: every `world_size`-th sample that is due.
+
+    Where a loader has kept count of what was served, the part is that of the whole plan, from its
+    sample number `start` on.
 
     All ranks serve equally many. Where the samples do not come out even, the plan's first ones are
     repeated at the end, or the last ones left out (`drop_last`), as torch's `DistributedSampler`
     does it.
     """
-    if world_size == 1:
-        return Share(plan, plan.due, 1)
-    due = plan.due
+    due = plan.due if start is None else plan.order
     each = due.numel() // world_size if drop_last else -(-due.numel() // world_size)
     missing = each * world_size - due.numel()
     if missing > 0:
         # the plan's first samples, also in a resumed epoch: the same that it would have repeated
         due = torch.cat([due, plan.order.repeat(-(-missing // len(plan)))[:missing]])
-    return Share(plan, due[rank : each * world_size : world_size], world_size)
+    order = due[rank : each * world_size : world_size] if world_size > 1 else due
+    if start is not None:
+        return Share(plan, order[start:], world_size, start)
+    return Share(plan, order, world_size, (len(plan) - plan.due.numel()) // world_size)
