@@ -196,3 +196,10 @@ def test_two_devices(tmp_path):
         assert scores[0].equal(scores[1])
         assert scores[0].equal(ranks[0][2][0])
         assert weights[0].equal(weights[1])
+
+
+def test_another_number_of_epochs(tmp_path, caplog):
+    fit(tmp_path, NoPrune, max_epochs=EPOCHS)
+    assert "num_epochs" not in caplog.text
+    fit(tmp_path, NoPrune, max_epochs=2)
+    assert f"made with num_epochs={EPOCHS}, but the run trains 2 epochs" in caplog.text

@@ -450,3 +450,12 @@ def test_two_processes(tmp_path):
         assert scores[0].equal(ranks[0][2][0])
         assert weights[0].equal(weights[1])
         assert weights[0].equal(ranks[0][3][0])
+
+
+def test_another_number_of_epochs(tmp_path, caplog):
+    trainer = make(tmp_path, num_train_epochs=2)
+    trainer.train()
+    assert "num_epochs" not in caplog.text
+    trainer.args.num_train_epochs = 3
+    trainer.train()
+    assert "made with num_epochs=2, but the run trains 3 epochs" in caplog.text

@@ -1,1 +1,24 @@
 """Frameworks that own the training loop: one file each, imported only on use."""
+
+import logging
+
+from ..pruned import PrunedDataset
+
+logger = logging.getLogger("dynaprune")
+
+
+def warn_of_other_epochs(train: PrunedDataset, num_epochs: int) -> None:
+    """Warn where a method was made for another number of epochs than the framework trains.
+
+    Arguments:
+        train: the pruned dataset.
+        num_epochs: of the framework.
+    """
+    if train.num_epochs != num_epochs:
+        logger.warning(
+            "the %s was made with num_epochs=%d, but the run trains %d epochs: methods train the "
+            "last ones otherwise, so give both the same number",
+            type(train).__name__,
+            train.num_epochs,
+            num_epochs,
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..extras import require
 from ..loader import DataLoader
 from ..pruned import PrunedDataset
+from . import warn_of_other_epochs
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -65,6 +66,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
             stage: what the Trainer is about to do.
         """
         trainer.reload_dataloaders_every_n_epochs = 1
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            warn_of_other_epochs(self.train, trainer.max_epochs)
 
     def on_train_batch_end(
         self,

@@ -30,6 +30,7 @@ from ..extras import require
 from ..loader import DataLoader
 from ..pruned import PrunedDataset
 from ..schedule import PrunedScheduler
+from . import warn_of_other_epochs
 from .accelerate import fetch_through
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class PrunedTrainerMixin:
         """Return the loader of pruned epochs, with all that the Trainer's own is set to."""
         trainer: Any = self
         stock = super().get_train_dataloader()  # type: ignore[misc]
+        # an argument that torch has not always had
+        in_order: Any = {} if getattr(stock, "in_order", True) else {"in_order": False}
         self.pruned.dataset = stock.dataset  # without the columns that the model has no use for
         loader = DataLoader(
             self.pruned,
@@ -118,6 +121,7 @@ class PrunedTrainerMixin:
             multiprocessing_context=stock.multiprocessing_context,
             worker_init_fn=stock.worker_init_fn,
             generator=stock.generator,
+            **in_order,
         )
         fetch_through(trainer.accelerator, loader)
         loader.replace_fetcher(_Carrying)
@@ -234,11 +238,8 @@ class PrunedTrainerMixin:
         """
         full = _FullEpoch(dataloader)
         values = super().set_initial_training_values(args, full)  # type: ignore[misc]
-        self._steps_per_full_epoch = max(
-            len(full) // args.gradient_accumulation_steps
-            + int(len(full) % args.gradient_accumulation_steps > 0),
-            1,
-        )
+        self._steps_per_full_epoch = max(1, -(-len(full) // args.gradient_accumulation_steps))
+        warn_of_other_epochs(self.pruned, int(values[0]))
         return values
 
     def create_scheduler(self, *arguments: Any, **keywords: Any) -> Any:
