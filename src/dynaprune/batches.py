@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+PORTION = 1 << 18
+"""Samples that are folded at a time: what that takes besides the scores stays in the cache."""
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -20,7 +23,7 @@ class Batches:
     Groups are consecutive slices of `indices`.
 
     Attributes:
-        indices: int64, shape (M,): the samples of all groups, one group after the other.
+        indices: int64 or int32, shape (M,): the samples of all groups, one group after the other.
         sizes: int64, shape (G,): the number of samples of each group; they sum to M.
         losses: float32, shape (G,): the mean loss of each group.
         steps: int64, shape (G,), never falling: the training step that made each measurement.
@@ -86,7 +89,8 @@ class Batches:
         """Return the loss of each entry of `indices`' group: float32, shape (M,)."""
         if len(self) == self.indices.numel():  # loss vectors only: nothing to repeat
             return self.losses
-        return self.losses.repeat_interleave(self.sizes)
+        # NumPy's: that of torch takes several times as long
+        return torch.from_numpy(np.repeat(self.losses.numpy(), self.sizes.numpy()))
 
     def first_loss(self) -> float:
         """Return the mean loss of the first step."""
@@ -112,7 +116,7 @@ class Batches:
             return
         indices = self.indices.numpy()
         if _count_distinct(indices) == indices.size:
-            yield self
+            yield from self._portions()
             return
         group = np.repeat(np.arange(len(self)), self.sizes.numpy())
         order = np.argsort(indices, kind="stable")
@@ -126,6 +130,25 @@ class Batches:
                 yield self._groups(start, int(group[position]))
                 start = int(group[position])
         yield self._groups(start, len(self))
+
+    def _portions(self) -> Iterator[Batches]:
+        """Split into consecutive parts of about `PORTION` samples, each step whole."""
+        if self.indices.numel() <= PORTION:
+            yield self
+            return
+        ends = np.cumsum(self.sizes.numpy())
+        wanted = np.arange(PORTION, int(ends[-1]) + PORTION, PORTION)
+        last_steps = self.steps.numpy()[np.minimum(np.searchsorted(ends, wanted), ends.size - 1)]
+        stops = np.unique(np.searchsorted(self.steps.numpy(), last_steps, side="right"))
+        starts = [0, *stops[:-1].tolist()]
+        samples = [0, *ends[stops - 1].tolist()]
+        for part, stop in enumerate(stops.tolist()):
+            yield Batches(
+                self.indices[samples[part] : samples[part + 1]],
+                self.sizes[starts[part] : stop],
+                self.losses[starts[part] : stop],
+                self.steps[starts[part] : stop],
+            )
 
     def _reordered(self, order: NDArray[np.intp]) -> Batches:
         """Return the measurements in another order, shape (G,)."""
@@ -165,7 +188,7 @@ def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.cumsum(sizes) - sizes
 
 
-def _count_distinct(indices: NDArray[np.int64]) -> int:
+def _count_distinct(indices: NDArray[np.int64] | NDArray[np.int32]) -> int:
     seen = np.zeros(int(indices.max(initial=-1)) + 1, dtype=bool)
     seen[indices] = True
     return int(np.count_nonzero(seen))

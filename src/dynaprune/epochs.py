@@ -137,6 +137,8 @@ class Epochs:
         """
         if plan is not self.plan:
             self._go_on_to(plan)
+        if len(self.record) == 0 and self.begun is not None and self.begun.plan is plan:
+            self.findings.record = LossRecord(self.begun.order)
         record = self.findings.record
         record.append(batch, loss)
         if len(record) == 1:
@@ -239,7 +241,7 @@ class Epochs:
         """Return how far the epoch has come: with several ranks a collective."""
         if self.plan is None:  # nothing was served
             return Progress()
-        facts = self._facts(self.plan)
+        facts = self._facts(self.plan) if self.ranks.size > 1 else {}
         found = self.findings.gather(self._step(), self.num_samples, self.plan, facts)
         return replace(found, seconds=self.seconds())
 

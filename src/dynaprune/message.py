@@ -87,7 +87,7 @@ def _pack(batches: Batches, starts: NDArray[np.int64] | None) -> bytes:
     header["samples"] = batches.indices.numel()
     parts: list[NDArray[np.generic]] = [header, batches.losses.numpy()]
     if starts is None:
-        parts += [lengths.astype(np.int32), batches.indices.numpy()]
+        parts += [lengths.astype(np.int32), batches.indices.numpy().astype(np.int64)]
     else:
         parts.append(starts.astype(np.int32))
     if kind == MIXED:

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .drawing import index_type, shuffled
+
 Indices: TypeAlias = "NDArray[np.int64] | Tensor"
 """Sample numbers, int64, shape (B,): an array on the host, or a tensor on another device."""
 
@@ -20,7 +22,7 @@ class Selection:
     """The samples that a method keeps for an epoch.
 
     Attributes:
-        indices: int64, shape (K,): the kept samples, in any order, none twice.
+        indices: int64 or int32, shape (K,): the kept samples, in any order, none twice.
         weights: float32, shape (K,): what each one's loss is multiplied by; `None` where all
             are 1, which spares a dataset's worth of memory.
     """
@@ -30,21 +32,58 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """The weights of all samples: a byte for each where they are few different numbers.
+
+    Attributes:
+        levels: float32, shape (L,): the different weights.
+        codes: uint8, shape (N,): which of them is a sample's; `None` where `levels` are the
+            samples' own weights, L = N.
+    """
+
+    levels: NDArray[np.float32]
+    codes: NDArray[np.uint8] | None
+
+    @staticmethod
+    def scattered(indices: Tensor, weights: Tensor, num_samples: int) -> Weights:
+        """Return `weights`, of shape (K,), for the samples `indices`, and 1 for all others."""
+        values: NDArray[np.float32] = weights.numpy().astype(np.float32, copy=False)
+        is_other = values != 1
+        others = values[is_other][:1]
+        if others.size > 0 and bool((values[is_other] != others[0]).any()):
+            every = np.ones(num_samples, dtype=np.float32)
+            every[indices.numpy()] = values
+            return Weights(every, None)
+        codes = np.zeros(num_samples, dtype=np.uint8)
+        codes[indices.numpy()] = is_other
+        return Weights(np.append(np.float32(1), others), codes)
+
+    def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the weights of the samples `indices`: shape (B,)."""
+        return self.levels.take(indices if self.codes is None else self.codes.take(indices))
+
+    def every(self) -> NDArray[np.float32]:
+        """Return the weights of all samples: shape (N,), not to be written."""
+        return self.levels if self.codes is None else self.levels.take(self.codes)
+
+
+@dataclass(frozen=True)
 class Plan:
     """One epoch, ready to be served.
 
     Attributes:
         epoch: its number, from 0.
-        order: int64, shape (K,): the kept samples in the order in which they are served.
-        weights: float32, shape (N,): every sample's weight by its index (1 for samples that are
-            not served), or `None` where all are 1.
-        due: int64: the samples that are still to be served, in order: all of `order`, unless the
-            run was resumed in the middle of the epoch.
+        order: shape (K,), of `index_type(N)`: the kept samples in the order in which they are
+            served.
+        weights: every sample's weight by its index (1 for samples that are not served), or `None`
+            where all are 1.
+        due: like `order`: the samples that are still to be served, in order: all of `order`,
+            unless the run was resumed in the middle of the epoch.
     """
 
     epoch: int
     order: Tensor
-    weights: NDArray[np.float32] | None
+    weights: Weights | None
     due: Tensor
     _on_device: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
@@ -71,7 +110,7 @@ class Plan:
         if isinstance(indices, Tensor):
             return self._weights_on(indices.device)[indices].mean()
         # a ufunc's reduce: the mean() of NumPy takes three times as long on so few numbers
-        return float(np.add.reduce(self.weights.take(indices), dtype=np.float64)) / indices.size
+        return float(np.add.reduce(self.weights.of(indices), dtype=np.float64)) / indices.size
 
     def sample_weights(self, indices: Indices) -> float | Tensor:
         """Return the weights of the samples `indices`: float32, shape (B,), or 1.0 if all are 1."""
@@ -79,12 +118,12 @@ class Plan:
             return 1.0
         if isinstance(indices, Tensor):
             return self._weights_on(indices.device)[indices]
-        return torch.from_numpy(self.weights.take(indices))
+        return torch.from_numpy(self.weights.of(indices))
 
     def _weights_on(self, device: torch.device) -> Tensor:
         """Return the weights on a device: copied there once an epoch, so that no step waits."""
-        if device not in self._on_device:
-            self._on_device[device] = torch.from_numpy(self.weights).to(device)
+        if device not in self._on_device and self.weights is not None:
+            self._on_device[device] = torch.from_numpy(self.weights.every()).to(device)
         return self._on_device[device]
 
 
@@ -97,7 +136,11 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
     """
     indices, weights = selection.indices, selection.weights
     wrong = None
-    if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.dim() != 1:
+    if (
+        not isinstance(indices, Tensor)
+        or indices.dtype not in (torch.int64, torch.int32)
+        or indices.dim() != 1
+    ):
         wrong = f"indices must be an int64 tensor of shape (K,), but {_described(indices)} was"
     elif indices.numel() == 0:
         wrong = "at least one sample must be kept, but none was"
@@ -131,12 +174,10 @@ def _described(value: Any) -> str:
 def make_plan(selection: Selection, num_samples: int, epoch: int, seed: int) -> Plan:
     """Shuffle a selection into the plan of epoch `epoch` of a dataset of `num_samples`."""
     generator = epoch_generator(seed, epoch, stream=1)
-    kept = selection.indices.numel()
-    order = selection.indices[torch.randperm(kept, generator=generator, device="cpu")]
+    order = shuffled(selection.indices.to(index_type(num_samples)), generator)
     weights = None
     if selection.weights is not None:
-        weights = np.ones(num_samples, dtype=np.float32)
-        weights[selection.indices.numpy()] = selection.weights.numpy()
+        weights = Weights.scattered(selection.indices, selection.weights, num_samples)
     return Plan(epoch, order, weights, due=order)
 
 

@@ -25,7 +25,7 @@ from .state import pack, unpack
 from .summary import Summary
 from .validation import check_integer, check_keys, check_map_style
 
-STATE_VERSION = 2
+STATE_VERSION = 3  # plans are drawn otherwise than in version 2
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -197,7 +197,7 @@ class PrunedDataset(Dataset[Any], ABC):
         weights = self.epochs.coming_plan(self._make_plan).weights
         if weights is None:
             return torch.ones(len(self), dtype=torch.float32, device="cpu")
-        return torch.from_numpy(weights.copy())
+        return torch.from_numpy(weights.every().copy())
 
     @property
     def epoch(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .batches import Batches
@@ -13,6 +14,9 @@ from .plan import Indices
 
 SLOTS = 64
 """Mean losses that are written to one tensor before it is put by."""
+
+PENDING = 64
+"""Batches whose samples are kept one by one before they are put together."""
 
 
 class LossRecord:
@@ -23,12 +27,22 @@ class LossRecord:
     slots that are used over and over: a tensor of its own for each would take a hundred times the
     memory, and twice the time.
 
+    Samples take no memory as long as they come in the order in which they are served: then they
+    are a part of that order, which is there anyway.
+
+    Arguments:
+        order: shape (K,): the samples in the order in which they are served, if that is known.
+
     Attributes:
         num_visits: samples in the recorded batches.
     """
 
-    def __init__(self) -> None:
-        self._indices: list[Indices] = []
+    def __init__(self, order: Tensor | None = None) -> None:
+        self._order = torch.empty(0, dtype=torch.int32, device="cpu") if order is None else order
+        self._followed = 0  # samples that came in this order, from its first one on
+        self._blocks: list[Tensor] = []  # those after them
+        self._pending: list[NDArray[np.int64]] = []  # and the last ones
+        self._lengths: list[int] = []  # samples of each step
         self._counts: list[int] = []  # measurements of each step: 1, or one a sample
         self._losses: list[Tensor] = []  # of all steps but those still in slots, in order
         self._slots: tuple[Tensor, ...] = ()  # views of _staging, of shape (1,)
@@ -37,7 +51,7 @@ class LossRecord:
         self.num_visits = 0
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._lengths)
 
     def append(self, indices: Indices, loss: Tensor) -> None:
         """Take down one step: `indices` of shape (B,), `loss` with one element or B of them."""
@@ -51,12 +65,20 @@ class LossRecord:
             self._slots[self._used].copy_(loss.detach())
             self._used += 1
         self._counts.append(count)
-        self._indices.append(indices)
+        self._lengths.append(len(indices))
         self.num_visits += len(indices)
+        if isinstance(indices, Tensor):
+            self._put_together()
+            self._blocks.append(indices)
+            return
+        self._pending.append(indices)
+        if len(self._pending) == PENDING:
+            self._put_together()
 
     def first(self) -> Batches:
         """Return the first step with losses of 0, which tells its form without reading a loss."""
-        count, indices = self._counts[0], _to_host([_as_tensor(self._indices[0])])
+        count = self._counts[0]
+        indices = self._samples()[: self._lengths[0]]
         sizes = torch.full((count,), indices.numel() // count, device="cpu")
         nothing = torch.zeros(count, dtype=torch.int64, device="cpu")
         return Batches(indices, sizes, nothing.float(), nothing)
@@ -64,17 +86,35 @@ class LossRecord:
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
         self._put_by()
-        lengths = np.array([len(indices) for indices in self._indices], dtype=np.int64)
+        lengths = np.array(self._lengths, dtype=np.int64)
         counts = np.array(self._counts, dtype=np.int64)
         steps = np.repeat(np.arange(len(self)), counts)
         # one measurement: of the whole batch; as many as samples: of one sample each
         sizes = np.where(counts == 1, lengths, 1)[steps]
         return Batches(
-            indices=_to_host([_as_tensor(indices) for indices in self._indices]),
+            indices=self._samples(),
             sizes=torch.from_numpy(sizes),
             losses=_to_host(self._losses).float(),
             steps=torch.from_numpy(steps),
         )
+
+    def _samples(self) -> Tensor:
+        """Return the samples of all steps, on the host: shape (M,)."""
+        self._put_together()
+        followed = self._order[: self._followed]
+        return _to_host([followed, *self._blocks]) if self._blocks else followed
+
+    def _put_together(self) -> None:
+        """Move what is pending to the samples before it."""
+        if not self._pending:
+            return
+        block = np.concatenate(self._pending)
+        self._pending.clear()
+        expected = self._order[self._followed : self._followed + block.size].numpy()
+        if not self._blocks and np.array_equal(block, expected):
+            self._followed += block.size
+        else:
+            self._blocks.append(torch.from_numpy(block).to(self._order.dtype))
 
     def _put_by(self) -> None:
         """Move the losses in slots to `_losses`."""
@@ -93,10 +133,6 @@ class LossRecord:
     def __getstate__(self) -> dict[str, Any]:
         self._put_by()  # a pickle's slots would be views of nothing
         return {**vars(self), "_slots": (), "_staging": torch.empty(0, device="cpu")}
-
-
-def _as_tensor(indices: Indices) -> Tensor:
-    return indices if isinstance(indices, Tensor) else torch.from_numpy(indices)
 
 
 def _to_host(vectors: list[Tensor]) -> Tensor:

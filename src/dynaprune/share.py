@@ -16,7 +16,7 @@ class Share:
 
     Attributes:
         plan: the whole.
-        order: int64, shape (K,): the samples to serve, in order.
+        order: shape (K,), of `index_type(N)`: the samples to serve, in order.
         world_size: the number of parts that the plan was divided into.
         served_before: how many samples of the epoch come before these, in the same part.
     """
@@ -44,11 +44,11 @@ def share_of(
     """
     due = plan.due if start is None else plan.order
     each = due.numel() // world_size if drop_last else -(-due.numel() // world_size)
-    missing = each * world_size - due.numel()
-    if missing > 0:
+    order = due[rank : each * world_size : world_size]
+    if order.numel() < each:
         # the plan's first samples, also in a resumed epoch: the same that it would have repeated
-        due = torch.cat([due, plan.order.repeat(-(-missing // len(plan)))[:missing]])
-    order = due[rank : each * world_size : world_size] if world_size > 1 else due
+        repeated = rank + world_size * (each - 1) - due.numel()
+        order = torch.cat([order, plan.order[repeated % len(plan)].reshape(1)])
     if start is not None:
         return Share(plan, order[start:], world_size, start)
     return Share(plan, order, world_size, (len(plan) - plan.due.numel()) // world_size)

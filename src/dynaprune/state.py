@@ -36,6 +36,7 @@ def pack(
         "progress": {
             # copies: what is saved later must not change with the run
             **{name: values.clone() for name, values in vars(progress.batches).items()},
+            "indices": progress.batches.indices.long(),
             "visits": progress.visits,
             "seconds": progress.seconds,
             "plan": 0 if plan is None else plan.digest(),

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..drawing import drawn, everything, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_share, count_share
@@ -77,7 +78,7 @@ class InfoBatch(PrunedDataset):
         """Keep all samples at or above the mean, and a uniform share of those below it."""
         total = scores.numel()
         if epoch >= self._last_selecting_epoch + 1:
-            return Selection(torch.arange(total, device="cpu"))
+            return Selection(everything(total))
         below = below_mean(scores)
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
@@ -86,14 +87,15 @@ class InfoBatch(PrunedDataset):
             if int(np.count_nonzero(below)) < _candidates_for(skipped):
                 below = lowest(scores, _candidates_for(skipped), generator)
             kept = int(np.count_nonzero(below)) - skipped
-        candidates = torch.from_numpy(np.flatnonzero(below))
-        if kept >= candidates.numel():
-            return Selection(torch.arange(total, device="cpu"))
-        others = torch.from_numpy(np.flatnonzero(~below))
-        drawn = torch.randperm(candidates.numel(), generator=generator, device="cpu")[:kept]
-        weights = torch.ones(others.numel() + kept, dtype=torch.float32, device="cpu")
-        weights[others.numel() :] = candidates.numel() / kept
-        return Selection(torch.cat([others, candidates[drawn]]), weights)
+        candidates = int(np.count_nonzero(below))
+        if kept >= candidates:
+            return Selection(everything(total))
+        is_kept = ~below
+        is_kept[below] = drawn(kept, candidates, generator)
+        indices = where(is_kept)
+        weights = np.ones(indices.numel(), dtype=np.float32)
+        weights[below[is_kept]] = candidates / kept
+        return Selection(indices, torch.from_numpy(weights))
 
     @property
     def _last_selecting_epoch(self) -> int:

@@ -2,17 +2,19 @@
 
 Groups of sorted numbers are intervals, so k-means is a choice of k − 1 cuts, and dynamic
 programming finds the best (Wang & Song, Ckmeans.1d.dp, The R Journal 2011). It runs on a thousand
-candidate cuts here, and Lloyd's iterations on the sorted numbers then put the cuts where they
-belong to the sample. With no more distinct numbers than candidates the result is exact.
+candidate cuts of a histogram here, and Lloyd's iterations on its bins then put the cuts where they
+belong to the bin. With no more distinct numbers than candidates the result is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .histogram import Histogram, histogram
 
 CANDIDATES = 256
 """Candidate cuts of each kind: after equal counts, after equal widths, and towards each end."""
@@ -34,49 +36,56 @@ def kmeans_cuts(numbers: NDArray[np.float32], num_groups: int) -> NDArray[np.flo
     Returns:
         Shape (k − 1,), or shorter where there are fewer distinct numbers than groups.
     """
-    ordered = np.sort(numbers)
-    edges = _candidate_cuts(ordered)
-    num_groups = min(num_groups, edges.size - 1)
+    bins = histogram(numbers)
+    candidates = _candidate_cuts(bins)
+    num_groups = min(num_groups, candidates.size - 1)
     # differences from the middle keep the sums of squares exact for numbers far from zero
-    shifted = np.subtract(ordered, ordered[ordered.size // 2], dtype=np.float64)
-    sums = np.zeros(ordered.size + 1)
-    np.cumsum(shifted, out=sums[1:])
-    squares = np.zeros(edges.size)
-    np.cumsum(np.add.reduceat(np.square(shifted, out=shifted), edges[:-1]), out=squares[1:])
-    cuts = _best_cuts(edges, sums[edges], squares, num_groups)
-    return ordered[_refine(ordered, sums, cuts)[1:-1]]
+    middle = bins.means[bins.means.size // 2]
+    shifted = bins.means - middle
+    counts = _before(bins.counts)
+    sums = _before(shifted * bins.counts)
+    # a bin is never cut, so what its numbers differ by is in the inertia of any grouping
+    squares = _before(shifted * shifted * bins.counts)
+    best = _best_cuts(counts[candidates], sums[candidates], squares[candidates], num_groups)
+    cuts = _refine(shifted, counts, sums, candidates[best])
+    return bins.lowest(cuts[1:-1])
 
 
-def _candidate_cuts(ordered: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return positions at which sorted numbers may be cut: ascending, from 0 to M.
+def _before(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the sum of the values before each place, and of all: shape (K + 1,)."""
+    return np.concatenate([[0], np.cumsum(values)])
+
+
+def _candidate_cuts(bins: Histogram) -> NDArray[np.int64]:
+    """Return bins before which a group may begin: ascending, from 0 to their number.
 
     All that there are, if they are few. Else: equal counts resolve where most numbers are and
     equal widths where few are; ranks that grow geometrically from either end resolve heavy tails,
-    of which the inertia is mostly made. No candidate lies between equal numbers.
+    of which the inertia is mostly made.
     """
-    changed = ordered[1:] != ordered[:-1]
-    if np.count_nonzero(changed) > 4 * CANDIDATES:
-        last = ordered.size - 1
-        even = np.linspace(0, last, CANDIDATES)
-        tail = np.geomspace(1, ordered.size, CANDIDATES) - 1
-        ranks = np.concatenate([even, tail, last - tail]).astype(np.int64)
-        by_width = np.linspace(ordered[0], ordered[-1], CANDIDATES, dtype=np.float32)
-        positions = np.searchsorted(ordered, np.concatenate([ordered[ranks], by_width]))
-    else:
-        positions = np.flatnonzero(changed) + 1
-    return np.unique(np.concatenate([positions, [0, ordered.size]]))
+    size = bins.counts.size
+    if size <= 4 * CANDIDATES:
+        return np.arange(size + 1)
+    behind = np.cumsum(bins.counts)
+    last = int(behind[-1]) - 1
+    even = np.linspace(0, last, CANDIDATES)
+    tail = np.geomspace(1, last + 1, CANDIDATES) - 1
+    ranks = np.concatenate([even, tail, last - tail]).astype(np.int64)
+    by_rank = np.searchsorted(behind, ranks, side="right")
+    by_width = np.linspace(bins.means[0], bins.means[-1], CANDIDATES)
+    return np.unique(np.concatenate([by_rank, np.searchsorted(bins.means, by_width), [0, size]]))
 
 
 def _best_cuts(
-    edges: NDArray[np.int64],
+    counts: NDArray[np.int64],
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
     num_groups: int,
 ) -> NDArray[np.int64]:
-    """Return the positions, from 0 to M, that split the numbers with the least inertia.
+    """Return the edges, from 0 to C − 1, that split the numbers with the least inertia.
 
     Arguments:
-        edges: candidate positions, shape (C,), the first 0 and the last M.
+        counts: the number of numbers before each edge, shape (C,), the first 0 and the last M.
         sums: the sum of the numbers before each edge, shape (C,).
         squares: the sum of their squares before each edge, shape (C,).
         num_groups: the number of groups, below C.
@@ -84,19 +93,19 @@ def _best_cuts(
 
     def inertia(start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
         total = sums[stop] - sums[start]
-        return squares[stop] - squares[start] - total * total / (edges[stop] - edges[start])
+        return squares[stop] - squares[start] - total * total / (counts[stop] - counts[start])
 
-    every = np.arange(1, edges.size)
+    every = np.arange(1, counts.size)
     best = np.concatenate([[0.0], inertia(np.zeros_like(every), every)])  # one group up to an edge
     came_from = []
     for groups in range(1, num_groups):
         best, previous = _add_group(best, groups, inertia)
         came_from.append(previous)
-    path = [edges.size - 1]
+    path = [counts.size - 1]
     for previous in reversed(came_from):
         path.append(int(previous[path[-1]]))
     path.append(0)
-    return edges[path[::-1]]
+    return np.array(path[::-1])
 
 
 def _add_group(
@@ -137,14 +146,16 @@ def _add_group(
 
 
 def _refine(
-    ordered: NDArray[np.float32], sums: NDArray[np.float64], cuts: NDArray[np.int64]
+    shifted: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    cuts: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Move the cuts halfway between their groups' means until they rest (Lloyd's iterations)."""
-    middle = float(ordered[ordered.size // 2])
     for _ in range(MAX_ITERATIONS):
-        means = np.diff(sums[cuts]) / np.diff(cuts) + middle
-        halfway = ((means[1:] + means[:-1]) / 2).astype(np.float32)
-        moved = np.concatenate([cuts[:1], np.searchsorted(ordered, halfway), cuts[-1:]])
+        means = np.diff(sums[cuts]) / np.diff(counts[cuts])
+        halfway = (means[1:] + means[:-1]) / 2
+        moved = np.concatenate([cuts[:1], np.searchsorted(shifted, halfway), cuts[-1:]])
         if np.array_equal(moved, cuts) or (np.diff(moved) == 0).any():
             break
         cuts = moved

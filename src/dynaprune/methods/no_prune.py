@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..drawing import everything
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..scores import BLS, Score
@@ -33,4 +34,4 @@ class NoPrune(PrunedDataset):
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep all samples, with weight 1."""
-        return Selection(torch.arange(scores.numel(), device="cpu"))
+        return Selection(everything(scores.numel()))

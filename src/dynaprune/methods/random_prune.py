@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..drawing import drawn, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..scores import BLS, Score
@@ -45,4 +46,4 @@ class RandomPrune(PrunedDataset):
         total = scores.numel()
         share = 1 - self.prune_ratio
         kept = count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
-        return Selection(torch.randperm(total, generator=generator, device="cpu")[: max(1, kept)])
+        return Selection(where(drawn(max(1, kept), total, generator)))

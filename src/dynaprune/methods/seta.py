@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..drawing import drawn, shuffled, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_integer, check_share, count_share
@@ -70,13 +71,14 @@ class SeTa(PrunedDataset):
         """Keep a uniform share of all samples, and of these a window of groups."""
         total = scores.numel()
         kept = max(1, count_share(1 - self.prune_ratio, total))
-        indices = torch.randperm(total, generator=generator, device="cpu")[:kept]
+        indices = where(drawn(kept, total, generator))
         if epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs):
             return Selection(indices)
-        scores = scores[indices]
+        scores = scores.index_select(0, indices)
         if scores.min() == scores.max():
             num_groups = min(self.num_groups, kept)
             first, last = window(epoch, num_groups, self.window_scale)
+            indices = shuffled(indices, generator)
             return Selection(indices[kept * first // num_groups : kept * last // num_groups])
         cuts = kmeans_cuts(scores.numpy(), self.num_groups)
         first, last = window(epoch, cuts.size + 1, self.window_scale)

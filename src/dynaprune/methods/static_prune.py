@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..drawing import drawn, where
 from ..plan import Selection, epoch_generator
 from ..pruned import PrunedDataset
 from ..scores import BLS, Score
@@ -44,4 +45,4 @@ class StaticPrune(PrunedDataset):
         total = scores.numel()
         kept = max(1, count_share(1 - self.prune_ratio, total))
         generator = epoch_generator(self.seed, epoch=0)  # drawn anew, so that none is kept
-        return Selection(torch.randperm(total, generator=generator, device="cpu")[:kept])
+        return Selection(where(drawn(kept, total, generator)))

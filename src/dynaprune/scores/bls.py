@@ -45,5 +45,8 @@ class BLS(Score):
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         self._start(batches)
-        old = self._values[batches.indices]
-        self._values[batches.indices] = self.alpha * old + (1 - self.alpha) * batches.per_sample()
+        values, indices = self._values.numpy(), batches.indices.numpy()
+        new = values.take(indices)
+        new *= self.alpha
+        new += (1 - self.alpha) * batches.per_sample().numpy()
+        values[indices] = new

@@ -1,0 +1,99 @@
+"""Sample numbers and random choices of them, in as little memory as they take."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CHUNK = 1 << 20
+"""Samples that are looked at at a time: what that takes besides them is little."""
+
+BUCKETS = 256
+"""Parts that many samples are dealt to before each part is shuffled, in the cache."""
+
+
+def index_type(num_samples: int) -> torch.dtype:
+    """Return the smallest type for numbers of `num_samples` samples: half the memory of int64."""
+    return torch.int32 if num_samples <= torch.iinfo(torch.int32).max else torch.int64
+
+
+def everything(num_samples: int) -> Tensor:
+    """Return all sample numbers, ascending: shape (N,), of `index_type(N)`."""
+    return torch.arange(num_samples, dtype=index_type(num_samples), device="cpu")
+
+
+def shuffled(numbers: Tensor, generator: torch.Generator) -> Tensor:
+    """Return numbers, shape (K,), in random order; every order is equally likely.
+
+    Many are dealt to buckets at random, and each bucket is shuffled: so memory is walked through
+    in order, where a permutation of them all would jump about in it.
+
+    Source: Rao (1961) and Sandelius (1962); Bacher et al., MergeShuffle, arXiv:1508.03167.
+    """
+    if numbers.numel() <= 2 * CHUNK:
+        return _permuted(numbers, generator)
+    drawn_buckets = torch.empty(numbers.numel(), dtype=torch.uint8, device="cpu")
+    buckets = drawn_buckets.random_(0, BUCKETS, generator=generator).numpy()
+    source, result = numbers.numpy(), torch.empty_like(numbers)
+    target, ends = result.numpy(), np.cumsum(_count(buckets))
+    filled = ends - np.diff(ends, prepend=0)
+    for start in range(0, source.size, CHUNK):
+        dealt = buckets[start : start + CHUNK]
+        chunk = source[start : start + CHUNK][np.argsort(dealt, kind="stable")]
+        counts = np.bincount(dealt, minlength=BUCKETS)
+        first = 0
+        for bucket, count in enumerate(counts.tolist()):
+            place = filled[bucket]
+            target[place : place + count] = chunk[first : first + count]
+            first += count
+        filled += counts
+    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        result[start:end] = _permuted(result[start:end], generator)
+    return result
+
+
+def _count(buckets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how often each bucket was drawn: shape (BUCKETS,)."""
+    counts = np.zeros(BUCKETS, dtype=np.int64)
+    for start in range(0, buckets.size, CHUNK):  # bincount takes eight bytes a number
+        counts += np.bincount(buckets[start : start + CHUNK], minlength=BUCKETS)
+    return counts
+
+
+def _permuted(numbers: Tensor, generator: torch.Generator) -> Tensor:
+    count, dtype = numbers.numel(), index_type(numbers.numel())
+    return numbers.index_select(
+        0, torch.randperm(count, generator=generator, dtype=dtype, device="cpu")
+    )
+
+
+def where(mask: NDArray[np.bool_]) -> Tensor:
+    """Return the numbers of the samples for which `mask` holds, ascending: of `index_type(N)`."""
+    found = torch.empty(int(np.count_nonzero(mask)), dtype=index_type(mask.size), device="cpu")
+    numbers, filled = found.numpy(), 0
+    for start in range(0, mask.size, CHUNK):
+        chunk = np.flatnonzero(mask[start : start + CHUNK])
+        np.add(chunk, start, out=numbers[filled : filled + chunk.size], casting="same_kind")
+        filled += chunk.size
+    return found
+
+
+def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:
+    """Return a mask of shape (`total`,) that holds for `count` of them, uniformly drawn.
+
+    How many are drawn of each chunk is a hypergeometric number; which of them, a permutation of the
+    chunk says.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+    generators = np.random.default_rng(seed)
+    mask = np.zeros(total, dtype=np.bool_)
+    for start in range(0, total, CHUNK):
+        size = min(CHUNK, total - start)
+        left = total - start
+        share = int(generators.hypergeometric(count, left - count, size)) if size < left else count
+        chosen = torch.randperm(size, generator=generator, dtype=torch.int32, device="cpu")[:share]
+        mask[start : start + size][chosen.numpy()] = True
+        count -= share
+    return mask
