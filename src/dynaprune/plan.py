@@ -49,8 +49,9 @@ class Weights:
         """Return `weights`, of shape (K,), for the samples `indices`, and 1 for all others."""
         values: NDArray[np.float32] = weights.numpy().astype(np.float32, copy=False)
         is_other = values != 1
-        others = values[is_other][:1]
-        if others.size > 0 and bool((values[is_other] != others[0]).any()):
+        first = int(is_other.argmax())
+        others = values[first : first + 1]  # only the first one, if there are more
+        if np.count_nonzero(values == others) + np.count_nonzero(~is_other) < values.size:
             every = np.ones(num_samples, dtype=np.float32)
             every[indices.numpy()] = values
             return Weights(every, None)

@@ -94,7 +94,7 @@ class InfoBatch(PrunedDataset):
         is_kept[below] = drawn(kept, candidates, generator)
         indices = where(is_kept)
         weights = np.ones(indices.numel(), dtype=np.float32)
-        weights[below[is_kept]] = candidates / kept
+        np.copyto(weights, candidates / kept, where=below.take(indices.numpy()))
         return Selection(indices, torch.from_numpy(weights))
 
     @property

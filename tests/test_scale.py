@@ -1,0 +1,159 @@
+"""What an epoch's fold and plan cost: memory and calls are bounded; benchmarks show times."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, drawing
+from dynaprune.batches import Batches
+from dynaprune.drawing import drawn, shuffled, where
+from dynaprune.methods import histogram as histograms
+from dynaprune.methods.histogram import histogram
+from dynaprune.plan import Weights
+from dynaprune.record import LossRecord
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def after_an_epoch(method: type[PrunedDataset], num_samples: int, batch: int) -> PrunedDataset:
+    """Return a method that has trained its first epoch and plans the second when asked to."""
+    train: PrunedDataset = BLS(method(range(num_samples), 100)).proxy()
+    order = train.begin_epoch().order
+    losses = torch.rand(num_samples, generator=generator())
+    for start in range(0, len(order), batch):
+        train.update(losses[start], indices=order[start : start + batch])
+    return train
+
+
+def calls_of_fold_and_plan(method: type[PrunedDataset], num_samples: int) -> int:
+    train = after_an_epoch(method, num_samples, batch=100)
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        train.end_epoch()
+        train.begin_epoch()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("method", [InfoBatch])
+def test_fold_and_plan_make_no_call_for_a_sample_or_a_batch(method):
+    calls_of_fold_and_plan(method, 200_000)  # imports what is imported once
+    few, many = (calls_of_fold_and_plan(method, size) for size in (200_000, 400_000))
+    # twice the samples and 2,000 batches more; only chunks of a quarter of a million come on top
+    assert many < few + 500
+
+
+@pytest.mark.parametrize("method", [InfoBatch, SeTa])
+def test_numpy_takes_few_bytes_a_sample_to_fold_and_plan(method):
+    size = 2_000_000
+    train = after_an_epoch(method, size, batch=1000)
+    tracemalloc.start()
+    train.end_epoch()
+    train.begin_epoch()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    constant = 20e6  # of chunks, and of the histogram
+    assert peak < 12 * size + constant
+
+
+def test_what_is_served_in_order_is_not_kept_a_second_time():
+    order = torch.randperm(10_000, generator=generator(), dtype=torch.int32)
+    record = LossRecord(order)
+    for start in range(0, 10_000, 50):
+        record.append(order[start : start + 50].numpy().astype(np.int64), torch.tensor(1.0))
+    indices = record.batches().indices
+    assert indices.equal(order)
+    assert indices.data_ptr() == order.data_ptr()
+
+
+def test_what_is_served_out_of_order_is_kept():
+    order = torch.arange(1000, dtype=torch.int32)
+    expected = [np.arange(start, start + 5) for start in range(0, 500, 5)]
+    expected += [np.array([7, 3, 999]), np.arange(500, 505)]
+    record = LossRecord(order)
+    for number, indices in enumerate(expected):
+        record.append(indices.astype(np.int64), torch.tensor(float(number)))
+    batches = record.batches()
+    assert batches.indices.tolist() == np.concatenate(expected).tolist()
+    assert batches.sizes.tolist() == [len(indices) for indices in expected]
+    assert batches.losses.tolist() == list(range(len(expected)))
+
+
+def test_folding_in_portions_keeps_steps_whole(monkeypatch):
+    monkeypatch.setattr("dynaprune.batches.PORTION", 10)
+    sizes = torch.tensor([4, 4, 4, 1, 1, 1, 30, 2])
+    steps = torch.tensor([0, 1, 2, 3, 3, 3, 4, 5])
+    batches = Batches(torch.randperm(47), sizes, torch.rand(8), steps)
+    parts = list(batches.disjoint())
+    assert len(parts) > 2
+    for name, whole in vars(batches).items():
+        assert torch.cat([getattr(part, name) for part in parts]).equal(whole)
+    ends = [set(part.steps.tolist()) for part in parts]
+    assert all(not one & other for one, other in pairwise(ends))
+
+
+def test_many_numbers_are_shuffled_uniformly(monkeypatch):
+    monkeypatch.setattr(drawing, "CHUNK", 2)
+    monkeypatch.setattr(drawing, "BUCKETS", 3)
+    source, trials = generator(), 12_000
+    seen = Counter(tuple(shuffled(torch.arange(5), source).tolist()) for _ in range(trials))
+    assert len(seen) == 120
+    expected = trials / 120
+    chi_square = sum((count - expected) ** 2 / expected for count in seen.values())
+    assert chi_square < 180  # 119 degrees of freedom: p = 0.0003
+
+
+def test_subsets_are_drawn_uniformly(monkeypatch):
+    monkeypatch.setattr(drawing, "CHUNK", 2)
+    source, trials = generator(), 7_000
+    seen = Counter(tuple(where(drawn(3, 7, source)).tolist()) for _ in range(trials))
+    assert len(seen) == 35
+    chi_square = sum((count - trials / 35) ** 2 / (trials / 35) for count in seen.values())
+    assert chi_square < 70  # 34 degrees of freedom: p = 0.0003
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_a_histogram_counts_every_number_once(monkeypatch, offset):
+    numbers = np.random.default_rng(0).lognormal(size=50_000).astype(np.float32) + np.float32(
+        offset
+    )
+    monkeypatch.setattr(histograms, "EXACT", 0)
+    monkeypatch.setattr(histograms, "CHUNK", 999)
+    bins = histogram(numbers)
+    assert bins.counts.sum() == numbers.size
+    assert (bins.counts > 0).all()
+    assert (np.diff(bins.means) > 0).all()
+    ordered = np.sort(numbers)
+    begins = np.cumsum(bins.counts) - bins.counts
+    some = np.linspace(0, bins.counts.size - 1, 9).astype(np.int64)
+    assert bins.lowest(some).tolist() == ordered[begins[some]].tolist()
+    sums = np.add.reduceat(ordered.astype(np.float64), begins)
+    assert np.allclose(bins.means * bins.counts, sums)
+
+
+def test_two_different_weights_take_a_byte_a_sample_and_more_of_them_four():
+    indices = torch.tensor([4, 1, 3])
+    two = Weights.scattered(indices, torch.tensor([2.0, 1.0, 2.0]), 6)
+    assert two.codes is not None
+    assert two.codes.nbytes == 6
+    assert two.every().tolist() == [1, 1, 1, 2, 2, 1]
+    three = Weights.scattered(indices, torch.tensor([2.0, 1.0, 3.0]), 6)
+    assert three.every().tolist() == [1, 1, 1, 3, 2, 1]
+    for weights in (two, three):
+        assert weights.of(np.array([3, 0])).tolist() == weights.every()[[3, 0]].tolist()
