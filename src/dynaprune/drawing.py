@@ -83,17 +83,18 @@ def where(mask: NDArray[np.bool_]) -> Tensor:
 def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:
     """Return a mask of shape (`total`,) that holds for `count` of them, uniformly drawn.
 
-    How many are drawn of each chunk is a hypergeometric number; which of them, a permutation of the
-    chunk says.
+    How many are drawn of each chunk is a hypergeometric number. Which of them, or which of them
+    not, whatever is fewer, NumPy draws in half the time of a permutation.
     """
+    if 2 * count > total:
+        return ~drawn(total - count, total, generator)
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-    generators = np.random.default_rng(seed)
+    source = np.random.default_rng(seed)
     mask = np.zeros(total, dtype=np.bool_)
     for start in range(0, total, CHUNK):
         size = min(CHUNK, total - start)
         left = total - start
-        share = int(generators.hypergeometric(count, left - count, size)) if size < left else count
-        chosen = torch.randperm(size, generator=generator, dtype=torch.int32, device="cpu")[:share]
-        mask[start : start + size][chosen.numpy()] = True
+        share = int(source.hypergeometric(count, left - count, size)) if size < left else count
+        mask[start : start + size][source.choice(size, share, replace=False, shuffle=False)] = True
         count -= share
     return mask

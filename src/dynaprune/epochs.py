@@ -203,8 +203,13 @@ class Epochs:
                 fold.left_out,
             )
         self.totals = self._summary(fold.visits, fold.left_out)
+        over = self.plan
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
         self.findings, self._fold = Findings(self.ranks), None
+        if over is not None:  # its memory is wanted for the next plan
+            self.passes.retire(over)
+            if self.begun is not None and self.begun.plan is over:
+                self.begun = self.begun.retired()
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""

@@ -118,6 +118,12 @@ class Passes:
             self._latest.batch = None
         self.trained = None
 
+    def retire(self, over: Plan) -> None:
+        """Let passes over a plan whose epoch is over hold no more of it than messages need."""
+        for each in [*self._passes, *([] if self.trained is None else [self.trained])]:
+            if each.plan is over:
+                each.plan = over.retired()
+
     @property
     def _latest(self) -> Pass | None:
         return self._passes[-1] if self._passes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -97,6 +98,10 @@ class Plan:
         is_served[served[served < is_served.size].numpy()] = True
         return replace(self, due=self.order[torch.from_numpy(~is_served[self.order.numpy()])])
 
+    def retired(self) -> Plan:
+        """Return a plan of the same epoch that serves nothing and takes no memory."""
+        return Plan(self.epoch, self.order[:0].clone(), None, self.due[:0].clone())
+
     def digest(self) -> int:
         """Return a number that another plan hardly has too."""
         return digest(self.order)
@@ -147,23 +152,25 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
         wrong = "at least one sample must be kept, but none was"
     elif int(indices.min()) < 0 or int(indices.max()) >= num_samples:
         wrong = f"indices must be from 0 to {num_samples - 1:,}, but others were"
-    elif _count_distinct(indices, num_samples) < indices.numel():
+    elif not _are_distinct(indices.numpy(), num_samples):
         wrong = "no sample may be selected twice, but one was"
     elif weights is not None:
         if not isinstance(weights, Tensor) or weights.shape != indices.shape:
             wrong = (
                 f"weights must be of shape {tuple(indices.shape)}, but {_described(weights)} was"
             )
-        elif not bool((weights.isfinite() & (weights > 0)).all()):
+        elif not all(0 < float(bound) < math.inf for bound in torch.aminmax(weights)):
             wrong = "weights must be positive and finite, but others were"
     if wrong is not None:
         raise RuntimeError(f"select() of {method}: {wrong} returned")
 
 
-def _count_distinct(indices: Tensor, num_samples: int) -> int:
+def _are_distinct(indices: NDArray[np.integer[Any]], num_samples: int) -> bool:
+    if bool((indices[1:] > indices[:-1]).all()):  # as our methods return them
+        return True
     seen = np.zeros(num_samples, dtype=np.bool_)
-    seen[indices.numpy()] = True
-    return int(np.count_nonzero(seen))
+    seen[indices] = True
+    return int(np.count_nonzero(seen)) == indices.size
 
 
 def _described(value: Any) -> str:

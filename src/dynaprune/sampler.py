@@ -79,6 +79,7 @@ class PruningSampler(DistributedSampler[Any]):
     def __iter__(self) -> Iterator[int]:
         # no generator itself: the epoch begins now, not when the first index is asked for
         start, self._start = self._start, None
+        self._served = _Served()  # of the epoch before: its memory is wanted for the next plan
         share = self.source.begin_epoch(self.world_size, self.rank, self.drop_last, start)
         self._served = _Served(share)
         return self._served.integers()

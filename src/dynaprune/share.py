@@ -29,6 +29,10 @@ class Share:
     def __len__(self) -> int:
         return self.order.numel()
 
+    def retired(self) -> Share:
+        """Return a share of the same epoch that serves nothing and takes no memory."""
+        return Share(self.plan.retired(), self.order[:0].clone(), self.world_size)
+
 
 def share_of(
     plan: Plan, rank: int, world_size: int, *, drop_last: bool = False, start: int | None = None

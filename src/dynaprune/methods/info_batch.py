@@ -91,11 +91,11 @@ class InfoBatch(PrunedDataset):
         if kept >= candidates:
             return Selection(everything(total))
         is_kept = ~below
-        is_kept[below] = drawn(kept, candidates, generator)
+        # by number: a mask without a pattern is slow to write through
+        is_kept[where(below).numpy()] = drawn(kept, candidates, generator)
         indices = where(is_kept)
-        weights = np.ones(indices.numel(), dtype=np.float32)
-        np.copyto(weights, candidates / kept, where=below.take(indices.numpy()))
-        return Selection(indices, torch.from_numpy(weights))
+        was_below = torch.from_numpy(below).index_select(0, indices)
+        return Selection(indices, torch.where(was_below, candidates / kept, 1.0))
 
     @property
     def _last_selecting_epoch(self) -> int:

@@ -84,7 +84,9 @@ class SeTa(PrunedDataset):
         first, last = window(epoch, cuts.size + 1, self.window_scale)
         # group g holds the scores from cuts[g - 1] to below cuts[g]
         bounds = [-math.inf, *cuts.tolist(), math.inf]
-        return Selection(indices[(scores >= bounds[first]) & (scores < bounds[last])])
+        inside = (scores >= bounds[first]) & (scores < bounds[last])
+        del scores  # its memory is wanted
+        return Selection(indices.index_select(0, where(inside.numpy())))
 
 
 def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:
