@@ -266,6 +266,7 @@ class Epochs:
         score = copy.deepcopy(self.score)
         for part in finite.disjoint():
             score.observe(part)
+        score.settle()
         return Fold(score, measured.visits, len(measured.batches) - len(finite), now)
 
     def _step(self) -> int:

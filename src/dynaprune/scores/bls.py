@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ..batches import Batches
 from ..validation import check_share
 from .score import Score
@@ -26,10 +28,11 @@ class BLS(Score):
     Arguments:
         base: the pruned dataset to score; see `Score`.
         alpha: α, how much of the old score is kept, in [0, 1); 0 is the last batch's loss.
+        dtype: the type in which scores are kept; see `Score`.
 
     Raises:
         TypeError: `base` has no length, or `alpha` is no number.
-        ValueError: `alpha` lies outside [0, 1).
+        ValueError: `alpha` lies outside [0, 1), or `dtype` is none of those allowed.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -38,15 +41,15 @@ class BLS(Score):
         'InfoBatch'
     """
 
-    def __init__(self, base: Any, alpha: float = 0.7) -> None:
-        super().__init__(base)
+    def __init__(
+        self, base: Any, alpha: float = 0.7, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(base, dtype=dtype)
         self.alpha = check_share("alpha", alpha)
 
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         self._start(batches)
-        values, indices = self._values.numpy(), batches.indices.numpy()
-        new = values.take(indices)
-        new *= self.alpha
-        new += (1 - self.alpha) * batches.per_sample().numpy()
-        values[indices] = new
+        new = self._values_of(batches.indices).mul_(self.alpha)
+        new.add_(batches.per_sample(), alpha=1 - self.alpha)
+        self._write(batches.indices, new)

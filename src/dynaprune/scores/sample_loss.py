@@ -18,6 +18,7 @@ class SampleLoss(Score):
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
+        dtype: the type in which scores are kept; see `Score`.
 
     Example:
         >>> from dynaprune import NoPrune, SampleLoss
@@ -29,4 +30,4 @@ class SampleLoss(Score):
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         self._start(batches)
-        self._values[batches.indices] = batches.per_sample()
+        self._write(batches.indices, batches.per_sample())

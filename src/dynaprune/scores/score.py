@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from ..batches import Batches
+from ..drawing import CHUNK
 from ..validation import check_keys
 from . import convention
+
+DTYPES = (torch.float32, torch.float16)
+"""In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
 
 
 class Score(ABC):
@@ -22,23 +26,31 @@ class Score(ABC):
         base: what is scored: an object of a dynaprune method, or one of another library that
             follows the InfoBatch convention (attributes `scores`, `weights`, `cur_batch_index`
             and a method `update`).
+        dtype: the type in which scores are kept: `torch.float32`, or `torch.float16` for half the
+            memory. What is kept then are differences from about the mean score, in 11 significant
+            bits; those beyond ±65,504 count as that.
 
     Raises:
         TypeError: `base` has no length.
+        ValueError: `dtype` is another one.
     """
 
     needs_loss_vector: ClassVar[bool] = False
     """Whether a mean loss says nothing to this score, so that `update` wants a loss a sample."""
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
         if not hasattr(base, "__len__"):
             raise TypeError(
                 f"{type(self).__name__} scores the samples of a pruned dataset, such as "
                 f"{type(self).__name__}(InfoBatch(train_set, num_epochs=90)).proxy(), but a "
                 f"{type(base).__name__} was given"
             )
+        if dtype not in DTYPES:
+            allowed = " or ".join(map(str, DTYPES))
+            raise ValueError(f"dtype must be {allowed}, but {dtype!r} was given")
         self._base: Any = base
-        self._values = torch.zeros(len(base), dtype=torch.float32, device="cpu")
+        self._values = torch.zeros(len(base), dtype=dtype, device="cpu")
+        self._level = 0.0  # of what is kept in half precision, the differences from it
         self._started = False
 
     @abstractmethod
@@ -48,9 +60,10 @@ class Score(ABC):
     def values(self) -> Tensor:
         """Return the scores, float32, shape (N,): the higher, the more worth training on.
 
-        They are all equal until the first batch was observed.
+        They are all equal until the first batch was observed. Not to be written: they may be the
+        score's own.
         """
-        return self._values
+        return self._read(self._values)
 
     def proxy(self) -> Any:
         """Make `base` use this score in place of its own, and return `base`, the same object.
@@ -82,7 +95,9 @@ class Score(ABC):
 
     def restore(self, values: Tensor) -> None:
         """Go on from these scores, shape (N,), of any type and device."""
-        self._values = values.detach().to("cpu", torch.float32, copy=True)
+        values = values.detach().to("cpu", torch.float32, copy=True)
+        self._level = 0.0 if self._is_full() else float(values.mean())
+        self._values = self._kept(values)
         self._started = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,6 +105,7 @@ class Score(ABC):
         return {
             "name": type(self).__name__,
             "values": self._values.clone(),
+            "level": self._level,
             "started": self._started,
         }
 
@@ -100,7 +116,7 @@ class Score(ABC):
             RuntimeError: the state is another score's or of another number of samples.
         """
         name = type(self).__name__
-        check_keys(state, ("name", "values", "started"), "the state's score")
+        check_keys(state, ("name", "values", "level", "started"), "the state's score")
         if state["name"] != name:
             raise RuntimeError(f"the state holds scores of {state['name']}, but this is {name}")
         if state["values"].shape != self._values.shape:
@@ -108,11 +124,56 @@ class Score(ABC):
                 f"the state holds scores of {state['values'].numel():,} samples, but this "
                 f"{name} has {self._values.numel():,}"
             )
-        self.restore(state["values"])
+        if state["values"].dtype == self._values.dtype:
+            self._values = state["values"].detach().to("cpu", copy=True)
+            self._level = float(state["level"])
+        else:
+            self.restore(state["values"].float() + state["level"])
         self._started = bool(state["started"])
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""
         if not self._started:
-            self._values.fill_(batches.first_loss())
+            first = batches.first_loss()
+            self._level = 0.0 if self._is_full() else first
+            self._values.fill_(first - self._level)
             self._started = True
+
+    def settle(self) -> None:
+        """Say that an epoch was observed: half-precision scores move their level to the mean then.
+
+        Around it the spread of the scores has all the bits that there are. The scores of a language
+        model, say, are all near 6 and differ by hundredths: numbers near 6 have no bits for those.
+        """
+        if self._is_full():
+            return
+        chunks = self._values.split(CHUNK)
+        count = max(1, self._values.numel())
+        mean = sum(float(chunk.double().sum()) for chunk in chunks) / count
+        square = sum(float(chunk.double().square().sum()) for chunk in chunks) / count
+        if 2 * mean**2 > square:  # further away than they spread; moving them costs rounding too
+            for chunk in chunks:
+                chunk.copy_(chunk.float() - mean)
+            self._level += mean
+
+    def _values_of(self, indices: Tensor) -> Tensor:
+        """Return the scores of some samples: float32, a copy of the shape of `indices`."""
+        return self._read(self._values.index_select(0, indices))
+
+    def _write(self, indices: Tensor, values: Tensor) -> None:
+        """Set the scores of some samples to `values`, float32, of the shape of `indices`."""
+        self._values.index_copy_(0, indices.long(), self._kept(values))
+
+    def _is_full(self) -> bool:
+        return self._values.dtype == torch.float32
+
+    def _read(self, kept: Tensor) -> Tensor:
+        """Return scores in float32."""
+        return kept if self._is_full() else kept.float().add_(self._level)
+
+    def _kept(self, values: Tensor) -> Tensor:
+        """Return scores, float32, in the way in which they are kept."""
+        if self._is_full():
+            return values
+        highest = torch.finfo(self._values.dtype).max  # infinity would be everybody's mean
+        return (values - self._level).clamp_(-highest, highest).to(self._values.dtype)
