@@ -14,6 +14,7 @@ from .pruned import PrunedDataset
 from .sampler import PruningSampler
 from .schedule import PrunedScheduler
 from .scores import BLS, SampleLoss, Score
+from .streams import PrunedIterableDataset
 from .summary import Summary
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "InfoBatch",
     "NoPrune",
     "PrunedDataset",
+    "PrunedIterableDataset",
     "PrunedScheduler",
     "PruningSampler",
     "RandomPrune",

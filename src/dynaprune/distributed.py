@@ -50,8 +50,7 @@ class Ranks:
         Raises:
             RuntimeError: on all ranks, if a fact is not the same; the message says which.
         """
-        share = share_of(plan, self.own, self.size).order.numpy()
-        needed = len(encode(first, share)) - HEADER.itemsize
+        needed = len(encode(first, self._shares(plan)[self.own])) - HEADER.itemsize
         numbers = np.array([*_numbers(facts), needed, first.indices.numel()], dtype=np.int64)
         gathered = np.frombuffer(b"".join(self._gather(numbers.tobytes())), dtype=np.int64)
         gathered = gathered.reshape(self.size, -1)
@@ -73,10 +72,10 @@ class Ranks:
             RuntimeError: on all ranks, if a fact is not the same.
         """
         size, numbers = self.size, _numbers(facts)
-        shares = [share_of(plan, rank, size).order.numpy() for rank in range(size)]
+        shares, served = self._shares(plan), -(-plan.due.numel() // size)
         body = encode(own, shares[self.own])
         head = np.array([*numbers, len(body)], dtype=np.int64).tobytes()
-        room = _round_up(HEADER.itemsize + self._bytes_a_sample * shares[0].size)
+        room = _round_up(HEADER.itemsize + self._bytes_a_sample * served)
         sent = body if len(body) <= room else b""
         gathered = self._gather(head + sent.ljust(room, b"\0"))
         heads = np.array([np.frombuffer(message[: len(head)], np.int64) for message in gathered])
@@ -85,10 +84,21 @@ class Ranks:
         bodies = [message[len(head) :] for message in gathered]
         if longest > room:
             bodies = self._gather(body.ljust(_round_up(longest), b"\0"))
-            self._bytes_a_sample = (longest - HEADER.itemsize) / shares[0].size
+            self._bytes_a_sample = (longest - HEADER.itemsize) / max(1, served)
         return Batches.in_turn(
             [decode(body, share) for body, share in zip(bodies, shares, strict=True)]
         )
+
+    def least(self, number: int) -> int:
+        """Return the least of the numbers that the ranks give, from 0 on: a collective."""
+        gathered = self._gather(np.int64(number).tobytes())
+        return min(int(np.frombuffer(each, dtype=np.int64)[0]) for each in gathered)
+
+    def _shares(self, plan: Plan) -> list[NDArray[np.integer[Any]] | None]:
+        """Return what each rank serves, as far as the others know: nothing of a stream."""
+        if plan.keys is not None:
+            return [None] * self.size
+        return [share_of(plan, rank, self.size).order.numpy() for rank in range(self.size)]
 
     def _gather(self, message: bytes) -> list[bytes]:
         """Return the messages of all ranks, equally long, in the order of ranks: the collective."""

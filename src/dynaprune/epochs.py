@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
 
+from .batches import Batches
 from .distributed import Ranks
 from .findings import Findings, Progress
 from .passes import Pass, Passes
@@ -40,10 +42,13 @@ class Epochs:
     weights makes do with what is known.
 
     Arguments:
-        num_samples: N, of the dataset.
+        num_samples: N, of the dataset; of a stream 0, as long as none of its samples is known.
         identity: what runs that train together, or one after the other, have in common.
 
     Attributes:
+        num_samples: of the epoch.
+        expected_samples: how many a stream is said to have; 0 if it is not said.
+        first_key: the fingerprint of the first key in a stream that is the same on all ranks.
         number: of the epoch, from 0.
         plan: of the epoch; made when it is first needed.
         score: the scores at its start.
@@ -56,6 +61,7 @@ class Epochs:
 
     def __init__(self, num_samples: int, identity: Mapping[str, Any]) -> None:
         self.num_samples = num_samples
+        self.expected_samples = self.first_key = 0
         self.identity = identity
         self.number = 0
         self.plan: Plan | None = None
@@ -89,6 +95,7 @@ class Epochs:
             plan: its plan, with what is still due, if it has come anywhere.
         """
         self.number, self.score, self.totals = number, score, totals
+        self.num_samples = score.num_samples
         self.plan, self.findings = plan, Findings(self.ranks, resumed)
         self.passes, self.begun = Passes(), None
         self._fold, self._have_agreed = None, False
@@ -138,7 +145,11 @@ class Epochs:
         if plan is not self.plan:
             self._go_on_to(plan)
         if len(self.record) == 0 and self.begun is not None and self.begun.plan is plan:
-            self.findings.record = LossRecord(self.begun.order)
+            self.findings.record = LossRecord(
+                self.begun.order
+                if plan.keys is None
+                else torch.empty(0, dtype=torch.int64, device="cpu")
+            )
         record = self.findings.record
         record.append(batch, loss)
         if len(record) == 1:
@@ -168,6 +179,9 @@ class Epochs:
         """Return how many samples of the epoch in progress this rank has still to train on."""
         if self.plan is None or self.findings.visits == 0 or self.is_over():
             return 0
+        if self.score.keys is not None:  # a stream may always have more of them
+            left = self.expected_visits() - self.findings.visits
+            return max(1, -(-left // self.ranks.size))
         trained, begun = self.passes.trained, self.begun
         if trained is not None:
             served = trained.num_samples
@@ -177,11 +191,18 @@ class Epochs:
             served = -(-self.plan.due.numel() // self.ranks.size)
         return max(0, served - self.record.num_visits)
 
+    def expected_visits(self) -> int:
+        """Return how many samples of a stream the epoch will serve, as far as is known."""
+        kept = 0 if self.plan is None else len(self.plan)
+        return kept + max(0, self.expected_samples - self.num_samples)
+
     def position(self) -> tuple[int, int, int]:
         """Return the epoch's number, how many of its samples were trained on, and of how many."""
         if self.is_over():
             return self.number + 1, 0, 1
         visits = self.findings.visits
+        if self.score.keys is not None and self.expected_visits() == 0:
+            return self.number, 0, 1  # the first pass over a stream: nobody knows where it ends
         return self.number, visits, max(1, visits + self.ranks.size * self.samples_due())
 
     def finish(self, current: Pass) -> None:
@@ -205,6 +226,7 @@ class Epochs:
         self.totals = self._summary(fold.visits, fold.left_out)
         over = self.plan
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
+        self.num_samples = fold.score.num_samples
         self.findings, self._fold = Findings(self.ranks), None
         if over is not None:  # its memory is wanted for the next plan
             self.passes.retire(over)
@@ -263,11 +285,32 @@ class Epochs:
     def _fold_measured(self, now: tuple[int, int]) -> Fold:
         measured = self.measured()
         finite = measured.batches.finite()
+        left_out = len(measured.batches) - len(finite)
         score = copy.deepcopy(self.score)
+        if score.keys is not None:
+            finite = score.admit(finite)
+            self._check_keys(finite)
+        if self.ranks.size > 1:
+            # ranks that serve equally many samples repeat a few, which are not scored twice
+            finite = finite.first_visits()
         for part in finite.disjoint():
             score.observe(part)
         score.settle()
-        return Fold(score, measured.visits, len(measured.batches) - len(finite), now)
+        return Fold(score, measured.visits, left_out, now)
+
+    def _check_keys(self, batches: Batches) -> None:
+        """Warn if samples of a stream have come more than once in the epoch."""
+        visits = batches.indices.numel()
+        repeated = visits - int(torch.count_nonzero(torch.bincount(batches.indices)))
+        if repeated >= self.ranks.size:
+            logger.warning(
+                "epoch %d: of %s sample visits %s were of a key that had come before. Each sample "
+                "needs a key of its own, and no two workers or ranks may be given the same ones: "
+                "does a stream with splits_itself=True really split itself?",
+                self.number,
+                f"{visits:,}",
+                f"{repeated:,}",
+            )
 
     def _step(self) -> int:
         """Return a number that changes with each step on all ranks, also if one skips an update."""
@@ -285,7 +328,7 @@ class Epochs:
             visits_made=self.totals.visits_made + visits,
             # a visit of an epoch that keeps K of N samples stands for N/K visits
             visits_avoided=self.totals.visits_avoided
-            + min(visits, kept) * (self.num_samples - kept) // kept,
+            + min(visits, kept) * (self.num_samples - kept) // max(1, kept),
             seconds=self.totals.seconds + self.seconds(),
             losses_left_out=self.totals.losses_left_out + left_out,
         )
@@ -298,8 +341,13 @@ class Epochs:
 
     def _facts(self, plan: Plan) -> dict[str, Any]:
         """Return what has to be the same on all ranks."""
+        keys = {}
+        if plan.keys is not None:
+            known = digest(torch.tensor(plan.keys.fingerprints))
+            keys = {"known keys": known, "the stream's first key": self.first_key}
         return {
             **self.identity,
+            **keys,
             "epoch": self.number,
             "scores": digest(self.score.values()),
             "planned samples": plan.digest(),
@@ -341,14 +389,15 @@ class Epochs:
         if not logger.isEnabledFor(logging.INFO):  # then no mean is computed either
             return
         logger.info(
-            "epoch %d: serving %s of %s samples (%.1f%% skipped), %.1f%% of visits saved before, "
+            "epoch %d: serving %s of %s samples (%.1f%% skipped)%s, %.1f%% of visits saved before, "
             "mean score %.4g",
             plan.epoch,
             f"{len(plan):,}",
             f"{self.num_samples:,}",
-            100 * (1 - len(plan) / self.num_samples),
+            100 * (1 - len(plan) / max(1, self.num_samples)) if len(plan) else 0.0,
+            "" if plan.keys is None else " whose keys are known, and all others",
             100 * self.totals.share_saved,
-            self.score.values().mean().item(),
+            float(self.score.values().sum()) / max(1, self.num_samples),
         )
 
 

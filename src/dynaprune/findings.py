@@ -18,7 +18,8 @@ class Progress:
     """How far an epoch has come: what a checkpoint in its middle adds to one between epochs.
 
     Attributes:
-        batches: what all ranks have measured in it.
+        batches: what all ranks have measured in it; the samples of a stream by the fingerprints of
+            their keys.
         visits: the sample visits that they have made in it.
         seconds: wall-clock seconds that it has taken.
     """
@@ -75,16 +76,12 @@ class Findings:
             return self.resumed
         if self._gathered is None or not self._has_gathered(step):
             own = self.record.batches()
-            check_range(own.indices, num_samples)  # those on a device were not looked at yet
-            several = self.ranks.size > 1
-            if several:
+            if plan.keys is None:
+                check_range(own.indices, num_samples)  # those on a device were not looked at yet
+            if self.ranks.size > 1:
                 own = self.ranks.exchange(own, plan, facts)
             together = self.resumed.batches.followed_by(own)
-            self._gathered = Progress(
-                # ranks that serve equally many samples repeat a few, which are not scored twice
-                together.first_visits() if several else together,
-                self.resumed.visits + own.indices.numel(),
-            )
+            self._gathered = Progress(together, self.resumed.visits + own.indices.numel())
             self._gathered_at = step, self.record.num_visits
         return self._gathered
 

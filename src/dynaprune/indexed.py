@@ -89,3 +89,24 @@ class IndexedDataset(Dataset[Any]):
                 "beside whatever is fetched"
             )
         return list(zip(samples, indices, strict=True))
+
+
+class Forwarding:
+    """Stands in place of a dataset: what it does not have itself is read from and written to that.
+
+    What a subclass has itself, it writes to `vars(self)`.
+
+    Arguments:
+        samples: the dataset.
+    """
+
+    def __init__(self, samples: Any) -> None:
+        vars(self).update(_samples=samples)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_samples" not in vars(self):  # asked for by pickle
+            raise AttributeError(name)
+        return getattr(self._samples, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._samples, name, value)

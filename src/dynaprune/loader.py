@@ -13,13 +13,16 @@ import torch.utils.data
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, Sampler
 
-from .indexed import fetch
+from .indexed import Forwarding, fetch
+from .keys import KeyTable
 from .passes import Pass
 from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
 from .scores import Score
 from .share import Share
+from .streams.fetching import CollateKeyed, StreamPass, checked, in_step
+from .streams.serving import Orders
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -33,8 +36,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset: the pruned dataset, or any other.
         batch_size: samples a batch, or `None` for samples one by one.
         shuffle: leave it out, or `True`, for a pruned dataset: its sampler shuffles.
-        sampler: for a pruned dataset `dataset.sampler`, which is the default.
-        batch_sampler: for a pruned dataset one that is built on `dataset.sampler`.
+        sampler: for a pruned dataset `dataset.sampler`, which is the default; for a pruned stream
+            none.
+        batch_sampler: for a pruned dataset one that is built on `dataset.sampler`; for a pruned
+            stream none.
         num_workers: as in torch; so are `collate_fn` and all further arguments.
         collate_fn: makes a batch of a list of samples.
         pin_memory: whether batches are copied to page-locked memory.
@@ -46,8 +51,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             the middle of an epoch, and counts from its beginning, sets it.
 
     Raises:
-        ValueError: `shuffle=False` without a sampler, which a pruned dataset cannot serve; and
-            what torch's loader raises.
+        ValueError: `shuffle=False` without a sampler, which a pruned dataset cannot serve;
+            `shuffle` or a sampler with a pruned stream; and what torch's loader raises.
 
     Example:
         >>> import torch
@@ -85,7 +90,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{name}(...).proxy() returns, the dataset that is scored by it"
             )
         is_pruned = isinstance(dataset, PrunedDataset)
-        if is_pruned and sampler is None and batch_sampler is None:
+        is_stream = is_pruned and dataset.is_stream
+        self._stream: StreamPass | None = None
+        if is_stream and not (shuffle is None and sampler is None and batch_sampler is None):
+            raise ValueError(
+                "shuffle, sampler or batch_sampler was given, but a pruned stream is served in its "
+                "own order: leave them out, and shuffle by PrunedIterableDataset(..., shuffle=1000)"
+            )
+        if is_pruned and not is_stream and sampler is None and batch_sampler is None:
             if shuffle is False:
                 raise ValueError(
                     "shuffle=False was given, but a pruned dataset serves its epochs shuffled: "
@@ -102,7 +114,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             drop_last=drop_last,
             **arguments,
         )
-        if is_pruned:
+        if is_stream:
+            has_workers = num_workers > 0
+            lives_on = bool(arguments.get("persistent_workers"))
+            self._stream = StreamPass(dataset.dataset, has_workers, lives_on)
+            self._tracked = torch.utils.data.DataLoader(
+                cast("Any", self._stream),
+                batch_size=batch_size,
+                drop_last=drop_last,
+                collate_fn=self._collate(self.collate_fn),
+                **arguments,
+            )
+        elif is_pruned:
             # A second loader over the same sampler does the work, so that this one's dataset and
             # collate_fn stay what the user gave, for the user and for frameworks that read them.
             one_by_one = self.batch_sampler is None
@@ -113,7 +136,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                     if one_by_one
                     else {"batch_sampler": self.batch_sampler}
                 ),
-                collate_fn=_Collate(self.collate_fn),
+                collate_fn=self._collate(self.collate_fn),
                 **arguments,
             )
 
@@ -122,10 +145,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         tracked = self.__dict__.get("_tracked")
         if tracked is not None and not name.startswith("_") and hasattr(tracked, name):
             # set later, as torch allows for some
-            setattr(tracked, name, _Collate(value) if name == "collate_fn" else value)
+            setattr(tracked, name, self._collate(value) if name == "collate_fn" else value)
+
+    def _collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the user's collate function for batches that say which samples they hold."""
+        if self._stream is None:
+            return _Collate(collate_fn)
+        return CollateKeyed(collate_fn, one_by_one=self.batch_size is None)
 
     def __len__(self) -> int:
-        return self.batches_before + super().__len__()
+        if self._stream is None:
+            return self.batches_before + super().__len__()
+        samples = cast("PrunedDataset", self.dataset).epoch_length()
+        size = self.batch_size or 1
+        return self.batches_before + (samples // size if self.drop_last else -(-samples // size))
 
     @property
     def batches_per_full_epoch(self) -> int:
@@ -137,6 +170,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         num_samples, batches = len(cast("Sized", self.dataset)), self.batch_sampler
         if isinstance(self.dataset, PrunedDataset) and isinstance(self.sampler, PruningSampler):
             num_samples = self.sampler.full_length()
+        if self._stream is not None:
+            num_samples = cast("PrunedDataset", self.dataset).full_length()
         if batches is None:
             return num_samples
         if type(batches) is not BatchSampler:
@@ -154,8 +189,36 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         resuming = partial(self._undrawn, train) if train.epochs.is_resumed() else nullcontext
         with resuming():
             # workers begin the epoch at once, a loader without them with its first batch
-            batches, share = train.epochs.begun_by(partial(iter, self._tracked))
+            batches, share = train.epochs.begun_by(partial(self._begin, train))
         return self._serve(train, batches, share, resuming if self._is_replaced else nullcontext)
+
+    def _begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Return an iterator over batches and what is known of their samples."""
+        if self._stream is None:
+            return iter(cast("Any", self._tracked))
+        share = train.begin_epoch()
+        plan, ranks = share.plan, train.epochs.ranks
+        resumed = train.epochs.findings.resumed.batches
+        is_resumed = plan is train.epochs.plan  # and not the next one, of which nothing was served
+        self._stream.begin(
+            Orders(
+                epoch=plan.epoch,
+                seed=epoch_generator(train.seed, plan.epoch, stream=1).initial_seed(),
+                keys=cast("KeyTable", plan.keys).fingerprints,
+                weights=plan.weight_of_each(),
+                served=np.sort(resumed.indices.numpy()) if is_resumed else np.empty(0, np.int64),
+                rank=ranks.own,
+                world_size=ranks.size,
+                batch_size=self.batch_size or 1,
+            )
+        )
+        batches = iter(cast("Any", self._tracked))
+        if not train.dataset.splits_itself:
+            return checked(batches)
+        if ranks.size == 1:
+            return cast("Iterator[Any]", batches)
+        block = max(1, self.num_workers * (self.prefetch_factor or 2))
+        return in_step(batches, block, ranks.least)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is all that there is to resume.
@@ -234,7 +297,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         current = Pass(share.plan, self._count_served(share))
         try:
             while fetched is not None:
-                train.epochs.passes.hand_over(current, fetched.indices)
+                weights = None
+                if self._stream is not None:
+                    weights, train.epochs.first_key = fetched.weights, fetched.first
+                train.epochs.passes.hand_over(current, fetched.indices, weights)
                 yield fetched.batch
                 fetched = next(batches, None)
             current.batch = None
@@ -243,7 +309,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             train.epochs.passes.close(current)
 
     def _count_served(self, share: Share) -> int:
-        """Return how many of a share's samples are in batches: not those that drop_last drops."""
+        """Return how many of a share's samples are in batches: not those that drop_last drops.
+
+        Of a stream, nobody knows.
+        """
         batches = self.batch_sampler
         if isinstance(batches, BatchSampler) and batches.drop_last:
             return len(share) - len(share) % batches.batch_size
@@ -257,7 +326,7 @@ class _Indexed(NamedTuple):
     batch: Any
 
 
-class _Indexing(torch.utils.data.Dataset[_Indexed]):
+class _Indexing(Forwarding, torch.utils.data.Dataset[_Indexed]):
     """The dataset for the fetcher: returns indices with what is fetched, and is else the dataset.
 
     Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
@@ -269,7 +338,8 @@ class _Indexing(torch.utils.data.Dataset[_Indexed]):
     """
 
     def __init__(self, samples: Any, one_by_one: bool) -> None:
-        vars(self).update(_samples=samples, _one_by_one=one_by_one)
+        super().__init__(samples)
+        vars(self).update(_one_by_one=one_by_one)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -282,14 +352,6 @@ class _Indexing(torch.utils.data.Dataset[_Indexed]):
 
     def __getitems__(self, indices: list[int]) -> _Indexed:
         return _Indexed(_sample_numbers(indices), fetch(self._samples, indices))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_samples" not in vars(self):  # asked for by pickle
-            raise AttributeError(name)
-        return getattr(self._samples, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._samples, name, value)
 
 
 def _sample_numbers(indices: Any) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ share is said by where it starts. Only where that is not so are samples sent.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ ONE_A_STEP, ONE_A_SAMPLE, MIXED = 0, 2, 4
 HEADER = np.dtype([("form", "<i8"), ("groups", "<i8"), ("steps", "<i8"), ("samples", "<i8")])
 
 
-def encode(batches: Batches, share: NDArray[np.int64]) -> bytes:
+def encode(batches: Batches, share: NDArray[np.integer[Any]] | None) -> bytes:
     """Return measurements as bytes.
 
     Arguments:
         batches: what the rank has measured.
-        share: int64, shape (K,): the samples that it serves, in order.
+        share: shape (K,): the samples that it serves, in order, if the others know them.
     """
-    starts = _slices(batches, share)
+    starts = None if share is None else _slices(batches, share)
     if starts is not None:
         # slices that leave a gap do not tell where the one before it ends: look before sending
         sent = _pack(batches, starts)
@@ -39,18 +39,18 @@ def encode(batches: Batches, share: NDArray[np.int64]) -> bytes:
     return _pack(batches, None)
 
 
-def decode(message: bytes, share: NDArray[np.int64]) -> Batches:
+def decode(message: bytes, share: NDArray[np.integer[Any]] | None) -> Batches:
     """Return what `encode` was given, with the same share.
 
     Arguments:
         message: of `encode`; bytes after its end are ignored.
-        share: int64, shape (K,): the samples that the sender serves, in order.
+        share: shape (K,): the samples that the sender serves, in order, if they are known.
     """
     header = np.frombuffer(message, HEADER, 1)[0]
     form, steps = int(header["form"]), int(header["steps"])
     reader = _Reader(message, HEADER.itemsize)
     losses = reader.take(np.float32, int(header["groups"]))
-    if form & SLICES:
+    if form & SLICES and share is not None:
         starts = reader.take(np.int32, steps).astype(np.int64)
         lengths = _lengths(starts, int(header["samples"]))
         first = np.cumsum(lengths) - lengths
@@ -104,7 +104,7 @@ def _steps(batches: Batches) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return counts, lengths
 
 
-def _slices(batches: Batches, share: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def _slices(batches: Batches, share: NDArray[np.integer[Any]]) -> NDArray[np.int64] | None:
     """Return where in the share each step's samples start, if all of them are in it."""
     indices = batches.indices.numpy()
     _, lengths = _steps(batches)

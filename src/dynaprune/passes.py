@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .plan import Indices, Plan
@@ -16,7 +19,9 @@ class Pass:
             loader drops.
 
     Attributes:
-        batch: the samples of its batch at hand, until `update` has taken it.
+        batch: the samples of its batch at hand, until `update` has taken it; of a stream, the
+            fingerprints of their keys.
+        weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
         mean_weight: their mean weight.
         num_handed_over: how many batches it has yielded.
         is_open: whether more batches may come.
@@ -31,6 +36,7 @@ class Pass:
         "num_handed_over",
         "num_samples",
         "plan",
+        "weights",
     )
 
     def __init__(self, plan: Plan, num_samples: int) -> None:
@@ -38,9 +44,16 @@ class Pass:
         self.num_samples = num_samples
         self.batch: Indices | None = None
         self.num_handed_over = 0
+        self.weights: NDArray[np.float32] | None = None
         self.mean_weight: float | Tensor = 1.0
         self.is_open = True
         self.is_trained = False
+
+    def sample_weights(self, batch: Indices) -> float | Tensor:
+        """Return the weights of the samples at hand: float32, shape (B,), or 1.0 if all are 1."""
+        if self.weights is None:
+            return self.plan.sample_weights(batch)
+        return torch.from_numpy(self.weights)
 
 
 class Passes:
@@ -59,9 +72,21 @@ class Passes:
         self._passes: list[Pass] = []  # those under way, the last one to hand over a batch last
         self.trained: Pass | None = None
 
-    def hand_over(self, current: Pass, batch: Indices) -> None:
-        """Let `batch` be at hand: the next one that `current` yields."""
-        current.batch, current.mean_weight = batch, current.plan.mean_weight(batch)
+    def hand_over(
+        self, current: Pass, batch: Indices, weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """Let `batch` be at hand: the next one that `current` yields.
+
+        Arguments:
+            current: the pass.
+            batch: its samples; of a stream, the fingerprints of their keys.
+            weights: of a stream, their weights.
+        """
+        current.batch, current.weights = batch, weights
+        if weights is None:
+            current.mean_weight = current.plan.mean_weight(batch)
+        else:
+            current.mean_weight = float(np.add.reduce(weights, dtype=np.float64)) / weights.size
         current.num_handed_over += 1
         if self._latest is not current:
             others = [each for each in self._passes if each.is_open and each is not current]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .drawing import index_type, shuffled
+from .keys import KeyTable
 
 Indices: TypeAlias = "NDArray[np.int64] | Tensor"
 """Sample numbers, int64, shape (B,): an array on the host, or a tensor on another device."""
@@ -81,12 +82,15 @@ class Plan:
             where all are 1.
         due: like `order`: the samples that are still to be served, in order: all of `order`,
             unless the run was resumed in the middle of the epoch.
+        keys: of a stream, which keys those numbers are of. Then `order` and `due` are the known
+            samples that are kept, ascending: their order is the stream's.
     """
 
     epoch: int
     order: Tensor
     weights: Weights | None
     due: Tensor
+    keys: KeyTable | None = None
     _on_device: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -101,6 +105,13 @@ class Plan:
     def retired(self) -> Plan:
         """Return a plan of the same epoch that serves nothing and takes no memory."""
         return Plan(self.epoch, self.order[:0].clone(), None, self.due[:0].clone())
+
+    def weight_of_each(self) -> NDArray[np.float32]:
+        """Return the weights of a stream's samples, 0 for those that are not kept: shape (N,)."""
+        result = np.zeros(len(self.keys or ()), dtype=np.float32)
+        kept = self.order.numpy()
+        result[kept] = 1.0 if self.weights is None else self.weights.of(kept)
+        return result
 
     def digest(self) -> int:
         """Return a number that another plan hardly has too."""
@@ -179,14 +190,20 @@ def _described(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def make_plan(selection: Selection, num_samples: int, epoch: int, seed: int) -> Plan:
-    """Shuffle a selection into the plan of epoch `epoch` of a dataset of `num_samples`."""
-    generator = epoch_generator(seed, epoch, stream=1)
-    order = shuffled(selection.indices.to(index_type(num_samples)), generator)
+def make_plan(
+    selection: Selection, num_samples: int, epoch: int, seed: int, keys: KeyTable | None = None
+) -> Plan:
+    """Shuffle a selection into the plan of epoch `epoch` of a dataset of `num_samples`.
+
+    The plan of a stream, whose `keys` are given, is not shuffled: that is done as it is served.
+    """
+    order = selection.indices.to(index_type(num_samples))
+    if keys is None:
+        order = shuffled(order, epoch_generator(seed, epoch, stream=1))
     weights = None
     if selection.weights is not None:
         weights = Weights.scattered(selection.indices, selection.weights, num_samples)
-    return Plan(epoch, order, weights, due=order)
+    return Plan(epoch, order, weights, due=order, keys=keys)
 
 
 def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .drawing import everything
 from .epochs import Epochs
 from .findings import Progress
 from .indexed import IndexedDataset, as_indices, check_range, fetch
+from .keys import Key, KeyTable, fingerprint
 from .loss import check_loss, check_scaled, scale
 from .passes import Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
@@ -22,6 +24,7 @@ from .sampler import PruningSampler
 from .scores import SampleLoss, Score
 from .share import Share, share_of
 from .state import pack, unpack
+from .streams import PrunedIterableDataset
 from .summary import Summary
 from .validation import check_integer, check_keys, check_map_style
 
@@ -41,7 +44,8 @@ class PrunedDataset(Dataset[Any], ABC):
     has begun, and without any nothing has happened.
 
     Arguments:
-        dataset: a map-style dataset, with `__getitem__` and `__len__`.
+        dataset: a map-style dataset, with `__getitem__` and `__len__`, or a stream that has keys, a
+            `PrunedIterableDataset`.
         num_epochs: the number of epochs E that the run will train.
         seed: fixes every random choice, together with the epoch's number; at least 0.
 
@@ -49,7 +53,7 @@ class PrunedDataset(Dataset[Any], ABC):
         epochs: the life of the epochs, for loaders and integrations.
 
     Raises:
-        TypeError: `dataset` is not map-style; `num_epochs` or `seed` is no integer.
+        TypeError: `dataset` is neither; `num_epochs` or `seed` is no integer.
         ValueError: `dataset` is empty; `num_epochs` is below 1 or `seed` below 0.
     """
 
@@ -57,17 +61,19 @@ class PrunedDataset(Dataset[Any], ABC):
     """The score that the method was published with."""
 
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:
-        self._num_samples = check_map_style(dataset)
+        self.is_stream = isinstance(dataset, PrunedIterableDataset)
+        self._num_samples = 0 if self.is_stream else check_map_style(dataset)
         self.dataset = dataset
         self.num_epochs = check_integer("num_epochs", num_epochs, minimum=1)
         self.seed = check_integer("seed", seed, minimum=0)
-        identity = {
-            "method": type(self).__name__,
-            "dataset": type(dataset).__name__,
-            "num_samples": self._num_samples,
-            "seed": self.seed,
-        }
+        identity: dict[str, Any] = {"method": type(self).__name__, "seed": self.seed}
+        if self.is_stream:
+            identity["dataset"] = type(dataset.stream).__name__
+        else:
+            identity |= {"dataset": type(dataset).__name__, "num_samples": self._num_samples}
         self.epochs = Epochs(self._num_samples, identity)
+        if self.is_stream:
+            self.epochs.expected_samples = dataset.num_samples or 0
         self.default_score(self).proxy()
 
     # What a method defines
@@ -85,7 +91,8 @@ class PrunedDataset(Dataset[Any], ABC):
     # The dataset, as it was
 
     def __len__(self) -> int:
-        return self._num_samples
+        # of a stream, the samples that are known
+        return self.epochs.num_samples if self.is_stream else self._num_samples
 
     def __getitem__(self, index: Any) -> Any:
         return self.dataset[index]
@@ -95,8 +102,9 @@ class PrunedDataset(Dataset[Any], ABC):
         return fetch(self.dataset, indices)
 
     def __repr__(self) -> str:
+        samples = f"{len(self):,} {'known samples' if self.is_stream else 'samples'}"
         return (
-            f"{type(self).__name__}({len(self):,} samples of {type(self.dataset).__name__}, "
+            f"{type(self).__name__}({samples} of {type(self.dataset).__name__}, "
             f"num_epochs={self.num_epochs}, seed={self.seed}, epoch {self.epoch}, "
             f"scored by {type(self.epochs.score).__name__})"
         )
@@ -112,7 +120,12 @@ class PrunedDataset(Dataset[Any], ABC):
 
     @property
     def sampler(self) -> PruningSampler:
-        """The sampler for the training loader: it serves each epoch's plan."""
+        """The sampler for the training loader: it serves each epoch's plan.
+
+        Raises:
+            RuntimeError: the dataset is a stream, which no sampler serves.
+        """
+        self._require_indices("train.sampler was asked for", "leave sampler out")
         return PruningSampler(self)
 
     def with_indices(self) -> IndexedDataset:
@@ -121,7 +134,11 @@ class PrunedDataset(Dataset[Any], ABC):
         Give it to any loader together with `sampler`, and hand the indices of each batch back
         with `update(loss, indices=indices)`. Of such a loader nobody knows which batch comes from
         which `iter()`: do not begin a second run over it in the middle of an epoch.
+
+        Raises:
+            RuntimeError: the dataset is a stream: only our loader knows the keys of a batch.
         """
+        self._require_indices("with_indices() was called", "use the DataLoader of dynaprune")
         return IndexedDataset(self.dataset)
 
     def update(
@@ -157,13 +174,17 @@ class PrunedDataset(Dataset[Any], ABC):
             current, batch = self.epochs.passes.at_hand()
             plan, weight = current.plan, current.mean_weight
         else:
+            self._require_indices("update(loss, indices=...) was called", "leave indices out")
             plan, batch = self._served_plan(), self._check_indices(indices)
             weight = plan.mean_weight(batch)
         measured = loss if mean_loss is None else mean_loss
         check_loss(measured, len(batch), self.epochs.score)
         if mean_loss is not None:
             check_scaled(loss)
-        scaled = scale(loss, plan.sample_weights(batch) if loss.numel() > 1 else weight)
+        if loss.numel() > 1:
+            source = plan if current is None else current
+            weight = source.sample_weights(batch)
+        scaled = scale(loss, weight)
         self.epochs.report(plan, batch, measured, current)
         return scaled
 
@@ -190,6 +211,27 @@ class PrunedDataset(Dataset[Any], ABC):
         epochs = self.epochs
         score = epochs.folded().score if epochs.knows_all() else epochs.score
         return score.values().clone()
+
+    def numbers_of(self, keys: Iterable[Key]) -> Tensor:
+        """Return where in `scores` and `weights` the samples of a stream are: int64, shape (M,).
+
+        Numbers change in an epoch in which keys come that are new.
+
+        Arguments:
+            keys: what `key` of the stream returns; −1 is returned for those that are not known.
+
+        Raises:
+            RuntimeError: the dataset is no stream.
+        """
+        epochs = self.epochs
+        known = (epochs.folded().score if epochs.knows_all() else epochs.score).keys
+        if known is None:
+            raise RuntimeError(
+                f"numbers_of() is for streams, but this {type(self).__name__} prunes a "
+                f"{type(self.dataset).__name__}, whose samples are numbered by their index"
+            )
+        wanted = np.array([fingerprint(key) for key in keys], dtype=np.int64)
+        return torch.from_numpy(known.numbers_of(wanted))
 
     @property
     def weights(self) -> Tensor:
@@ -276,7 +318,7 @@ class PrunedDataset(Dataset[Any], ABC):
                     f"is {value!r}. Make this object with the arguments of the run that saved it"
                 )
         score = copy.deepcopy(self.epochs.score)
-        number, totals, progress, order = unpack(state, score, len(self))
+        number, totals, progress, order = unpack(state, score)
         plan = None
         if len(progress.batches) > 0:
             plan = self._make_plan(score, number)
@@ -286,7 +328,8 @@ class PrunedDataset(Dataset[Any], ABC):
                     f"this {type(self).__name__} would plan otherwise: make it with those of the "
                     "run that saved it, or go on from a state between epochs"
                 )
-            plan = plan.without(progress.batches.indices)
+            if not self.is_stream:  # of which the pass is told what was served
+                plan = plan.without(progress.batches.indices)
         self.epochs.restore(number, score, totals, progress, plan)
 
     # What scores, samplers and loaders use
@@ -302,10 +345,11 @@ class PrunedDataset(Dataset[Any], ABC):
                 f"this {type(self).__name__} has been trained on: choose its score before the "
                 "first epoch"
             )
-        if score.values().numel() != len(self):
+        if self.is_stream:
+            score.keys = KeyTable()
+        if score.num_samples != len(self):
             raise RuntimeError(
-                f"the score is of {score.values().numel():,} samples, but the dataset has "
-                f"{len(self):,}"
+                f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
         self.epochs.score, self.epochs.plan = score, None
 
@@ -342,7 +386,18 @@ class PrunedDataset(Dataset[Any], ABC):
             drop_last: as in `begin_epoch`.
         """
         plan = self.epochs.coming_plan(self._make_plan)
+        if self.is_stream:
+            return self._expected_share(self.epochs.expected_visits(), world_size)
         return len(self._share(plan, world_size, rank, drop_last))
+
+    def _expected_share(self, samples: int, world_size: int | None) -> int:
+        """Return how many samples of a stream's next pass a rank is served, as far as is known."""
+        if samples == 0:
+            raise TypeError(
+                "how many samples the stream has is not known before its first pass: say "
+                "PrunedIterableDataset(..., num_samples=...)"
+            )
+        return -(-samples // (self.epochs.ranks.size if world_size is None else world_size))
 
     def full_length(self, world_size: int | None = None, drop_last: bool = False) -> int:
         """Return the number of samples in a share of an epoch that skips nothing.
@@ -351,6 +406,8 @@ class PrunedDataset(Dataset[Any], ABC):
             world_size: the number of shares; by default that of `torch.distributed`.
             drop_last: as in `begin_epoch`.
         """
+        if self.is_stream:
+            return self._expected_share(max(len(self), self.epochs.expected_samples), world_size)
         size = self.epochs.ranks.size if world_size is None else world_size
         return len(self) // size if drop_last else -(-len(self) // size)
 
@@ -363,6 +420,8 @@ class PrunedDataset(Dataset[Any], ABC):
         start: int | None = None,
     ) -> Share:
         ranks = self.epochs.ranks
+        if self.is_stream:
+            return Share(plan, plan.order, 1)
         return share_of(
             plan,
             ranks.own if rank is None else rank,
@@ -372,6 +431,14 @@ class PrunedDataset(Dataset[Any], ABC):
         )
 
     # Checks of what a loop hands in
+
+    def _require_indices(self, done: str, instead: str) -> None:
+        """Raise `RuntimeError` if the dataset is a stream: `done` says what the user did."""
+        if self.is_stream:
+            raise RuntimeError(
+                f"{done}, but this {type(self).__name__} prunes a stream, whose samples have keys "
+                f"and no indices: {instead}"
+            )
 
     def _served_plan(self) -> Plan:
         """Return the plan that another library's loader serves."""
@@ -395,6 +462,8 @@ class PrunedDataset(Dataset[Any], ABC):
 
     def _make_plan(self, score: Score, epoch: int) -> Plan:
         """Let the method select from these scores, and make it a plan."""
+        if score.keys is not None:
+            return self._make_plan_of_stream(score, epoch)
         if len(self.dataset) != len(self):
             raise RuntimeError(
                 f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
@@ -404,3 +473,15 @@ class PrunedDataset(Dataset[Any], ABC):
         selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
         check_selection(selection, len(self), type(self).__name__)
         return make_plan(selection, len(self), epoch, self.seed)
+
+    def _make_plan_of_stream(self, score: Score, epoch: int) -> Plan:
+        """Let the method select from the samples whose keys are known; all others are served."""
+        total = score.num_samples
+        if total == 0:
+            return make_plan(Selection(everything(0)), 0, epoch, self.seed, score.keys)
+        selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
+        check_selection(selection, total, type(self).__name__)
+        ascending = selection.indices.argsort()
+        weights = None if selection.weights is None else selection.weights[ascending]
+        selection = Selection(selection.indices[ascending], weights)
+        return make_plan(selection, total, epoch, self.seed, score.keys)

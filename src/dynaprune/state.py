@@ -44,13 +44,11 @@ def pack(
     }
 
 
-def unpack(
-    state: dict[str, Any], score: Score, num_samples: int
-) -> tuple[int, Summary, Progress, int]:
+def unpack(state: dict[str, Any], score: Score) -> tuple[int, Summary, Progress, int]:
     """Load `score` and return the epoch's number, the totals, the progress and the plan's digest.
 
     Raises:
-        RuntimeError: the state is incomplete, or not one of `num_samples` samples.
+        RuntimeError: the state is incomplete, or not one of as many samples as `score` has.
     """
     check_keys(state, ("epoch", "score", "totals", "progress"), "the state")
     counts = asdict(Summary())
@@ -58,8 +56,10 @@ def unpack(
     names = tuple(vars(Batches.none()))
     check_keys(state["progress"], (*names, "visits", "seconds", "plan"), "the state's progress")
     batches = Batches(**{name: state["progress"][name] for name in names})
-    _check_batches(batches, num_samples)
+    _check_batches(batches)
     score.load_state_dict(state["score"])
+    if score.keys is None and batches.indices.numel() > 0:
+        check_range(batches.indices, score.num_samples)
     return (
         int(state["epoch"]),
         Summary(**{key: state["totals"][key] for key in counts}),
@@ -68,7 +68,7 @@ def unpack(
     )
 
 
-def _check_batches(batches: Batches, num_samples: int) -> None:
+def _check_batches(batches: Batches) -> None:
     wrong = None
     for name, values in vars(batches).items():
         dtype = torch.float32 if name == "losses" else torch.int64
@@ -82,5 +82,3 @@ def _check_batches(batches: Batches, num_samples: int) -> None:
             wrong = "its sizes do not sum to the number of its samples"
     if wrong is not None:
         raise RuntimeError(f"the state's progress in its epoch is damaged: {wrong}")
-    if batches.indices.numel() > 0:
-        check_range(batches.indices, num_samples)

@@ -49,8 +49,8 @@ def check_map_style(dataset: Any) -> int:
     if is_stream or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise TypeError(
             f"dataset must be map-style, with __getitem__ and __len__, but a "
-            f"{type(dataset).__name__} was given; samples are pruned by their index, so a stream "
-            "has to be turned into an indexed dataset first"
+            f"{type(dataset).__name__} was given. Samples are pruned by their index; those of a "
+            "stream by a key: give PrunedIterableDataset(stream, key=...)"
         )
     try:
         length = len(dataset)

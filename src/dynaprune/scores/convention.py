@@ -116,7 +116,7 @@ def _update(base: Any, loss: Tensor) -> Tensor:
     base.cur_batch_index = []
     state.record.append(positions, loss)
     # some of these objects stop reading their scores late in a run: keep the record bounded
-    if state.record.num_visits >= state.score.values().numel():
+    if state.record.num_visits >= state.score.num_samples:
         state.fold()
     return scaled
 

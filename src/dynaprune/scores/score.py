@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..batches import Batches
 from ..drawing import CHUNK
+from ..keys import KeyTable
 from ..validation import check_keys
 from . import convention
 
@@ -51,7 +53,14 @@ class Score(ABC):
         self._base: Any = base
         self._values = torch.zeros(len(base), dtype=dtype, device="cpu")
         self._level = 0.0  # of what is kept in half precision, the differences from it
+        self._first_loss = 0.0  # of the run: the score of a sample before its first batch
         self._started = False
+        self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
+
+    @property
+    def num_samples(self) -> int:
+        """N, the number of samples that have a score."""
+        return self._values.numel()
 
     @abstractmethod
     def observe(self, batches: Batches) -> None:
@@ -100,12 +109,38 @@ class Score(ABC):
         self._values = self._kept(values)
         self._started = True
 
+    def admit(self, batches: Batches) -> Batches:
+        """Give scores to the samples of a stream that have none yet.
+
+        Arguments:
+            batches: measurements of samples by the fingerprints of their keys.
+
+        Returns:
+            The same measurements, of samples by their numbers.
+        """
+        known = KeyTable() if self.keys is None else self.keys
+        fingerprints = batches.indices.numpy()
+        self.keys = known.with_keys(fingerprints)
+        if self.keys is not known:
+            places = torch.from_numpy(self.keys.numbers_of(known.fingerprints))
+            self._grow(places, len(self.keys))
+        return replace(batches, indices=torch.from_numpy(self.keys.numbers_of(fingerprints)))
+
+    def _grow(self, places: Tensor, num_samples: int) -> None:
+        """Make room for more samples; those that there are move to `places`, int64, shape (N,)."""
+        fresh = torch.full((num_samples,), self._first_loss, dtype=torch.float32, device="cpu")
+        grown = self._kept(fresh)
+        grown[places] = self._values
+        self._values = grown
+
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
-        return {
+        keys = {} if self.keys is None else {"keys": torch.tensor(self.keys.fingerprints)}
+        return keys | {
             "name": type(self).__name__,
             "values": self._values.clone(),
             "level": self._level,
+            "first_loss": self._first_loss,
             "started": self._started,
         }
 
@@ -116,9 +151,13 @@ class Score(ABC):
             RuntimeError: the state is another score's or of another number of samples.
         """
         name = type(self).__name__
-        check_keys(state, ("name", "values", "level", "started"), "the state's score")
+        names = ("name", "values", "level", "first_loss", "started")
+        check_keys(state, names if self.keys is None else ("keys", *names), "the state's score")
         if state["name"] != name:
             raise RuntimeError(f"the state holds scores of {state['name']}, but this is {name}")
+        if self.keys is not None:
+            self.keys = KeyTable(state["keys"].numpy().copy())
+            self._values = self._values.new_zeros(len(self.keys))
         if state["values"].shape != self._values.shape:
             raise RuntimeError(
                 f"the state holds scores of {state['values'].numel():,} samples, but this "
@@ -129,14 +168,14 @@ class Score(ABC):
             self._level = float(state["level"])
         else:
             self.restore(state["values"].float() + state["level"])
-        self._started = bool(state["started"])
+        self._first_loss, self._started = float(state["first_loss"]), bool(state["started"])
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""
         if not self._started:
-            first = batches.first_loss()
-            self._level = 0.0 if self._is_full() else first
-            self._values.fill_(first - self._level)
+            self._first_loss = batches.first_loss()
+            self._level = 0.0 if self._is_full() else self._first_loss
+            self._values.fill_(self._first_loss - self._level)
             self._started = True
 
     def settle(self) -> None:
@@ -147,7 +186,7 @@ class Score(ABC):
         """
         if self._is_full():
             return
-        chunks = self._values.split(CHUNK)
+        chunks = torch.split(self._values, CHUNK)
         count = max(1, self._values.numel())
         mean = sum(float(chunk.double().sum()) for chunk in chunks) / count
         square = sum(float(chunk.double().square().sum()) for chunk in chunks) / count

@@ -1,0 +1,176 @@
+"""One pass over a stream, where it is fetched: which samples it serves, and in what order."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..keys import fingerprint
+from .dataset import PrunedIterableDataset
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a pass is told by the process that trains.
+
+    Attributes:
+        epoch: its number.
+        seed: of the shuffle.
+        keys: int64, shape (N,), ascending: the fingerprints of the keys that are known.
+        weights: float32, shape (N,): of each of them; 0 for those to be skipped.
+        served: int64, shape (S,), ascending: fingerprints of what was trained on in this epoch
+            before a checkpoint.
+        rank: the rank that is served.
+        world_size: the number of ranks.
+        batch_size: samples in a batch.
+    """
+
+    epoch: int
+    seed: int
+    keys: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    served: NDArray[np.int64]
+    rank: int
+    world_size: int
+    batch_size: int
+
+
+class Kept(NamedTuple):
+    """A sample that the epoch keeps, as it is stored: its key's fingerprint, and its weight."""
+
+    fingerprint: int
+    weight: float
+    stored: Any
+
+
+class Serving(NamedTuple):
+    """A sample that is served.
+
+    Attributes:
+        fingerprint: of its key.
+        weight: its weight.
+        before: a checksum of all samples that the pass kept up to the one served before it on the
+            same rank. Workers that read the same stream agree on it.
+        after: the same with all samples up to this one.
+        first: the fingerprint of the pass's first sample.
+        sample: what is trained on.
+    """
+
+    fingerprint: int
+    weight: float
+    before: int
+    after: int
+    first: int
+    sample: Any
+
+
+def serve(
+    dataset: PrunedIterableDataset, orders: Orders, worker: int, num_workers: int
+) -> Iterator[Serving]:
+    """Yield what one fetching process serves in a pass.
+
+    Arguments:
+        dataset: the stream.
+        orders: what to serve.
+        worker: the number of this process.
+        num_workers: how many fetch for this rank.
+    """
+    kept = shuffled(keep(dataset, orders), dataset.shuffle, orders.seed)
+    if dataset.splits_itself:
+        served = orders.served.data
+        for each in kept:
+            if not _contains(served, each.fingerprint):
+                yield Serving(each.fingerprint, each.weight, 0, 0, 0, dataset.decoded(each.stored))
+        return
+    for own in dealt(kept, orders, worker, num_workers):
+        yield own._replace(sample=dataset.decoded(own.sample))
+
+
+def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
+    """Yield the samples that the epoch keeps, in the stream's order: known ones by key, new ones.
+
+    Arguments:
+        dataset: the stream.
+        orders: which samples are kept.
+    """
+    keys, weights, key = orders.keys.data, orders.weights.data, dataset.key
+    for stored in dataset.stored(orders.epoch):
+        number = fingerprint(key(stored))
+        place = bisect_left(keys, number)
+        is_known = place < len(keys) and keys[place] == number
+        weight: float = weights[place] if is_known else 1.0
+        if weight > 0:
+            yield Kept(number, weight, stored)
+
+
+def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
+    """Yield samples in an order that a buffer of `size` of them allows for, fixed by the seed."""
+    if size == 0:
+        yield from kept
+        return
+    draw = random.Random(seed)
+    waiting: list[Kept] = []
+    for each in kept:
+        if len(waiting) < size:
+            waiting.append(each)
+            continue
+        place = draw.randrange(size)
+        waiting[place], each = each, waiting[place]
+        yield each
+    draw.shuffle(waiting)
+    yield from waiting
+
+
+def dealt(kept: Iterator[Kept], orders: Orders, worker: int, num_workers: int) -> Iterator[Serving]:
+    """Yield the samples that one worker of one rank serves, not decoded.
+
+    Ranks get samples in turns, as from a map-style dataset; and of what a rank gets, its workers
+    get batches in turns, as torch's loader asks them for. So what a rank trains on depends on
+    neither how many workers it has nor how often the run was interrupted.
+
+    Where samples do not come out even among ranks, the pass's first ones are repeated at its end.
+
+    Arguments:
+        kept: what the epoch keeps, in order, the same in all processes.
+        orders: which rank is served, and what it was served before a checkpoint.
+        worker: the number of this process.
+        num_workers: how many fetch for this rank.
+    """
+    rank, world_size = orders.rank, orders.world_size
+    served = orders.served.data
+    first: list[Kept] = []
+    before = checksum = position = 0
+
+    def is_own() -> bool:
+        return position // world_size // orders.batch_size % num_workers == worker
+
+    for each in kept:
+        if len(first) < world_size:
+            first.append(each)
+        if len(served) and _contains(served, each.fingerprint):
+            continue
+        checksum = hash((checksum, each.fingerprint))
+        if position % world_size == rank:
+            if is_own():
+                yield Serving(*each[:2], before, checksum, first[0].fingerprint, each.stored)
+            before = checksum
+        position += 1
+    for repeated in count():
+        if position % world_size == 0:
+            return
+        if position % world_size == rank and is_own():
+            each = first[repeated % len(first)]
+            yield Serving(*each[:2], before, checksum, first[0].fingerprint, each.stored)
+        position += 1
+
+
+def _contains(ascending: memoryview, number: int) -> bool:
+    place = bisect_left(ascending, number)
+    return place < len(ascending) and bool(ascending[place] == number)
