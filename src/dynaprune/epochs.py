@@ -166,6 +166,10 @@ class Epochs:
         trained = self.passes.trained
         return len(self.record) > 0 and trained is not None and not trained.is_open
 
+    def is_done(self) -> bool:
+        """Whether nothing of an epoch is due any more, and its measurements are known here."""
+        return self.findings.visits > 0 and self.samples_due() == 0 and self.knows_all()
+
     @property
     def record(self) -> LossRecord:
         """What this rank has reported in this process."""
@@ -250,7 +254,7 @@ class Epochs:
 
     def summary(self) -> Summary:
         """Return the totals with the epoch in progress."""
-        if self.findings.visits > 0 and self.samples_due() == 0 and self.knows_all():
+        if self.is_done():
             fold = self.folded()
             return self._summary(fold.visits, fold.left_out)
         # not in the middle of an epoch: reading the losses would wait for their device

@@ -91,8 +91,10 @@ class PrunedDataset(Dataset[Any], ABC):
     # The dataset, as it was
 
     def __len__(self) -> int:
-        # of a stream, the samples that are known
-        return self.epochs.num_samples if self.is_stream else self._num_samples
+        if not self.is_stream:
+            return self._num_samples
+        epochs = self.epochs  # of a stream, the samples that are known
+        return epochs.folded().score.num_samples if epochs.is_done() else epochs.num_samples
 
     def __getitem__(self, index: Any) -> Any:
         return self.dataset[index]
@@ -431,6 +433,12 @@ class PrunedDataset(Dataset[Any], ABC):
         )
 
     # Checks of what a loop hands in
+
+    def _length_as_said(self) -> int:
+        """Return how many samples the dataset has; of a stream that does not say, many."""
+        if self.is_stream:
+            return self.epochs.expected_samples or 10**9
+        return self._num_samples
 
     def _require_indices(self, done: str, instead: str) -> None:
         """Raise `RuntimeError` if the dataset is a stream: `done` says what the user did."""

@@ -83,7 +83,8 @@ class InfoBatch(PrunedDataset):
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
         else:
-            skipped = self._skipped_before(epoch + 1) - self._skipped_before(epoch)
+            done = self._skipped_before(epoch, total)
+            skipped = self._skipped_before(epoch + 1, total) - done
             if int(np.count_nonzero(below)) < _candidates_for(skipped):
                 below = lowest(scores, _candidates_for(skipped), generator)
             kept = int(np.count_nonzero(below)) - skipped
@@ -101,24 +102,25 @@ class InfoBatch(PrunedDataset):
     def _last_selecting_epoch(self) -> int:
         return first_annealed_epoch(self.delta, self.num_epochs) - 1
 
-    def _skipped_before(self, epoch: int) -> int:
-        """Return how many samples the epochs 1 to `epoch` − 1 are to skip, to reach `saving`."""
+    def _skipped_before(self, epoch: int, total: int) -> int:
+        """Return how many of `total` samples the epochs 1 to `epoch` − 1 skip, to reach `saving`."""
         if self.saving is None or self._last_selecting_epoch < 1:
             return 0
-        visits = count_share(self.saving, len(self) * self.num_epochs)
+        visits = count_share(self.saving, total * self.num_epochs)
         done = min(max(epoch - 1, 0), self._last_selecting_epoch)
         return visits * done // self._last_selecting_epoch
 
     def _check_saving(self, saving: float) -> float:
         share = check_share("saving", saving)
         selecting = max(self._last_selecting_epoch, 0)
-        most = len(self) * (MAX_WEIGHT - 1) // MAX_WEIGHT
-        reachable = selecting * most / (len(self) * self.num_epochs)
-        if count_share(share, len(self) * self.num_epochs) > selecting * most:
+        total = self._length_as_said()
+        most = total * (MAX_WEIGHT - 1) // MAX_WEIGHT
+        reachable = selecting * most / (total * self.num_epochs)
+        if count_share(share, total * self.num_epochs) > selecting * most:
             raise ValueError(
                 f"saving={saving!r} cannot be reached: {self.num_epochs - selecting} of "
                 f"{self.num_epochs} epochs train on everything (the first, and the last ones by "
-                f"delta={self.delta}), and the others can skip at most {most:,} of {len(self):,} "
+                f"delta={self.delta}), and the others can skip at most {most:,} of {total:,} "
                 f"samples. At most {reachable:.3f} can be saved; more with more epochs or a "
                 "larger delta"
             )
