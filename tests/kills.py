@@ -1,6 +1,6 @@
 """Trains, is killed again and again with SIGKILL, resumes, and tells what came of it.
 
-    python kills.py FOLDER WORLD_SIZE KILLS
+    python kills.py FOLDER WORLD_SIZE KILLS [--stream]
 
 It forks the training processes, so that each life begins at once; this process itself runs nothing
 of torch before. It prints a line of JSON: how often the run was killed, how often of that in the
@@ -26,6 +26,7 @@ from dynaprune import (
     BLS,
     DataLoader,
     InfoBatch,
+    PrunedIterableDataset,
     PrunedScheduler,
     load_checkpoint,
     save_checkpoint,
@@ -34,7 +35,7 @@ from dynaprune import (
 EPOCHS, SAMPLES, BATCH = 8, 480, 6
 
 
-def train(folder: Path, rank: int, world_size: int, *, patience: float) -> None:
+def train(folder: Path, rank: int, world_size: int, *, patience: float, is_stream: bool) -> None:
     """Train from the last checkpoint on, and write down every batch and what came of it."""
     torch.set_num_threads(1)
     if world_size > 1:
@@ -49,7 +50,7 @@ def train(folder: Path, rank: int, world_size: int, *, patience: float) -> None:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(SAMPLES, 8, generator=generator)
     dataset = torch.utils.data.TensorDataset(inputs, inputs.sum(1, keepdim=True))
-    pruned = BLS(InfoBatch(dataset, EPOCHS)).proxy()
+    pruned = BLS(InfoBatch(as_stream(dataset) if is_stream else dataset, EPOCHS)).proxy()
     loader = DataLoader(pruned, batch_size=BATCH, num_workers=2)
     model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.2), nn.Linear(16, 1))
     parallel = DistributedDataParallel(model) if world_size > 1 else model
@@ -91,7 +92,12 @@ def train(folder: Path, rank: int, world_size: int, *, patience: float) -> None:
         distributed.destroy_process_group()
 
 
-def begin(folder: Path, world_size: int, patience: float) -> list[int]:
+def as_stream(dataset: torch.utils.data.TensorDataset) -> PrunedIterableDataset:
+    stored = [(number, *dataset[number]) for number in range(SAMPLES)]
+    return PrunedIterableDataset(stored, key=0, decode=lambda each: each[1:], shuffle=SAMPLES)
+
+
+def begin(folder: Path, world_size: int, patience: float, is_stream: bool) -> list[int]:
     """Fork the ranks, each the leader of its loader's workers; return their process numbers."""
     store = f"store-{time.time_ns()}"
     (folder / "store").write_text(store)
@@ -101,7 +107,7 @@ def begin(folder: Path, world_size: int, patience: float) -> list[int]:
         if child == 0:
             os.setpgid(0, 0)
             try:
-                train(folder, rank, world_size, patience=patience)
+                train(folder, rank, world_size, patience=patience, is_stream=is_stream)
             except BaseException as error:
                 (folder / f"error-{time.time_ns()}").write_text(repr(error))
                 os._exit(1)
@@ -134,16 +140,16 @@ def steps_of(folder: Path, rank: int) -> dict[int, set[str]]:
     return steps
 
 
-def main(folder: Path, world_size: int, kills: int) -> None:
+def main(folder: Path, world_size: int, kills: int, is_stream: bool) -> None:
     """Train once undisturbed, once killed; compare."""
     whole, killed = folder / "whole", folder / "killed"
     whole.mkdir()
     killed.mkdir()
-    if any(end(begin(whole, world_size, patience=0.0))):
+    if any(end(begin(whole, world_size, 0.0, is_stream))):
         raise SystemExit([path.read_text() for path in whole.glob("error-*")])
     draw, in_the_middle, done = random.Random(world_size), 0, 0
     while done < kills:
-        ranks = begin(killed, world_size, patience=0.01)
+        ranks = begin(killed, world_size, 0.01, is_stream)
         wait_for(killed / "log-0", draw.randint(1, 25))
         time.sleep(draw.uniform(0.0, 0.02))  # at any point of a step
         for rank in ranks:
@@ -157,7 +163,7 @@ def main(folder: Path, world_size: int, kills: int) -> None:
         if (killed / "checkpoint.pt").exists():
             progress = load_checkpoint(killed / "checkpoint.pt")["loader"]["progress"]
             in_the_middle += progress["indices"].numel() > 0
-    if any(end(begin(killed, world_size, patience=0.0))):
+    if any(end(begin(killed, world_size, 0.0, is_stream))):
         raise SystemExit([path.read_text() for path in killed.glob("error-*")])
     same = {"batches": True, "scores": True, "weights": True}
     lives = 0
@@ -173,4 +179,4 @@ def main(folder: Path, world_size: int, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "--stream" in sys.argv)

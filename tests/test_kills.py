@@ -11,12 +11,14 @@ import pytest
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_killed_twenty_times(world_size, tmp_path):
+@pytest.mark.parametrize(
+    ("world_size", "kind"), [(1, ""), (2, ""), (1, "--stream"), (2, "--stream")]
+)
+def test_killed_twenty_times(world_size, kind, tmp_path):
     """With two workers a rank: batches, scores and weights are those of an undisturbed run."""
     script = Path(__file__).with_name("kills.py")
     done = subprocess.run(
-        [sys.executable, script, tmp_path, str(world_size), "20"],
+        [sys.executable, script, tmp_path, str(world_size), "20", kind],
         capture_output=True,
         text=True,
         timeout=900,
