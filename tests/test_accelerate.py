@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from helpers import Numbers, bls, mean_loss
 from ranks import environment_of_torchrun, free_port, on_ranks
+from streams import bls_stream
 from torch import nn
 
 from dynaprune import DataLoader, InfoBatch, NoPrune
@@ -51,6 +52,21 @@ def test_the_same_batches_as_without_it(workers, drop_last):
     assert isinstance(loader, DataLoader)
     assert loader.batches_per_full_epoch == (8 if drop_last else 9)
     assert run(prepared, loader) == expected
+    assert prepared.scores.equal(plain.scores)
+    assert prepared.summary().visits_avoided > 0
+
+
+def test_a_stream_is_served_as_without_it():
+    plain, prepared = bls_stream(InfoBatch, 60), bls_stream(InfoBatch, 60)
+    loader = prepare(Accelerator(cpu=True), DataLoader(prepared, batch_size=7))
+    served = []
+    for train, batches in ((plain, DataLoader(plain, batch_size=7)), (prepared, loader)):
+        served.append([])
+        for _ in range(4):
+            for batch in batches:
+                train.update(mean_loss(batch))
+                served[-1].append(batch.tolist())
+    assert served[0] == served[1]
     assert prepared.scores.equal(plain.scores)
     assert prepared.summary().visits_avoided > 0
 

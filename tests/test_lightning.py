@@ -11,9 +11,10 @@ import torch
 from helpers import Numbers, bls, mean_loss
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from ranks import environment_of_torchrun, free_port, on_ranks
+from streams import Stored, bls_stream, stream_of
 from torch import nn
 
-from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa
 from dynaprune.integrations.lightning import PruningCallback
 
 pytestmark = [
@@ -203,3 +204,20 @@ def test_another_number_of_epochs(tmp_path, caplog):
     assert "num_epochs" not in caplog.text
     fit(tmp_path, NoPrune, max_epochs=2)
     assert f"made with num_epochs={EPOCHS}, but the run trains 2 epochs" in caplog.text
+
+
+def test_a_stream_trains_its_passes_whole(tmp_path):
+    untold = DataLoader(bls_stream(InfoBatch, 60), batch_size=7)
+    with pytest.raises(TypeError, match=r"PrunedIterableDataset\(\.\.\., num_samples=N\)"):
+        PruningCallback(untold)
+    stream = stream_of(Stored(60), shuffle=20, num_samples=60)
+    train = BLS(InfoBatch(stream, EPOCHS)).proxy()
+    loader = DataLoader(train, batch_size=7)
+    module = Module(train)
+    trainer(tmp_path, loader).fit(module, loader)
+    assert train.epoch == EPOCHS
+    for epoch in range(EPOCHS):
+        samples = [i for number, _, batch in module.served for i in batch if number == epoch]
+        assert len(set(samples)) == len(samples)
+        assert (len(samples) < 60) == (1 <= epoch < 7)
+    assert train.summary().visits_made == sum(len(batch) for *_, batch in module.served)

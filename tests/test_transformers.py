@@ -20,7 +20,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from dynaprune import BLS, InfoBatch, NoPrune, PrunedScheduler, RandomPrune
+from dynaprune import (
+    BLS,
+    InfoBatch,
+    NoPrune,
+    PrunedIterableDataset,
+    PrunedScheduler,
+    RandomPrune,
+)
 from dynaprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
 
 pytestmark = [
@@ -416,6 +423,8 @@ def test_what_it_does_not_take(tmp_path):
         build(train_dataset=None)
     with pytest.raises(TypeError, match="pruning must return .* but it returned a BLS"):
         build(pruning=lambda dataset: BLS(InfoBatch(dataset, num_epochs=3)))
+    with pytest.raises(TypeError, match="a stream does not have"):
+        build(pruning=lambda dataset: InfoBatch(PrunedIterableDataset([1], key=0), num_epochs=3))
     with pytest.raises(ValueError, match="train_sampling_strategy='sequential' was given"):
         build(args=arguments(tmp_path, train_sampling_strategy="sequential"))
 

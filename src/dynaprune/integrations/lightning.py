@@ -43,7 +43,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset.
 
     Raises:
-        TypeError: `loader` is something else.
+        TypeError: `loader` is something else, or serves a stream that does not say its length:
+            then the Trainer fetches batches ahead.
         RuntimeError: in training, when a step has made no `update`.
     """
 
@@ -55,6 +56,11 @@ class PruningCallback(Callback):  # type: ignore[misc]
             )
         self.loader = loader
         self.train: PrunedDataset = loader.dataset
+        if self.train.is_stream and self.train.epochs.expected_samples == 0:
+            raise TypeError(
+                "PruningCallback wants to know how many samples the stream has, so that the "
+                "Trainer knows how many batches to take: PrunedIterableDataset(..., num_samples=N)"
+            )
         self._batches_before = 0  # in the epoch of the checkpoint that is being loaded
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -67,7 +67,7 @@ class PrunedTrainerMixin:
         pruned: the pruned dataset.
 
     Raises:
-        TypeError: `pruning` returns no pruned dataset.
+        TypeError: `pruning` returns no pruned dataset, or one of a stream.
         ValueError: there is no training set, or the Trainer is to order it by another strategy.
     """
 
@@ -97,6 +97,12 @@ class PrunedTrainerMixin:
             raise TypeError(
                 "pruning must return a pruned dataset, such as BLS(InfoBatch(dataset, "
                 f"num_epochs=3)).proxy(), but it returned a {type(pruned).__name__}"
+            )
+        if pruned.is_stream:
+            raise TypeError(
+                "PrunedTrainer counts its steps by the length of its epochs, which a stream does "
+                "not have: give it a map-style dataset, or train a stream by Accelerate, Lightning "
+                "or a loop of your own"
             )
         return pruned
 
