@@ -14,6 +14,7 @@ from .pruned import PrunedDataset
 from .sampler import PruningSampler
 from .schedule import PrunedScheduler
 from .scores import BLS, SampleLoss, Score
+from .sharded import Sharded
 from .streams import PrunedIterableDataset
 from .summary import Summary
 
@@ -33,6 +34,7 @@ __all__ = [
     "Score",
     "SeTa",
     "Selection",
+    "Sharded",
     "StaticPrune",
     "Summary",
     "load_checkpoint",

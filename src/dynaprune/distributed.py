@@ -23,21 +23,28 @@ class Ranks:
     Attributes:
         group: the process group of those that train on different samples of the same epoch; by
             default all processes.
+        are_apart: whether each rank has samples of its own, and scores and selects by itself.
     """
 
     def __init__(self) -> None:
         self.group: Any = None
+        self.are_apart = False
         self._bytes_a_sample = 0.0  # of a message, as agreed upon: all ranks have the same number
 
     @property
     def size(self) -> int:
-        """The number of ranks."""
-        return distributed.get_world_size(self.group) if _is_running() else 1
+        """The number of ranks that divide an epoch among them: 1 where they are apart."""
+        return 1 if self.are_apart else self.in_step
 
     @property
     def own(self) -> int:
-        """The number of this rank, from 0."""
-        return distributed.get_rank(self.group) if _is_running() else 0
+        """The number of this rank among them, from 0."""
+        return distributed.get_rank(self.group) if self.size > 1 else 0
+
+    @property
+    def in_step(self) -> int:
+        """The number of ranks that make each training step together."""
+        return distributed.get_world_size(self.group) if _is_running() else 1
 
     def agree(self, facts: Mapping[str, Any], first: Batches, plan: Plan) -> None:
         """Make sure that all ranks train the same epoch: a collective, at a run's first update.
@@ -50,6 +57,11 @@ class Ranks:
         Raises:
             RuntimeError: on all ranks, if a fact is not the same; the message says which.
         """
+        if self.are_apart:
+            numbers = np.array(_numbers(facts), dtype=np.int64)
+            gathered = np.frombuffer(b"".join(self._gather(numbers.tobytes())), dtype=np.int64)
+            _check_agreement(gathered.reshape(self.in_step, -1), facts)
+            return
         needed = len(encode(first, self._shares(plan)[self.own])) - HEADER.itemsize
         numbers = np.array([*_numbers(facts), needed, first.indices.numel()], dtype=np.int64)
         gathered = np.frombuffer(b"".join(self._gather(numbers.tobytes())), dtype=np.int64)
@@ -89,10 +101,11 @@ class Ranks:
             [decode(body, share) for body, share in zip(bodies, shares, strict=True)]
         )
 
-    def least(self, number: int) -> int:
-        """Return the least of the numbers that the ranks give, from 0 on: a collective."""
+    def range_of(self, number: int) -> tuple[int, int]:
+        """Return the least and the most of the numbers that the ranks give: a collective."""
         gathered = self._gather(np.int64(number).tobytes())
-        return min(int(np.frombuffer(each, dtype=np.int64)[0]) for each in gathered)
+        numbers = [int(np.frombuffer(each, dtype=np.int64)[0]) for each in gathered]
+        return min(numbers), max(numbers)
 
     def _shares(self, plan: Plan) -> list[NDArray[np.integer[Any]] | None]:
         """Return what each rank serves, as far as the others know: nothing of a stream."""
@@ -104,7 +117,7 @@ class Ranks:
         """Return the messages of all ranks, equally long, in the order of ranks: the collective."""
         device = _device(self.group)
         own = torch.from_numpy(np.frombuffer(bytearray(message), dtype=np.uint8)).to(device)
-        gathered = [torch.empty_like(own) for _ in range(self.size)]
+        gathered = [torch.empty_like(own) for _ in range(self.in_step)]
         distributed.all_gather(gathered, own, group=self.group)
         return [bytes(each.cpu().numpy()) for each in gathered]
 

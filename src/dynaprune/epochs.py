@@ -72,6 +72,7 @@ class Epochs:
         self.begun: Share | None = None
         self.totals = Summary()
         self._have_agreed = False
+        self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
         self._fold: Fold | None = None  # the findings, folded, as far as they were then
         self._times_begun = 0
         self._began_at = 0.0
@@ -98,7 +99,7 @@ class Epochs:
         self.num_samples = score.num_samples
         self.plan, self.findings = plan, Findings(self.ranks, resumed)
         self.passes, self.begun = Passes(), None
-        self._fold, self._have_agreed = None, False
+        self._fold, self._have_agreed, self._lengths = None, False, {}
         self._began_at = self._updated_at = 0.0
 
     def begin(self, make_plan: MakePlan) -> Plan:
@@ -118,6 +119,25 @@ class Epochs:
         self.begun = share
         self._times_begun += 1
         return share
+
+    def agree_on_length(self, plan: Plan) -> tuple[int, int]:
+        """Return the fewest and the most samples that a rank has due: a collective, once a plan.
+
+        Only for ranks that are apart. In the first epoch all have equally many.
+        """
+        if (known := self.agreed_length(plan)) is not None:
+            return known
+        due = plan.due.numel()
+        is_first = plan.epoch == 0 or self.ranks.in_step == 1
+        least, most = (due, due) if is_first else self.ranks.range_of(due)
+        self._lengths = {each: self._lengths[each] for each in self._lengths if each >= self.number}
+        self._lengths[plan.epoch] = plan, least, most
+        return least, most
+
+    def agreed_length(self, plan: Plan) -> tuple[int, int] | None:
+        """Return what `agree_on_length` has found out about a plan, if it has been called."""
+        known = self._lengths.get(plan.epoch)
+        return None if known is None or known[0] is not plan else known[1:]
 
     def begun_by(self, call: Callable[[], T]) -> tuple[T, Share | None]:
         """Return what `call` returns, and the share that a sampler has begun in it, if one has."""
@@ -209,14 +229,16 @@ class Epochs:
             return self.number, 0, 1  # the first pass over a stream: nobody knows where it ends
         return self.number, visits, max(1, visits + self.ranks.size * self.samples_due())
 
-    def finish(self, current: Pass) -> None:
+    def finish(self, current: Pass) -> bool:
         """Go on to the next epoch where `current` has trained this one to its end on all ranks.
 
         Here all ranks come by; later, one alone may save a checkpoint or read scores.
         """
         is_trained = current is self.passes.trained and current.plan is self.plan
-        if is_trained and self.ranks.size > 1:
+        if is_trained and self.ranks.in_step > 1:
             self.advance()
+            return True
+        return False
 
     def advance(self) -> None:
         """Fold what the epoch has reported into the scores and go on to the next one."""
@@ -294,7 +316,7 @@ class Epochs:
         if score.keys is not None:
             finite = score.admit(finite)
             self._check_keys(finite)
-        if self.ranks.size > 1:
+        if self.ranks.in_step > 1:
             # ranks that serve equally many samples repeat a few, which are not scored twice
             finite = finite.first_visits()
         for part in finite.disjoint():
@@ -339,7 +361,7 @@ class Epochs:
 
     def _agree(self, plan: Plan) -> None:
         """Before the first update of a run counts, make sure that all ranks train alike."""
-        if not self._have_agreed and self.ranks.size > 1:
+        if not self._have_agreed and self.ranks.in_step > 1:
             self.ranks.agree(self._facts(plan), self.record.first(), plan)
         self._have_agreed = True
 
@@ -349,10 +371,11 @@ class Epochs:
         if plan.keys is not None:
             known = digest(torch.tensor(plan.keys.fingerprints))
             keys = {"known keys": known, "the stream's first key": self.first_key}
+        facts = {**self.identity, **keys, "epoch": self.number}
+        if self.ranks.are_apart:
+            return {**facts, "ranks": self.ranks.in_step, "trained samples": self.findings.visits}
         return {
-            **self.identity,
-            **keys,
-            "epoch": self.number,
+            **facts,
             "scores": digest(self.score.values()),
             "planned samples": plan.digest(),
             "resumed samples": self.findings.resumed.visits,

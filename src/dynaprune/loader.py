@@ -218,7 +218,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if ranks.size == 1:
             return cast("Iterator[Any]", batches)
         block = max(1, self.num_workers * (self.prefetch_factor or 2))
-        return in_step(batches, block, ranks.least)
+        return in_step(batches, block, ranks.range_of)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is all that there is to resume.
@@ -304,7 +304,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 yield fetched.batch
                 fetched = next(batches, None)
             current.batch = None
-            train.epochs.finish(current)
+            train.finish(current)
         finally:
             train.epochs.passes.close(current)
 

@@ -22,7 +22,8 @@ from .passes import Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
 from .sampler import PruningSampler
 from .scores import SampleLoss, Score
-from .share import Share, share_of
+from .sharded import Sharded
+from .share import Share, share_of, whole
 from .state import pack, unpack
 from .streams import PrunedIterableDataset
 from .summary import Summary
@@ -44,8 +45,8 @@ class PrunedDataset(Dataset[Any], ABC):
     has begun, and without any nothing has happened.
 
     Arguments:
-        dataset: a map-style dataset, with `__getitem__` and `__len__`, or a stream that has keys, a
-            `PrunedIterableDataset`.
+        dataset: a map-style dataset, with `__getitem__` and `__len__`; a rank's part of one, a
+            `Sharded`; or a stream that has keys, a `PrunedIterableDataset`.
         num_epochs: the number of epochs E that the run will train.
         seed: fixes every random choice, together with the epoch's number; at least 0.
 
@@ -74,6 +75,11 @@ class PrunedDataset(Dataset[Any], ABC):
         self.epochs = Epochs(self._num_samples, identity)
         if self.is_stream:
             self.epochs.expected_samples = dataset.num_samples or 0
+        self._part: dict[str, Any] = {}
+        if isinstance(dataset, Sharded):
+            self.epochs.ranks.are_apart = True
+            identity["dataset"] = f"Sharded {type(dataset.dataset).__name__}"
+            self._part = {"rank": dataset.rank, "world_size": dataset.world_size}
         self.default_score(self).proxy()
 
     # What a method defines
@@ -291,10 +297,10 @@ class PrunedDataset(Dataset[Any], ABC):
 
         With several ranks, call it on all of them in the middle of an epoch: it is a collective,
         and returns the same on each, so one may save it. Once the loader has ended an epoch, any
-        rank may call it alone.
+        rank may call it alone. Of a `Sharded` dataset each rank has a state of its own.
         """
         epochs = self.epochs
-        state = {"version": STATE_VERSION, **epochs.identity}
+        state = {"version": STATE_VERSION, **epochs.identity, **self._part}
         if epochs.samples_due() == 0:
             number = epochs.number + (1 if epochs.findings.visits > 0 else 0)
             return state | pack(number, epochs.folded().score, epochs.summary(), Progress(), None)
@@ -311,7 +317,7 @@ class PrunedDataset(Dataset[Any], ABC):
                 score or seed, or to an epoch that other arguments planned. The object is left as
                 it was.
         """
-        expected = {"version": STATE_VERSION, **self.epochs.identity}
+        expected = {"version": STATE_VERSION, **self.epochs.identity, **self._part}
         check_keys(state, tuple(expected), "the state")
         for key, value in expected.items():
             if state[key] != value:
@@ -375,6 +381,9 @@ class PrunedDataset(Dataset[Any], ABC):
             RuntimeError: the dataset's length has changed, or the method's selection is none.
         """
         plan = self.epochs.begin(self._make_plan)
+        if self.epochs.ranks.are_apart:
+            self._check_part(world_size)
+            self.epochs.agree_on_length(plan)
         return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last, start))
 
     def epoch_length(
@@ -401,6 +410,15 @@ class PrunedDataset(Dataset[Any], ABC):
             )
         return -(-samples // (self.epochs.ranks.size if world_size is None else world_size))
 
+    def finish(self, current: Pass) -> None:
+        """End the epoch that `current` has trained to its end, where all ranks come by.
+
+        Arguments:
+            current: a run of our loader.
+        """
+        if self.epochs.finish(current) and self.epochs.ranks.are_apart:
+            self.epochs.agree_on_length(self.epochs.coming_plan(self._make_plan))
+
     def full_length(self, world_size: int | None = None, drop_last: bool = False) -> int:
         """Return the number of samples in a share of an epoch that skips nothing.
 
@@ -410,6 +428,8 @@ class PrunedDataset(Dataset[Any], ABC):
         """
         if self.is_stream:
             return self._expected_share(max(len(self), self.epochs.expected_samples), world_size)
+        if self.epochs.ranks.are_apart:
+            return len(self)
         size = self.epochs.ranks.size if world_size is None else world_size
         return len(self) // size if drop_last else -(-len(self) // size)
 
@@ -424,6 +444,11 @@ class PrunedDataset(Dataset[Any], ABC):
         ranks = self.epochs.ranks
         if self.is_stream:
             return Share(plan, plan.order, 1)
+        if ranks.are_apart:
+            due = plan.due.numel()
+            least, most = self.epochs.agreed_length(plan) or (due, due)
+            before = self.epochs.findings.resumed.visits if plan is self.epochs.plan else 0
+            return whole(plan, least if drop_last else most, before)
         return share_of(
             plan,
             ranks.own if rank is None else rank,
@@ -439,6 +464,20 @@ class PrunedDataset(Dataset[Any], ABC):
         if self.is_stream:
             return self.epochs.expected_samples or 10**9
         return self._num_samples
+
+    def _check_part(self, world_size: int | None) -> None:
+        """Make sure that there are as many ranks as parts.
+
+        Raises:
+            RuntimeError: there are not.
+        """
+        parts, ranks = self.dataset.world_size, self.epochs.ranks.in_step
+        if world_size is not None or ranks not in (1, parts):
+            raise RuntimeError(
+                f"the dataset is divided into {parts} parts, one for each rank, but "
+                + (f"{ranks} ranks train" if world_size is None else "the sampler divides it again")
+                + ": give all ranks Sharded(dataset), and the sampler no world_size"
+            )
 
     def _require_indices(self, done: str, instead: str) -> None:
         """Raise `RuntimeError` if the dataset is a stream: `done` says what the user did."""

@@ -56,3 +56,20 @@ def share_of(
     if start is not None:
         return Share(plan, order[start:], world_size, start)
     return Share(plan, order, world_size, (len(plan) - plan.due.numel()) // world_size)
+
+
+def whole(plan: Plan, each: int, served_before: int = 0) -> Share:
+    """Return all of a plan for a rank that has it to itself, where every rank serves `each`.
+
+    Arguments:
+        plan: of this rank alone.
+        each: how many samples all ranks serve: where the plan has fewer, its first ones are
+            repeated at the end; where it has more, the last ones are left out.
+        served_before: how many samples were trained on before a checkpoint.
+    """
+    order = plan.due[:each]
+    if order.numel() < each:
+        first = max(0, served_before - len(plan))
+        repeated = torch.arange(first, first + each - order.numel()) % len(plan)
+        order = torch.cat([order, plan.order[repeated]])
+    return Share(plan, order, 1, served_before)

@@ -75,7 +75,7 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 f"epochs among processes itself: leave {option} out, and give the DataLoader the "
                 "batch size of one process"
             )
-    ranks = train.epochs.ranks.size
+    ranks = train.epochs.ranks.in_step
     if ranks != accelerator.num_processes:
         raise RuntimeError(
             f"Accelerate takes this for {accelerator.num_processes} process(es), but "

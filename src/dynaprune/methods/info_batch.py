@@ -103,7 +103,7 @@ class InfoBatch(PrunedDataset):
         return first_annealed_epoch(self.delta, self.num_epochs) - 1
 
     def _skipped_before(self, epoch: int, total: int) -> int:
-        """Return how many of `total` samples the epochs 1 to `epoch` − 1 skip, to reach `saving`."""
+        """Return how many samples epochs 1 to `epoch` − 1 skip, of `total` each, for `saving`."""
         if self.saving is None or self._last_selecting_epoch < 1:
             return 0
         visits = count_share(self.saving, total * self.num_epochs)

@@ -117,17 +117,19 @@ def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
         yield each
 
 
-def in_step(batches: Iterator[Keyed], block: int, agree: Callable[[int], int]) -> Iterator[Keyed]:
+def in_step(
+    batches: Iterator[Keyed], block: int, range_of: Callable[[int], tuple[int, int]]
+) -> Iterator[Keyed]:
     """Yield as many batches as all ranks have.
 
     Arguments:
         batches: of this rank.
         block: how many batches are fetched between two agreements.
-        agree: returns the least of the numbers that the ranks give it.
+        range_of: returns the least and the most of the numbers that the ranks give it.
     """
     while True:
         fetched = list(islice(batches, block))
-        common = agree(len(fetched))
+        common, _ = range_of(len(fetched))
         yield from fetched[:common]
         if common < block:
             return
