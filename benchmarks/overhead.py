@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import chain, count, islice
 from statistics import median
 
 import numpy as np
@@ -128,9 +129,12 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     textbook = TextbookBLS(len(train), train.weights)
     indices = torch.randint(len(train), (BATCH,), generator=torch.Generator().manual_seed(0))
     batch = indices.numpy()
-    plan = train.begin_epoch().plan
+    share = train.begin_epoch()
+    plan = share.plan
     weight = plan.mean_weight(batch)
     current = Pass(plan, len(plan))
+    whole = len(share) // BATCH  # batches that are full
+    batches = chain.from_iterable(islice(share.batches(BATCH), whole) for _ in count())
 
     def per_step(call: Callable[[], object]) -> float:
         started = time.perf_counter()
@@ -139,10 +143,10 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
         return (time.perf_counter() - started) / steps
 
     def hand_over() -> None:
-        train.epochs.passes.hand_over(current, batch)
+        train.epochs.passes.hand_over(current, *next(batches))
 
     def both() -> None:
-        train.epochs.passes.hand_over(current, batch)
+        hand_over()
         train.update(loss)
 
     times = []

@@ -310,4 +310,4 @@ def test_with_numbers_of_another_process():
     train = bls(InfoBatch, 100_000)
     assert len(pickle.dumps(train.with_indices())) < 1000
     loader = DataLoader(train)
-    assert len(pickle.dumps(loader._tracked.dataset)) < 1000
+    assert len(pickle.dumps(loader._fetcher.loader.dataset)) < 1000

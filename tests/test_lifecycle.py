@@ -318,6 +318,6 @@ def test_attributes_of_the_loader_set_later():
         train.update(torch.tensor(1.0))
         served += batch
     assert sorted(served) == list(range(12))
-    assert loader._tracked.prefetch_factor == 4
+    assert loader._fetcher.loader.prefetch_factor == 4
     with pytest.raises(ValueError, match="batch_size attribute should not be set"):
         loader.batch_size = 3

@@ -41,13 +41,11 @@ class Batches:
         return Batches(nothing, nothing, nothing.float(), nothing)
 
     @staticmethod
-    def in_turn(ranks: Sequence[Batches]) -> Batches:
-        """Return what several ranks have measured at the same time, ordered by step, then by rank.
+    def side_by_side(ranks: Sequence[Batches]) -> Batches:
+        """Return what several ranks have measured in the same steps, ordered by step, then by rank.
 
         Each rank's batch is a step of its own then, as if one process had trained on them all.
         """
-        if len(ranks) == 1:
-            return ranks[0]
         together = _joined(
             [
                 replace(batches, steps=batches.steps * len(ranks) + rank)
@@ -55,6 +53,24 @@ class Batches:
             ]
         )
         return together._reordered(np.argsort(together.steps.numpy(), kind="stable"))
+
+    def room_for(self, num_samples: int, num_groups: int) -> Batches:
+        """Return measurements of that many samples, of the types of these, to be filled."""
+        return Batches(
+            self.indices.new_empty(num_samples),
+            self.sizes.new_empty(num_groups),
+            self.losses.new_empty(num_groups),
+            self.steps.new_empty(num_groups),
+        )
+
+    def fill(self, part: Batches, sample: int, group: int) -> tuple[int, int]:
+        """Write a part from a sample and a group on, and return the sample and group behind it."""
+        last_sample, last_group = sample + part.indices.numel(), group + len(part)
+        self.indices[sample:last_sample] = part.indices
+        self.sizes[group:last_group] = part.sizes
+        self.losses[group:last_group] = part.losses
+        self.steps[group:last_group] = part.steps
+        return last_sample, last_group
 
     def __len__(self) -> int:
         return self.losses.numel()
@@ -71,15 +87,25 @@ class Batches:
         Ranks that are to serve equally many samples repeat a few at the end of an epoch.
         """
         indices = self.indices.numpy()
-        if _count_distinct(indices) == indices.size:
+        seen = np.zeros(int(indices.max(initial=-1)) + 1, dtype=np.bool_)
+        seen[indices] = True
+        if int(np.count_nonzero(seen)) == indices.size:
             return self
-        is_first = np.zeros(indices.size, dtype=bool)
-        is_first[np.unique(indices, return_index=True)[1]] = True
-        group = np.repeat(np.arange(len(self)), self.sizes.numpy())
-        sizes = np.bincount(group[is_first], minlength=len(self))
+        seen[:] = False
+        is_first = np.empty(indices.size, dtype=np.bool_)
+        for start in range(0, indices.size, PORTION):
+            part = indices[start : start + PORTION]
+            earliest = np.zeros(part.size, dtype=np.bool_)
+            earliest[np.unique(part, return_index=True)[1]] = True
+            is_first[start : start + PORTION] = earliest & ~seen[part]
+            seen[part] = True
+        repeated = np.searchsorted(
+            np.cumsum(self.sizes.numpy()), np.flatnonzero(~is_first), "right"
+        )
+        sizes = self.sizes.numpy() - np.bincount(repeated, minlength=len(self))
         kept = torch.from_numpy(sizes > 0)
         return Batches(
-            self.indices[torch.from_numpy(is_first)],
+            torch.from_numpy(indices[is_first]),
             torch.from_numpy(sizes)[kept],
             self.losses[kept],
             self.steps[kept],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from .batches import Batches
-from .message import HEADER, decode, encode
+from .message import HEADER, Message, encode, in_turn
 from .plan import Plan
 from .share import share_of
 
@@ -97,9 +97,7 @@ class Ranks:
         if longest > room:
             bodies = self._gather(body.ljust(_round_up(longest), b"\0"))
             self._bytes_a_sample = (longest - HEADER.itemsize) / max(1, served)
-        return Batches.in_turn(
-            [decode(body, share) for body, share in zip(bodies, shares, strict=True)]
-        )
+        return in_turn([Message(*each) for each in zip(bodies, shares, strict=True)])
 
     def range_of(self, number: int) -> tuple[int, int]:
         """Return the least and the most of the numbers that the ranks give: a collective."""

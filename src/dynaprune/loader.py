@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple, cast
+from itertools import chain
+from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.utils.data
-from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, Sampler
 
-from .indexed import Forwarding, fetch
-from .keys import KeyTable
+from .fetching import Fetcher, IndexedFetcher, SlicesFetcher, StreamFetcher
 from .passes import Pass
 from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
 from .scores import Score
 from .share import Share
-from .streams.fetching import CollateKeyed, StreamPass, checked, in_step
-from .streams.serving import Orders
+
+_END = object()
+"""What an iterator has after its last batch."""
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """`torch.utils.data.DataLoader` that tells a pruned dataset which samples each batch holds.
 
-    Batches, workers, `collate_fn` and attributes are torch's. The indices travel beside each
-    batch, from where it is fetched to where it is yielded, and then go to the dataset, whose
-    `update` needs them. For any other dataset it is torch's loader and nothing else.
+    Batches, workers, `collate_fn` and attributes are torch's. Which samples a batch holds goes to
+    the dataset when it is yielded, because `update` needs it: it is known from the order in which
+    they are served, or travels beside the batch from where it is fetched. For any other dataset it
+    is torch's loader and nothing else.
 
     Arguments:
         dataset: the pruned dataset, or any other.
@@ -79,10 +79,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         drop_last: bool = False,
         **arguments: Any,
     ) -> None:
-        self._tracked: torch.utils.data.DataLoader[_Indexed] | None = None
+        self._fetcher: Fetcher | None = None
         self._is_replaced = False
         self.batches_before = 0
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
+        self._arguments = arguments
         if isinstance(dataset, Score):
             name = type(dataset).__name__
             raise TypeError(
@@ -91,7 +92,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
         is_pruned = isinstance(dataset, PrunedDataset)
         is_stream = is_pruned and dataset.is_stream
-        self._stream: StreamPass | None = None
         if is_stream and not (shuffle is None and sampler is None and batch_sampler is None):
             raise ValueError(
                 "shuffle, sampler or batch_sampler was given, but a pruned stream is served in its "
@@ -114,50 +114,37 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             drop_last=drop_last,
             **arguments,
         )
-        if is_stream:
-            has_workers = num_workers > 0
-            lives_on = bool(arguments.get("persistent_workers"))
-            self._stream = StreamPass(dataset.dataset, has_workers, lives_on)
-            self._tracked = torch.utils.data.DataLoader(
-                cast("Any", self._stream),
-                batch_size=batch_size,
-                drop_last=drop_last,
-                collate_fn=self._collate(self.collate_fn),
-                **arguments,
+        if is_pruned:
+            self._fetcher = self._make_fetcher(dataset, arguments)
+
+    def _make_fetcher(
+        self, train: PrunedDataset, arguments: dict[str, Any], *, is_replaced: bool = False
+    ) -> Fetcher:
+        """Return what does the work."""
+        dataset, collate_fn, batches = train.dataset, self.collate_fn, self.batch_sampler
+        if train.is_stream:
+            size, drops = self.batch_size, self.drop_last
+            return StreamFetcher(dataset, collate_fn, size, drop_last=drops, **arguments)
+        in_order = arguments.get("in_order", True)
+        if not is_replaced and SlicesFetcher.suits(batches, in_order):
+            return SlicesFetcher(
+                dataset, cast("BatchSampler", batches), collate_fn=collate_fn, **arguments
             )
-        elif is_pruned:
-            # A second loader over the same sampler does the work, so that this one's dataset and
-            # collate_fn stay what the user gave, for the user and for frameworks that read them.
-            one_by_one = self.batch_sampler is None
-            self._tracked = torch.utils.data.DataLoader(
-                _Indexing(dataset.dataset, one_by_one),
-                **(
-                    {"batch_size": None, "sampler": self.sampler}
-                    if one_by_one
-                    else {"batch_sampler": self.batch_sampler}
-                ),
-                collate_fn=self._collate(self.collate_fn),
-                **arguments,
-            )
+        return IndexedFetcher(dataset, collate_fn, batches, self.sampler, **arguments)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        tracked = self.__dict__.get("_tracked")
-        if tracked is not None and not name.startswith("_") and hasattr(tracked, name):
-            # set later, as torch allows for some
-            setattr(tracked, name, self._collate(value) if name == "collate_fn" else value)
-
-    def _collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return the user's collate function for batches that say which samples they hold."""
-        if self._stream is None:
-            return _Collate(collate_fn)
-        return CollateKeyed(collate_fn, one_by_one=self.batch_size is None)
+        fetcher = self.__dict__.get("_fetcher")
+        if fetcher is None or name.startswith("_") or not hasattr(fetcher.loader, name):
+            return
+        # set later, as torch allows for some
+        setattr(fetcher.loader, name, fetcher.collate(value) if name == "collate_fn" else value)
 
     def __len__(self) -> int:
-        if self._stream is None:
+        train = self.dataset
+        if not isinstance(train, PrunedDataset) or not train.is_stream:
             return self.batches_before + super().__len__()
-        samples = cast("PrunedDataset", self.dataset).epoch_length()
-        size = self.batch_size or 1
+        samples, size = train.epoch_length(), self.batch_size or 1
         return self.batches_before + (samples // size if self.drop_last else -(-samples // size))
 
     @property
@@ -168,10 +155,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             TypeError: the batch sampler is not torch's, and may make batches of any size.
         """
         num_samples, batches = len(cast("Sized", self.dataset)), self.batch_sampler
-        if isinstance(self.dataset, PrunedDataset) and isinstance(self.sampler, PruningSampler):
-            num_samples = self.sampler.full_length()
-        if self._stream is not None:
-            num_samples = cast("PrunedDataset", self.dataset).full_length()
+        if isinstance(self.dataset, PrunedDataset):
+            if isinstance(self.sampler, PruningSampler):
+                num_samples = self.sampler.full_length()
+            elif self.dataset.is_stream:
+                num_samples = self.dataset.full_length()
         if batches is None:
             return num_samples
         if type(batches) is not BatchSampler:
@@ -182,43 +170,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return (num_samples + missing) // batches.batch_size
 
     def __iter__(self) -> Any:
-        if self._tracked is None:
+        if self._fetcher is None:
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
         # torch's iterator draws a number; in a resumed epoch that has been done before
         resuming = partial(self._undrawn, train) if train.epochs.is_resumed() else nullcontext
         with resuming():
             # workers begin the epoch at once, a loader without them with its first batch
-            batches, share = train.epochs.begun_by(partial(self._begin, train))
-        return self._serve(train, batches, share, resuming if self._is_replaced else nullcontext)
-
-    def _begin(self, train: PrunedDataset) -> Iterator[Any]:
-        """Return an iterator over batches and what is known of their samples."""
-        if self._stream is None:
-            return iter(cast("Any", self._tracked))
-        share = train.begin_epoch()
-        plan, ranks = share.plan, train.epochs.ranks
-        resumed = train.epochs.findings.resumed.batches
-        is_resumed = plan is train.epochs.plan  # and not the next one, of which nothing was served
-        self._stream.begin(
-            Orders(
-                epoch=plan.epoch,
-                seed=epoch_generator(train.seed, plan.epoch, stream=1).initial_seed(),
-                keys=cast("KeyTable", plan.keys).fingerprints,
-                weights=plan.weight_of_each(),
-                served=np.sort(resumed.indices.numpy()) if is_resumed else np.empty(0, np.int64),
-                rank=ranks.own,
-                world_size=ranks.size,
-                batch_size=self.batch_size or 1,
-            )
+            fetched, share = train.epochs.begun_by(partial(self._fetcher.begin, train))
+        return self._serve(
+            train, self._fetcher, fetched, share, resuming if self._is_replaced else nullcontext
         )
-        batches = iter(cast("Any", self._tracked))
-        if not train.dataset.splits_itself:
-            return checked(batches)
-        if ranks.size == 1:
-            return cast("Iterator[Any]", batches)
-        block = max(1, self.num_workers * (self.prefetch_factor or 2))
-        return in_step(batches, block, ranks.range_of)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is all that there is to resume.
@@ -253,8 +215,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             wrap: is given the loader that fetches batches and their indices, as tuples, and returns
                 one that yields the same tuples.
         """
-        if self._tracked is not None:
-            self._tracked, self._is_replaced = wrap(self._tracked), True
+        if self._fetcher is not None:
+            train = cast("PrunedDataset", self.dataset)
+            fetcher = self._make_fetcher(train, self._arguments, is_replaced=True)
+            fetcher.loader = wrap(fetcher.loader)
+            self._fetcher, self._is_replaced = fetcher, True
 
     @contextmanager
     def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
@@ -276,15 +241,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _serve(
         self,
         train: PrunedDataset,
-        batches: Iterator[_Indexed],
+        fetcher: Fetcher,
+        fetched: Iterator[Any],
         begun: Share | None,
         resuming: Callable[[], AbstractContextManager[None]],
     ) -> Iterator[Any]:
         """Yield batches, and hand the samples of each to the dataset just before."""
         with resuming():  # loaders that were put around torch's make its iterator only now
-            fetched, begun_now = train.epochs.begun_by(partial(next, batches, None))
+            first, begun_now = train.epochs.begun_by(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
-        if fetched is None:
+        if first is _END:
             if share is not None:
                 train.epochs.pass_over(share.plan)
             return
@@ -296,13 +262,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
         current = Pass(share.plan, self._count_served(share))
         try:
-            while fetched is not None:
-                weights = None
-                if self._stream is not None:
-                    weights, train.epochs.first_key = fetched.weights, fetched.first
-                train.epochs.passes.hand_over(current, fetched.indices, weights)
-                yield fetched.batch
-                fetched = next(batches, None)
+            for each in fetcher.told(chain([first], fetched), share):
+                train.epochs.passes.hand_over(current, each.indices, each.mean_weight, each.weights)
+                yield each.batch
             current.batch = None
             train.finish(current)
         finally:
@@ -317,59 +279,3 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if isinstance(batches, BatchSampler) and batches.drop_last:
             return len(share) - len(share) % batches.batch_size
         return len(share)
-
-
-class _Indexed(NamedTuple):
-    """A batch and its samples' indices; a named tuple, because torch pins what is in those."""
-
-    indices: NDArray[np.int64]
-    batch: Any
-
-
-class _Indexing(Forwarding, torch.utils.data.Dataset[_Indexed]):
-    """The dataset for the fetcher: returns indices with what is fetched, and is else the dataset.
-
-    Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
-    dataset's attributes there.
-
-    Arguments:
-        samples: the dataset.
-        one_by_one: whether torch fetches with `[]` and not in batches.
-    """
-
-    def __init__(self, samples: Any, one_by_one: bool) -> None:
-        super().__init__(samples)
-        vars(self).update(_one_by_one=one_by_one)
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: Any) -> Any:
-        sample = self._samples[index]
-        return (
-            _Indexed(np.atleast_1d(_sample_numbers(index)), sample) if self._one_by_one else sample
-        )
-
-    def __getitems__(self, indices: list[int]) -> _Indexed:
-        return _Indexed(_sample_numbers(indices), fetch(self._samples, indices))
-
-
-def _sample_numbers(indices: Any) -> NDArray[np.int64]:
-    """Return what a sampler yields as an array, shape (B,), or () for a single one."""
-    numbers = np.asarray(indices)
-    if numbers.ndim > 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise TypeError(
-            f"the DataLoader of dynaprune wants sample numbers from its sampler, but {indices!r} "
-            "was yielded"
-        )
-    return numbers.astype(np.int64, copy=False)
-
-
-class _Collate:
-    """The user's collate function, applied to the samples and not to the indices."""
-
-    def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
-        self.collate_fn = collate_fn
-
-    def __call__(self, fetched: Any) -> _Indexed:
-        return _Indexed(fetched.indices, self.collate_fn(fetched.batch))

@@ -6,13 +6,14 @@ share is said by where it starts. Only where that is not so are samples sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .batches import Batches
+from .batches import PORTION, Batches
 
 SLICES = 1
 """Batches are slices of the rank's share: where each one starts is sent, and not its samples."""
@@ -31,46 +32,80 @@ def encode(batches: Batches, share: NDArray[np.integer[Any]] | None) -> bytes:
         share: shape (K,): the samples that it serves, in order, if the others know them.
     """
     starts = None if share is None else _slices(batches, share)
-    if starts is not None:
-        # slices that leave a gap do not tell where the one before it ends: look before sending
-        sent = _pack(batches, starts)
-        if decode(sent, share).indices.equal(batches.indices):
-            return sent
-    return _pack(batches, None)
+    return _pack(batches, starts)
 
 
-def decode(message: bytes, share: NDArray[np.integer[Any]] | None) -> Batches:
-    """Return what `encode` was given, with the same share.
+class Message:
+    """Measurements of a rank as they were received, which take little memory until they are read.
 
     Arguments:
         message: of `encode`; bytes after its end are ignored.
         share: shape (K,): the samples that the sender serves, in order, if they are known.
+
+    Attributes:
+        num_steps: T, the number of training steps.
+        num_samples: how many samples they had together.
+        num_groups: the number of measurements.
     """
-    header = np.frombuffer(message, HEADER, 1)[0]
-    form, steps = int(header["form"]), int(header["steps"])
-    reader = _Reader(message, HEADER.itemsize)
-    losses = reader.take(np.float32, int(header["groups"]))
-    if form & SLICES and share is not None:
-        starts = reader.take(np.int32, steps).astype(np.int64)
-        lengths = _lengths(starts, int(header["samples"]))
-        first = np.cumsum(lengths) - lengths
-        indices = share[np.repeat(starts - first, lengths) + np.arange(int(header["samples"]))]
-    else:
-        lengths = reader.take(np.int32, steps).astype(np.int64)
-        indices = reader.take(np.int64, int(header["samples"]))
-    if form & MIXED:
-        counts = reader.take(np.int32, steps).astype(np.int64)
-        sizes = reader.take(np.int32, int(header["groups"])).astype(np.int64)
-    elif form & ONE_A_SAMPLE:
-        counts, sizes = lengths, np.ones(int(header["samples"]), dtype=np.int64)
-    else:
-        counts, sizes = np.ones(steps, dtype=np.int64), lengths
-    return Batches(
-        torch.from_numpy(indices),
-        torch.from_numpy(sizes),
-        torch.from_numpy(losses),
-        torch.from_numpy(np.repeat(np.arange(steps), counts)),
-    )
+
+    def __init__(self, message: bytes, share: NDArray[np.integer[Any]] | None) -> None:
+        header = np.frombuffer(message, HEADER, 1)[0]
+        form, self.num_steps = int(header["form"]), int(header["steps"])
+        self.num_samples, self.num_groups = int(header["samples"]), int(header["groups"])
+        reader = _Reader(message, HEADER.itemsize)
+        self._losses = reader.take(np.float32, self.num_groups)
+        if form & SLICES and share is not None:
+            self._samples = share
+            starts = reader.take(np.int32, self.num_steps).astype(np.int64)
+            lengths = _lengths(starts, self.num_samples)
+        else:
+            lengths = reader.take(np.int32, self.num_steps).astype(np.int64)
+            starts = np.cumsum(lengths) - lengths
+            self._samples = reader.take(np.int64, self.num_samples)
+        self._starts, self._lengths = starts, lengths
+        if form & MIXED:
+            counts = reader.take(np.int32, self.num_steps).astype(np.int64)
+            sizes = reader.take(np.int32, self.num_groups).astype(np.int64)
+        elif form & ONE_A_SAMPLE:
+            counts, sizes = lengths, np.ones(self.num_samples, dtype=np.int64)
+        else:
+            counts, sizes = np.ones(self.num_steps, dtype=np.int64), lengths
+        self._sizes, self._groups = sizes, np.concatenate([[0], np.cumsum(counts)])
+
+    def part(self, first: int, last: int) -> Batches:
+        """Return what was measured in the steps from `first` to before `last`."""
+        last = min(last, self.num_steps)
+        first = min(first, last)
+        starts, lengths = self._starts[first:last], self._lengths[first:last]
+        before = np.cumsum(lengths) - lengths
+        places = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+        groups = slice(int(self._groups[first]), int(self._groups[last]))
+        counts = np.diff(self._groups[first : last + 1])
+        return Batches(
+            torch.from_numpy(self._samples[places]),
+            torch.from_numpy(self._sizes[groups]),
+            torch.from_numpy(self._losses[groups]),
+            torch.from_numpy(np.repeat(np.arange(first, last), counts)),
+        )
+
+
+def in_turn(messages: Sequence[Message]) -> Batches:
+    """Return what several ranks have measured at the same time, ordered by step, then by rank.
+
+    Each rank's batch is a step of its own then, as if one process had trained on them all.
+    """
+    total = sum(each.num_samples for each in messages)
+    steps = max(each.num_steps for each in messages)
+    groups = sum(each.num_groups for each in messages)
+    joined: Batches | None = None
+    samples_done = groups_done = 0
+    at_a_time = max(1, PORTION * steps // max(1, total))
+    for first in range(0, steps, at_a_time):
+        part = Batches.side_by_side([each.part(first, first + at_a_time) for each in messages])
+        if joined is None:  # room for all, filled bit by bit
+            joined = part.room_for(total, groups)
+        samples_done, groups_done = joined.fill(part, samples_done, groups_done)
+    return Batches.none() if joined is None else joined
 
 
 def _pack(batches: Batches, starts: NDArray[np.int64] | None) -> bytes:
@@ -105,16 +140,27 @@ def _steps(batches: Batches) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _slices(batches: Batches, share: NDArray[np.integer[Any]]) -> NDArray[np.int64] | None:
-    """Return where in the share each step's samples start, if all of them are in it."""
+    """Return where in the share each step's samples start, if all steps are slices of it.
+
+    Slices that leave a gap are none here: where they start does not say where they end.
+    """
     indices = batches.indices.numpy()
     _, lengths = _steps(batches)
     first = np.cumsum(lengths) - lengths
+    if indices.size <= share.size and np.array_equal(indices, share[: indices.size]):
+        return first  # the usual case: the share's batches, one after the other
     highest = max(int(indices.max(initial=0)), int(share.max(initial=0)))
     position = np.full(highest + 1, -1, dtype=np.int64)
     position[share[::-1]] = np.arange(share.size)[::-1]  # of a repeated one, the first place
-    starts = position[indices[first]]
+    starts = position[indices[first]].astype(np.int64)
     inside = bool((starts >= 0).all()) and bool((starts + lengths <= share.size).all())
-    return starts if inside and np.unique(starts).size == starts.size else None
+    if not inside or np.unique(starts).size < starts.size:
+        return None
+    lengths_as_read = _lengths(starts, indices.size)
+    if not np.array_equal(lengths_as_read, lengths):
+        return None
+    places = np.repeat(starts - first, lengths) + np.arange(indices.size)
+    return starts if np.array_equal(share[places], indices) else None
 
 
 def _lengths(starts: NDArray[np.int64], total: int) -> NDArray[np.int64]:

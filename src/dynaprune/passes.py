@@ -73,20 +73,21 @@ class Passes:
         self.trained: Pass | None = None
 
     def hand_over(
-        self, current: Pass, batch: Indices, weights: NDArray[np.float32] | None = None
+        self,
+        current: Pass,
+        batch: Indices,
+        mean_weight: float | Tensor,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         """Let `batch` be at hand: the next one that `current` yields.
 
         Arguments:
             current: the pass.
             batch: its samples; of a stream, the fingerprints of their keys.
+            mean_weight: their mean weight.
             weights: of a stream, their weights.
         """
-        current.batch, current.weights = batch, weights
-        if weights is None:
-            current.mean_weight = current.plan.mean_weight(batch)
-        else:
-            current.mean_weight = float(np.add.reduce(weights, dtype=np.float64)) / weights.size
+        current.batch, current.mean_weight, current.weights = batch, mean_weight, weights
         current.num_handed_over += 1
         if self._latest is not current:
             others = [each for each in self._passes if each.is_open and each is not current]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .plan import Plan
+
+PORTION = 1 << 15
+"""Samples whose batches are made up at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,25 @@ class Share:
 
     def __len__(self) -> int:
         return self.order.numel()
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], float]]:
+        """Yield the samples of each batch, int64, and their mean weight.
+
+        Arguments:
+            size: B, samples a batch; the last one may have fewer.
+        """
+        at_a_time = -(-PORTION // size) * size
+        for start in range(0, len(self), at_a_time):
+            indices = self.order[start : start + at_a_time].numpy().astype(np.int64)
+            begins = np.arange(0, indices.size, size)
+            if self.plan.weights is None:
+                means = np.ones(begins.size)
+            else:
+                weights = self.plan.weights.of(indices)
+                counts = np.diff(begins, append=indices.size)
+                means = np.add.reduceat(weights, begins, dtype=np.float64) / counts
+            for begin, mean in zip(begins.tolist(), means.tolist(), strict=True):
+                yield indices[begin : begin + size], mean
 
     def retired(self) -> Share:
         """Return a share of the same epoch that serves nothing and takes no memory."""

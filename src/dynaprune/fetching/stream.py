@@ -1,19 +1,25 @@
-"""Fetching a stream with torch's loader: the dataset that it sees, and what comes of a batch."""
+"""Batches of a stream: the fingerprints of the keys travel beside the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import torch.utils.data
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..indexed import Forwarding
-from .bulletin import Bulletin
-from .dataset import PrunedIterableDataset
-from .serving import Orders, Serving, serve
+from ..keys import KeyTable
+from ..plan import epoch_generator
+from ..pruned import PrunedDataset
+from ..share import Share
+from ..streams.bulletin import Bulletin
+from ..streams.dataset import PrunedIterableDataset
+from ..streams.serving import Orders, Serving, serve
+from .fetcher import Fetcher, Told
 
 
 class Keyed(NamedTuple):
@@ -34,6 +40,75 @@ class Keyed(NamedTuple):
     after: int
     first: int
     batch: Any
+
+
+class StreamFetcher(Fetcher):
+    """Lets the processes that fetch decide by key what they serve, and carries keys and weights.
+
+    Arguments:
+        dataset: the stream.
+        collate_fn: the user's.
+        batch_size: samples a batch, or `None` for samples one by one.
+        arguments: of the loader.
+    """
+
+    def __init__(
+        self,
+        dataset: PrunedIterableDataset,
+        collate_fn: Callable[[Any], Any],
+        batch_size: int | None,
+        **arguments: Any,
+    ) -> None:
+        self.batch_size = batch_size
+        has_workers = arguments["num_workers"] > 0
+        self._pass = StreamPass(dataset, has_workers, bool(arguments.get("persistent_workers")))
+        self.loader = torch.utils.data.DataLoader(
+            cast("Any", self._pass),
+            batch_size=batch_size,
+            collate_fn=self.collate(collate_fn),
+            **arguments,
+        )
+
+    def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the user's collate function, applied to the samples and not to their keys."""
+        return CollateKeyed(collate_fn, one_by_one=self.batch_size is None)
+
+    def begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Plan the pass, tell those that fetch what it serves, and return an iterator over it."""
+        plan, ranks = train.begin_epoch().plan, train.epochs.ranks
+        resumed = train.epochs.findings.resumed.batches
+        is_resumed = plan is train.epochs.plan  # and not the next one, of which nothing was served
+        self._pass.begin(
+            Orders(
+                epoch=plan.epoch,
+                seed=epoch_generator(train.seed, plan.epoch, stream=1).initial_seed(),
+                keys=cast("KeyTable", plan.keys).fingerprints,
+                weights=plan.weight_of_each(),
+                served=np.sort(resumed.indices.numpy()) if is_resumed else np.empty(0, np.int64),
+                rank=ranks.own,
+                world_size=ranks.size,
+                batch_size=self.batch_size or 1,
+            )
+        )
+        batches = iter(self.loader)
+        if not train.dataset.splits_itself:
+            return checked(self._noted(batches, train))
+        if ranks.size == 1:
+            return batches
+        block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
+        return in_step(batches, block, ranks.range_of)
+
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+        """Yield batches with the keys and weights that came with them."""
+        for each in fetched:
+            total = float(np.add.reduce(each.weights, dtype=np.float64))
+            yield Told(each.indices, total / each.weights.size, each.weights, each.batch)
+
+    @staticmethod
+    def _noted(batches: Iterator[Keyed], train: PrunedDataset) -> Iterator[Keyed]:
+        for each in batches:
+            train.epochs.first_key = each.first
+            yield each
 
 
 class StreamPass(Forwarding, IterableDataset[Any]):

@@ -1,0 +1,419 @@
+"""How much of what is pruned becomes time saved, in whole training runs.
+
+    python benchmarks/end_to_end.py [--root CIFAR10] [--save runs/end_to_end.json]
+
+The share of wall-clock that pruning saves, divided by the share of sample visits that it saves.
+Two settings: `small`, where data loading and Python take nearly all the time, without workers and
+with two (`workers`); and `typical`, a small residual network on images of CIFAR-10, or on random
+ones of the same shape without `--root`.
+
+All is held against a plain loop over torch's DataLoader, with the same model, optimizer, epochs and
+batch size. "nothing pruned" is the loop with dynaprune's three lines that serves everything: what
+dynaprune itself costs. "as few samples" is the plain loop again, over as many random samples an
+epoch as BLS-InfoBatch serves: the most that any pruning could save, because an epoch also costs
+what does not depend on its samples (workers that start, a last batch that is not full).
+
+All runs of a repeat take turns, epoch by epoch, because the machine's speed drifts. A run's time is
+the sum of its epochs' medians over the repeats, so that a stall in one of them counts little. Not
+timed: what is made once before training, and calls that are the first of their kind. In brackets:
+a 95% interval, by bootstrap over the repeats, of which each holds all runs. On a machine that does
+other things too it is wide, and then shows no difference.
+
+With `--save`, each repeat is written as it comes, and a benchmark that was stopped goes on where it
+was. Remove the file after a change to the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import Dataset, RandomSampler
+
+import dynaprune
+from dynaprune import BLS, InfoBatch, NoPrune, PrunedDataset, SeTa
+from dynaprune.bench.data import load_images
+
+BATCH, SAVING, RESAMPLES = 128, 0.3, 400
+
+PLAIN, NOTHING, FEWER = "plain", "nothing pruned", "plain, as few samples"
+INFOBATCH, SETA = "BLS-InfoBatch", "BLS-SeTa"
+
+TURNS: tuple[tuple[str, ...], ...] = ((PLAIN,), (NOTHING,), (INFOBATCH, FEWER), (SETA,))
+"""The runs of a repeat. Turns are taken in groups: `FEWER` follows the one that it counts."""
+
+Epochs: TypeAlias = dict[str, list[list[float]]]
+"""Of one repeat: for each run the seconds and the sample visits of every epoch."""
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images that are normalised when they are fetched, and mirrored half of the time."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = self.images[index].float().div_(127.5).sub_(1)
+        if torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        return image, self.labels[index]
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut, at half the resolution."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(channels, out, 1, stride=2, bias=False)
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.relu(self.layers(images) + self.shortcut(images))
+
+
+def small_model() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def typical_model() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        Residual(16, 32),
+        Residual(32, 64),
+        Residual(64, 128),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(128, 10),
+    )
+
+
+def random_images(samples: int, channels: int, size: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    shape = (samples, channels, size, size)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    return Images(images, torch.randint(10, (samples,), generator=generator))
+
+
+def cifar10(root: Path, samples: int) -> Images:
+    """Return a random subset of CIFAR-10."""
+    images, labels = load_images("cifar10", root).train.tensors
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:samples]
+    return Images(images[chosen], labels[chosen])
+
+
+@dataclass
+class Setting:
+    """What is trained, and on what.
+
+    Attributes:
+        name: as given on the command line.
+        dataset: the whole training set.
+        model: makes a model.
+        epochs: of a run.
+        workers: of the loader.
+    """
+
+    name: str
+    dataset: Images
+    model: Callable[[], nn.Module]
+    epochs: int
+    workers: int = 0
+
+    def pruned(self, run: str, seed: int) -> PrunedDataset | None:
+        """Return the training set of a run, or `None` where it is not dynaprune's."""
+        methods: dict[str, Callable[..., PrunedDataset]] = {
+            NOTHING: NoPrune,
+            INFOBATCH: partial(InfoBatch, saving=SAVING),
+            SETA: SeTa,
+        }
+        if run not in methods:
+            return None
+        train: PrunedDataset = BLS(methods[run](self.dataset, self.epochs, seed=seed)).proxy()
+        return train
+
+
+@dataclass
+class Run:
+    """A training run, an epoch at a time.
+
+    Attributes:
+        loader: serves the epoch.
+        model, optimizer: what is trained, and by what.
+        train: the pruned dataset, if there is one.
+        seconds, visits: of the epochs so far.
+    """
+
+    loader: Iterable[tuple[Tensor, Tensor]]
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    train: PrunedDataset | None
+    seconds: list[float] = field(default_factory=list)
+    visits: list[float] = field(default_factory=list)
+
+    def train_epoch(self) -> None:
+        """Train one epoch in the way that a user writes it."""
+        model, optimizer, train, visits = self.model, self.optimizer, self.train, 0
+        started = time.perf_counter()
+        for images, labels in self.loader:
+            loss = nn.functional.cross_entropy(model(images), labels)
+            if train is not None:
+                loss = train.update(loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            visits += len(labels)
+        self.seconds.append(time.perf_counter() - started)
+        self.visits.append(visits)
+
+
+def make_run(setting: Setting, name: str, seed: int) -> Run:
+    torch.manual_seed(seed)
+    model = setting.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    train = setting.pruned(name, seed)
+    loader: Iterable[Any]
+    if train is None:
+        loader = plain_loader(setting, shuffle=True)
+    else:
+        loader = dynaprune.DataLoader(
+            train, batch_size=BATCH, sampler=train.sampler, num_workers=setting.workers
+        )
+    return Run(loader, model, optimizer, train)
+
+
+def plain_loader(setting: Setting, **arguments: Any) -> Iterable[Any]:
+    return torch.utils.data.DataLoader(
+        setting.dataset, batch_size=BATCH, num_workers=setting.workers, **arguments
+    )
+
+
+def train_in_turns(setting: Setting, repeat: int) -> Epochs:
+    """Train all runs, epoch by epoch; each epoch, and each repeat, another group comes first."""
+    runs = {name: make_run(setting, name, repeat) for turn in TURNS for name in turn}
+    for epoch in range(setting.epochs):
+        first = (repeat + epoch) % len(TURNS)
+        for turn in (*TURNS[first:], *TURNS[:first]):
+            for name in turn:
+                if name == FEWER:
+                    served = int(runs[INFOBATCH].visits[-1])
+                    sampler = RandomSampler(setting.dataset, num_samples=served)
+                    runs[name].loader = plain_loader(setting, sampler=sampler)
+                runs[name].train_epoch()
+    return {name: [run.seconds, run.visits] for name, run in runs.items()}
+
+
+def warm_up(setting: Setting) -> None:
+    """Do what costs more the first time: a few epochs of a few batches of every run."""
+    samples = min(len(setting.dataset), 3 * BATCH + BATCH // 2)
+    few = Images(setting.dataset.images[:samples], torch.tensor(setting.dataset.labels[:samples]))
+    train_in_turns(Setting(setting.name, few, setting.model, 4, setting.workers), 0)
+
+
+class Results:
+    """The repeats so far, in a file if there is one.
+
+    Arguments:
+        file: where they are kept.
+        made_with: what all repeats have in common.
+
+    Raises:
+        SystemExit: the file's repeats were made with something else.
+    """
+
+    def __init__(self, file: Path | None, made_with: dict[str, Any]) -> None:
+        self.file, self.made_with = file, made_with
+        self.repeats: dict[str, list[Epochs]] = {}
+        if file is not None and file.exists():
+            content = json.loads(file.read_text())
+            if content["made_with"] != made_with:
+                raise SystemExit(
+                    f"{file} was made with {content['made_with']}, but this is {made_with}: "
+                    "give another file, or remove it"
+                )
+            self.repeats = content["repeats"]
+
+    def add(self, setting: str, epochs: Epochs) -> None:
+        """Take down a repeat of a setting."""
+        self.repeats.setdefault(setting, []).append(epochs)
+        if self.file is None:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_name(f"{self.file.name}.part")
+        summary = {name: summarised(repeats) for name, repeats in self.repeats.items()}
+        content = {"made_with": self.made_with, "repeats": self.repeats, "summary": summary}
+        part.write_text(json.dumps(content))
+        part.replace(self.file)
+
+
+@dataclass
+class Spread:
+    """A number, and the bounds of its 95% interval over the repeats."""
+
+    value: float
+    lowest: float
+    highest: float
+
+    def text(self, digits: int) -> str:
+        """Return it as `0.974 (0.968 to 0.981)`."""
+        value, lowest, highest = (
+            f"{each:.{digits}f}" for each in (self.value, self.lowest, self.highest)
+        )
+        return f"{value} ({lowest} to {highest})"
+
+
+def spread(repeats: list[Epochs], measure: Callable[[list[Epochs]], float]) -> Spread:
+    """Return what is measured on all repeats, and on repeats that are drawn from them."""
+    draw = random.Random(0)
+    drawn = (draw.choices(repeats, k=len(repeats)) for _ in range(RESAMPLES))
+    values = sorted(map(measure, drawn))
+    tail = RESAMPLES // 40
+    return Spread(measure(repeats), values[tail], values[-1 - tail])
+
+
+def total(repeats: list[Epochs], name: str, part: int) -> float:
+    """Return a run's seconds (part 0) or visits (part 1): a sum of each epoch's median."""
+    return sum(median(epoch) for epoch in zip(*(each[name][part] for each in repeats), strict=True))
+
+
+@dataclass
+class Row:
+    """What a run came to beside the plain one, over the repeats.
+
+    Attributes:
+        seconds: of the run.
+        visits_saved: share of the plain run's sample visits, in [0, 1).
+        time_saved: share of the wall-clock of the plain run.
+        ratio: wall-clock saved over visits saved; `None` where no visits are.
+    """
+
+    seconds: float
+    visits_saved: float
+    time_saved: Spread
+    ratio: Spread | None
+
+
+def row_of(repeats: list[Epochs], name: str) -> Row:
+    def saved(part: int, drawn: list[Epochs]) -> float:
+        return 1 - total(drawn, name, part) / total(drawn, PLAIN, part)
+
+    visits = saved(1, repeats)
+    ratio = spread(repeats, lambda drawn: saved(0, drawn) / saved(1, drawn)) if visits > 0 else None
+    time_saved = spread(repeats, partial(saved, 0))
+    return Row(total(repeats, name, 0), visits, time_saved, ratio)
+
+
+def summarised(repeats: list[Epochs]) -> dict[str, Any]:
+    return {name: asdict(row_of(repeats, name)) for name in repeats[0]}
+
+
+def table_of(repeats: list[Epochs], title: str) -> Table:
+    seconds = row_of(repeats, PLAIN).seconds
+    table = Table(title=f"{title}, {len(repeats)} repeats; plain: {seconds:.2f} s")
+    table.add_column("")
+    for name in ("visits\nsaved %", "wall-clock\nsaved %", "their\nratio"):
+        table.add_column(name, justify="right")
+    for name in (NOTHING, INFOBATCH, SETA, FEWER):
+        row = row_of(repeats, name)
+        saved = row.time_saved
+        percent = Spread(100 * saved.value, 100 * saved.lowest, 100 * saved.highest)
+        table.add_row(
+            name,
+            f"{100 * row.visits_saved:.1f}",
+            percent.text(1),
+            "" if row.ratio is None else row.ratio.text(3),
+        )
+    return table
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
+    """Return the chosen settings by their names."""
+    chosen, epochs = options.settings, options.epochs
+    settings = {}
+    small = random_images(options.small_samples, 1, 8)
+    if "small" in chosen:
+        settings["small"] = Setting("small", small, small_model, epochs)
+    if "workers" in chosen:
+        settings["workers"] = Setting("workers", small, small_model, epochs, workers=2)
+    if "typical" in chosen:
+        images = (
+            random_images(options.samples, 3, 32)
+            if options.root is None
+            else cifar10(options.root, options.samples)
+        )
+        settings["typical"] = Setting("typical", images, typical_model, epochs)
+    return settings
+
+
+def described(setting: Setting, options: argparse.Namespace) -> str:
+    kind = "images"
+    if setting.name == "typical":
+        kind = "random images" if options.root is None else "images of CIFAR-10"
+    workers = f"{setting.workers} workers, " if setting.workers > 0 else ""
+    threads = f"{options.threads} thread{'s' if options.threads > 1 else ''}"
+    return (
+        f"{setting.name}: {len(setting.dataset):,} {kind}, {setting.epochs} epochs, "
+        f"batches of {BATCH}, {workers}torch {torch.__version__}, {threads}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    names = ("small", "workers", "typical")
+    parser.add_argument("--settings", nargs="+", choices=names, default=names)
+    parser.add_argument("--root", type=Path, help="where CIFAR-10 is; see `dynaprune demo --help`")
+    parser.add_argument("--samples", type=int, default=4_000, help="of the typical setting")
+    parser.add_argument("--small-samples", type=int, default=16_000, help="of the other two")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; one disturbs others less")
+    parser.add_argument("--save", type=Path, help="JSON file of results; goes on with those in it")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    keys = ("samples", "small_samples", "epochs", "threads")
+    results = Results(
+        options.save,
+        {key: getattr(options, key) for key in keys}
+        | {
+            "data": "random" if options.root is None else "cifar10",
+            "batch_size": BATCH,
+            "saving": SAVING,
+            "torch": str(torch.__version__),
+        },
+    )
+    settings = settings_of(options)
+    for setting in settings.values():
+        done = len(results.repeats.get(setting.name, []))
+        if done < options.repeats:
+            warm_up(setting)
+        for repeat in range(done, options.repeats):
+            results.add(setting.name, train_in_turns(setting, repeat))
+        title = described(setting, options)
+        Console().print(table_of(results.repeats[setting.name], title))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What the ways to fetch batches have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch.utils.data
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..plan import Indices
+from ..pruned import PrunedDataset
+from ..share import Share
+
+
+class Told(NamedTuple):
+    """A batch, and what there is to know of its samples.
+
+    Attributes:
+        indices: int64, shape (B,): which they are; of a stream, the fingerprints of their keys.
+        mean_weight: their mean weight.
+        weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
+        batch: what the loop gets.
+    """
+
+    indices: Indices
+    mean_weight: float | Tensor
+    weights: NDArray[np.float32] | None
+    batch: Any
+
+
+class Fetcher(ABC):
+    """A loader of torch that does the work of ours, so that ours is what the user gave in all else.
+
+    Attributes:
+        loader: that loader, or what a framework has put around it.
+    """
+
+    loader: torch.utils.data.DataLoader[Any]
+
+    def begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Return an iterator over what is fetched in the next pass.
+
+        Arguments:
+            train: the pruned dataset.
+        """
+        return iter(self.loader)
+
+    def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what the loader collates by, where the user collates by `collate_fn`."""
+        return collate_fn
+
+    @abstractmethod
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+        """Yield the batches that were fetched with what there is to know of their samples.
+
+        Arguments:
+            fetched: of `begin`.
+            share: what the pass serves.
+        """
