@@ -71,7 +71,9 @@ class KeyTable:
         """Return the table with these keys too, int64, shape (M,); itself if it has them all."""
         if bool((self.numbers_of(fingerprints) >= 0).all()):
             return self
-        return KeyTable(np.unique(np.concatenate([self.fingerprints, fingerprints])))
+        every = np.concatenate([self.fingerprints, fingerprints])
+        every.sort()  # np.unique takes ten times as long
+        return KeyTable(every[np.append(True, every[1:] != every[:-1])])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KeyTable:
         return self  # it is never written to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -89,8 +89,7 @@ def serve(
             if not _contains(served, each.fingerprint):
                 yield Serving(each.fingerprint, each.weight, 0, 0, 0, dataset.decoded(each.stored))
         return
-    for own in dealt(kept, orders, worker, num_workers):
-        yield own._replace(sample=dataset.decoded(own.sample))
+    yield from dealt(kept, orders, worker, num_workers, dataset.decoded)
 
 
 def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
@@ -128,8 +127,14 @@ def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
     yield from waiting
 
 
-def dealt(kept: Iterator[Kept], orders: Orders, worker: int, num_workers: int) -> Iterator[Serving]:
-    """Yield the samples that one worker of one rank serves, not decoded.
+def dealt(
+    kept: Iterator[Kept],
+    orders: Orders,
+    worker: int,
+    num_workers: int,
+    decoded: Callable[[Any], Any],
+) -> Iterator[Serving]:
+    """Yield the samples that one worker of one rank serves.
 
     Ranks get samples in turns, as from a map-style dataset; and of what a rank gets, its workers
     get batches in turns, as torch's loader asks them for. So what a rank trains on depends on
@@ -142,32 +147,35 @@ def dealt(kept: Iterator[Kept], orders: Orders, worker: int, num_workers: int) -
         orders: which rank is served, and what it was served before a checkpoint.
         worker: the number of this process.
         num_workers: how many fetch for this rank.
+        decoded: makes of what is stored what is trained on.
     """
-    rank, world_size = orders.rank, orders.world_size
+    rank, world_size, size = orders.rank, orders.world_size, orders.batch_size
     served = orders.served.data
     first: list[Kept] = []
     before = checksum = position = 0
 
-    def is_own() -> bool:
-        return position // world_size // orders.batch_size % num_workers == worker
-
     for each in kept:
         if len(first) < world_size:
             first.append(each)
-        if len(served) and _contains(served, each.fingerprint):
+        number, weight, stored = each
+        if served and _contains(served, number):
             continue
-        checksum = hash((checksum, each.fingerprint))
-        if position % world_size == rank:
-            if is_own():
-                yield Serving(*each[:2], before, checksum, first[0].fingerprint, each.stored)
+        checksum = hash((checksum, number))
+        place, turn = divmod(position, world_size)
+        if turn == rank:
+            if place // size % num_workers == worker:
+                yield Serving(
+                    number, weight, before, checksum, first[0].fingerprint, decoded(stored)
+                )
             before = checksum
         position += 1
     for repeated in count():
-        if position % world_size == 0:
+        place, turn = divmod(position, world_size)
+        if turn == 0:
             return
-        if position % world_size == rank and is_own():
-            each = first[repeated % len(first)]
-            yield Serving(*each[:2], before, checksum, first[0].fingerprint, each.stored)
+        if turn == rank and place // size % num_workers == worker:
+            number, weight, stored = first[repeated % len(first)]
+            yield Serving(number, weight, before, checksum, first[0].fingerprint, decoded(stored))
         position += 1
 
 
