@@ -13,11 +13,11 @@ dynaprune itself costs. "as few samples" is the plain loop again, over as many r
 epoch as BLS-InfoBatch serves: the most that any pruning could save, because an epoch also costs
 what does not depend on its samples (workers that start, a last batch that is not full).
 
-All runs of a repeat take turns, epoch by epoch, because the machine's speed drifts. A run's time is
-the sum of its epochs' medians over the repeats, so that a stall in one of them counts little. Not
-timed: what is made once before training, and calls that are the first of their kind. In brackets:
-a 95% interval, by bootstrap over the repeats, of which each holds all runs. On a machine that does
-other things too it is wide, and then shows no difference.
+The machine's speed drifts, so all runs of a repeat take turns: batch by batch, as far along in
+their epochs as each other, or epoch by epoch where workers fetch ahead. A run's time is the sum of
+its epochs' medians over the repeats, so that a stall in one of them counts little. Not timed: what
+is made once before training, and calls that are the first of their kind. In brackets: a 95%
+interval, by bootstrap over the repeats, of which each holds all runs.
 
 With `--save`, each repeat is written as it comes, and a benchmark that was stopped goes on where it
 was. Remove the file after a change to the code.
@@ -29,7 +29,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,8 +51,8 @@ BATCH, SAVING, RESAMPLES = 128, 0.3, 400
 PLAIN, NOTHING, FEWER = "plain", "nothing pruned", "plain, as few samples"
 INFOBATCH, SETA = "BLS-InfoBatch", "BLS-SeTa"
 
-TURNS: tuple[tuple[str, ...], ...] = ((PLAIN,), (NOTHING,), (INFOBATCH, FEWER), (SETA,))
-"""The runs of a repeat. Turns are taken in groups: `FEWER` follows the one that it counts."""
+RUNS = (PLAIN, NOTHING, INFOBATCH, FEWER, SETA)
+"""The runs of a repeat."""
 
 Epochs: TypeAlias = dict[str, list[list[float]]]
 """Of one repeat: for each run the seconds and the sample visits of every epoch."""
@@ -173,9 +173,14 @@ class Run:
     seconds: list[float] = field(default_factory=list)
     visits: list[float] = field(default_factory=list)
 
-    def train_epoch(self) -> None:
-        """Train one epoch in the way that a user writes it."""
+    def train_epoch(self) -> Iterator[None]:
+        """Train one epoch in the way that a user writes it, and pause after each batch.
+
+        Its seconds are those between pauses, of which one is before the first batch.
+        """
         model, optimizer, train, visits = self.model, self.optimizer, self.train, 0
+        spent = 0.0
+        yield
         started = time.perf_counter()
         for images, labels in self.loader:
             loss = nn.functional.cross_entropy(model(images), labels)
@@ -185,7 +190,10 @@ class Run:
             loss.backward()
             optimizer.step()
             visits += len(labels)
-        self.seconds.append(time.perf_counter() - started)
+            spent += time.perf_counter() - started
+            yield
+            started = time.perf_counter()
+        self.seconds.append(spent + time.perf_counter() - started)
         self.visits.append(visits)
 
 
@@ -210,19 +218,50 @@ def plain_loader(setting: Setting, **arguments: Any) -> Iterable[Any]:
     )
 
 
+def lengths_of_infobatch(setting: Setting) -> list[int]:
+    """Return how many samples its epochs serve: with `saving`, whatever the losses are."""
+    train = BLS(InfoBatch(range(len(setting.dataset)), setting.epochs, saving=SAVING)).proxy()
+    lengths = []
+    for _ in range(setting.epochs):
+        order = train.begin_epoch().order
+        lengths.append(len(order))
+        train.update(torch.tensor(1.0), indices=order)
+        train.end_epoch()
+    return lengths
+
+
 def train_in_turns(setting: Setting, repeat: int) -> Epochs:
-    """Train all runs, epoch by epoch; each epoch, and each repeat, another group comes first."""
-    runs = {name: make_run(setting, name, repeat) for turn in TURNS for name in turn}
-    for epoch in range(setting.epochs):
-        first = (repeat + epoch) % len(TURNS)
-        for turn in (*TURNS[first:], *TURNS[:first]):
-            for name in turn:
-                if name == FEWER:
-                    served = int(runs[INFOBATCH].visits[-1])
-                    sampler = RandomSampler(setting.dataset, num_samples=served)
-                    runs[name].loader = plain_loader(setting, sampler=sampler)
-                runs[name].train_epoch()
+    """Train all runs; each epoch, and each repeat, another one comes first."""
+    runs = {name: make_run(setting, name, repeat) for name in RUNS}
+    for epoch, served in enumerate(lengths_of_infobatch(setting)):
+        sampler = RandomSampler(setting.dataset, num_samples=served)
+        runs[FEWER].loader = plain_loader(setting, sampler=sampler)
+        first = (repeat + epoch) % len(RUNS)
+        names = (*RUNS[first:], *RUNS[:first])
+        if setting.workers > 0:
+            for name in names:
+                for _ in runs[name].train_epoch():
+                    pass
+        else:
+            take_turns([runs[name].train_epoch() for name in names], setting, names, served)
     return {name: [run.seconds, run.visits] for name, run in runs.items()}
+
+
+def take_turns(
+    epochs: list[Iterator[None]], setting: Setting, names: Sequence[str], served: int
+) -> None:
+    """Train an epoch of each run, so that all are equally far along all the time."""
+    whole = -(-len(setting.dataset) // BATCH)
+    expected = [-(-served // BATCH) if name in (FEWER, INFOBATCH) else whole for name in names]
+    done = [-1] * len(epochs)  # the first pause is before the first batch
+    running = list(range(len(epochs)))
+    while running:
+        run = min(running, key=lambda each: done[each] / expected[each])
+        try:
+            next(epochs[run])
+            done[run] += 1
+        except StopIteration:
+            running.remove(run)
 
 
 def warm_up(setting: Setting) -> None:

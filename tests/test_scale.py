@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import tracemalloc
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ import torch
 
 from dynaprune import (
     BLS,
+    DataLoader,
     InfoBatch,
     NoPrune,
     PrunedDataset,
@@ -23,6 +28,7 @@ from dynaprune import (
 )
 from dynaprune.batches import Batches
 from dynaprune.drawing import drawn, shuffled, where
+from dynaprune.message import Message, encode, in_turn
 from dynaprune.methods import histogram as histograms
 from dynaprune.methods.histogram import histogram
 from dynaprune.plan import Weights
@@ -70,6 +76,46 @@ def test_fold_and_plan_make_no_call_for_a_sample_or_a_batch(method):
     assert few < 4000
 
 
+class Weighted(torch.utils.data.Dataset):
+    """Samples that take no call to fetch at all."""
+
+    def __len__(self):
+        return 6400
+
+    def __getitems__(self, indices):
+        return indices
+
+
+def calls_of_steps(weighted: bool) -> float:
+    """Return how many calls a step of the loop makes in dynaprune, the loader's part included."""
+    train: PrunedDataset = BLS(InfoBatch(Weighted(), 100)).proxy()
+    if weighted:
+        train.begin_epoch()
+        train.update(torch.rand(6400), indices=torch.arange(6400))
+        train.end_epoch()
+    loader = DataLoader(train, batch_size=64, collate_fn=len)
+    loss = torch.tensor(2.0, requires_grad=True) * 1
+    calls, steps = 0, 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        ours = "dynaprune" in frame.f_code.co_filename
+        calls += event in ("call", "c_call") and ours
+
+    for _ in loader:
+        sys.setprofile(count if steps > 1 else None)
+        train.update(loss)
+        steps += 1
+    sys.setprofile(None)
+    return calls / (steps - 2)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_step_makes_few_calls(weighted):
+    # a slot made free every 64 steps, and samples put together, are in this mean
+    assert calls_of_steps(weighted) < 40
+
+
 @pytest.mark.parametrize("method", [InfoBatch, SeTa])
 def test_numpy_takes_few_bytes_a_sample_to_fold_and_plan(method):
     size = 2_000_000
@@ -81,6 +127,70 @@ def test_numpy_takes_few_bytes_a_sample_to_fold_and_plan(method):
     tracemalloc.stop()
     constant = 20e6  # of chunks, and of the histogram
     assert peak < 12 * size + constant
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["InfoBatch", "SeTa"])
+def test_a_process_takes_nine_bytes_a_sample_and_24_while_planning(method):
+    script = Path(__file__).parents[1] / "benchmarks" / "scale.py"
+    what = json.dumps(["ours", {"samples": 30_000_000, "method": method, "dtype": "float32"}])
+    done = subprocess.run(
+        [sys.executable, script, "--one", what], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    constant = 60e6 / 30_000_000  # of chunks and histogram, and of what the allocator keeps
+    assert found["resident"] < 9 + constant
+    assert found["peak"] < 24
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_what_ranks_have_measured_is_put_in_turn_portion_by_portion(monkeypatch, drops):
+    """Also where ranks have made other numbers of steps, or sent their samples themselves."""
+    monkeypatch.setattr("dynaprune.message.PORTION", 10)
+    shares = [np.arange(0, 40, 2), np.arange(1, 41, 2)]
+    sizes = [[4, 4, 4, 4, 4], [5, 5, 5]] if drops else [[4] * 5, [5] * 4]
+    given = []
+    for rank, (share, lengths) in enumerate(zip(shares, sizes, strict=True)):
+        steps = torch.arange(len(lengths))
+        measured = Batches(
+            torch.from_numpy(share[: sum(lengths)]), torch.tensor(lengths), steps + 0.5, steps
+        )
+        known = share if rank == 0 else None
+        given.append((encode(measured, known), known))
+    joined = in_turn([Message(*each) for each in given])
+    expected, losses = [], []
+    for step in range(5):
+        for rank, lengths in enumerate(sizes):
+            if step < len(lengths):
+                start = sum(lengths[:step])
+                expected += shares[rank][start : start + lengths[step]].tolist()
+                losses.append(step + 0.5)
+    assert joined.indices.tolist() == expected
+    assert joined.losses.tolist() == losses
+    assert joined.steps.tolist() == sorted(set(joined.steps.tolist()))
+
+
+def test_slices_in_another_order_or_with_gaps_are_told_apart():
+    share = np.arange(100, 130)
+    for starts, lengths in (([10, 0, 20], [10, 10, 10]), ([0, 20], [5, 10]), ([5], [10])):
+        indices = np.concatenate([share[s : s + n] for s, n in zip(starts, lengths, strict=True)])
+        steps = torch.arange(len(starts))
+        measured = Batches(torch.from_numpy(indices), torch.tensor(lengths), steps.float(), steps)
+        message = Message(encode(measured, share), share)
+        assert message.part(0, len(starts)).indices.tolist() == indices.tolist()
+
+
+def test_first_visits_are_found_portion_by_portion(monkeypatch):
+    monkeypatch.setattr("dynaprune.batches.PORTION", 3)
+    steps = torch.arange(4)
+    indices = torch.tensor([5, 1, 2, 1, 5, 7, 7, 5])
+    measured = Batches(indices, torch.tensor([3, 2, 1, 2]), torch.arange(4.0), steps)
+    first = measured.first_visits()
+    assert first.indices.tolist() == [5, 1, 2, 7]
+    assert first.sizes.tolist() == [3, 1]
+    assert first.losses.tolist() == [0.0, 2.0]
+    assert first.steps.tolist() == [0, 2]
 
 
 def test_what_is_served_in_order_is_not_kept_a_second_time():

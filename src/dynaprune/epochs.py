@@ -164,15 +164,15 @@ class Epochs:
         """
         if plan is not self.plan:
             self._go_on_to(plan)
-        if len(self.record) == 0 and self.begun is not None and self.begun.plan is plan:
-            self.findings.record = LossRecord(
-                self.begun.order
-                if plan.keys is None
-                else torch.empty(0, dtype=torch.int64, device="cpu")
-            )
         record = self.findings.record
+        is_first = record.num_visits == 0
+        if is_first and self.begun is not None and self.begun.plan is plan:
+            order = self.begun.order
+            if plan.keys is not None:  # of a stream it is not known
+                order = torch.empty(0, dtype=torch.int64, device="cpu")
+            record = self.findings.record = LossRecord(order)
         record.append(batch, loss)
-        if len(record) == 1:
+        if is_first:
             self._log(plan)
             self._agree(plan)
         self._updated_at = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from operator import length_hint
 from typing import Any, Protocol
 
@@ -164,12 +165,15 @@ class _Served:
         self._ahead = 0  # samples up to the chunk's end
 
     def integers(self) -> Iterator[int]:
-        """Yield them."""
+        """Return an iterator over them, which runs no Python code for a sample."""
+        return chain.from_iterable(self._chunks())
+
+    def _chunks(self) -> Iterator[Iterator[int]]:
         order = self._share.order if self._share is not None else torch.empty(0)
         for start in range(0, order.numel(), CHUNK):
             chunk = order[start : start + CHUNK].tolist()
             self._chunk, self._ahead = iter(chunk), start + len(chunk)
-            yield from self._chunk
+            yield self._chunk
 
     def left(self) -> int:
         """Return how many samples of the share are still to be taken."""
