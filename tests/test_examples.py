@@ -50,6 +50,7 @@ def check(output, epochs, lowest=0.5):
         ("accelerate", 2, ()),
         ("lightning", 1, ()),
         ("lightning", 2, ("--devices", "2")),
+        ("stream", 1, ()),
         ("trainer", 1, ()),
         ("trainer", 2, ()),
     ],
@@ -75,7 +76,8 @@ def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.name for path in EXAMPLES.glob("*.py")}
     assert names == {
-        f"train_{name}.py" for name in ("plain", "ddp", "accelerate", "lightning", "trainer")
+        f"train_{name}.py"
+        for name in ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
     }
     readme = (EXAMPLES.parent / "README.md").read_text()
     assert all(f"examples/{name}" in readme for name in names)
