@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
+import pickle
 import random
 from collections import Counter
 
@@ -26,6 +28,7 @@ from dynaprune import (
     StaticPrune,
 )
 from dynaprune.keys import KeyTable, fingerprint
+from dynaprune.streams.bulletin import Bulletin
 from dynaprune.streams.serving import Kept, shuffled
 
 METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
@@ -435,3 +438,25 @@ def test_the_buffer_mixes_and_loses_nothing():
     assert mixed != [each.stored for each in shuffled(iter(kept), 50, seed=2)]
     assert all(place > number - 50 for place, number in enumerate(mixed))
     assert [each.stored for each in shuffled(iter(kept), 0, seed=1)] == list(range(200))
+
+
+def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bulletin = Bulletin()
+    keys = np.arange(5)
+    for epoch in range(6):
+        bulletin.publish({"epoch": epoch, "keys": keys, "weights": np.full(5, epoch)})
+    copied = pickle.loads(pickle.dumps(bulletin))
+    bulletin.publish({"epoch": 6, "keys": keys, "weights": np.empty(0)})
+    read = copied.read(latest=False)
+    assert (read["epoch"], read["weights"].tolist()) == (5, [5] * 5)
+    latest = copied.read(latest=True)
+    assert (latest["epoch"], latest["keys"].tolist()) == (6, [0, 1, 2, 3, 4])
+    assert latest["weights"].size == 0
+    (folder,) = tmp_path.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["5", "6", "7", "latest"]
+    one, other = (folder / issue / "keys.npy" for issue in ("6", "7"))
+    assert one.samefile(other)  # what has not changed is not written again
+    del bulletin
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []

@@ -126,7 +126,7 @@ class Batches:
 
     def finite(self) -> Batches:
         """Return the measurements whose loss is a finite number."""
-        keep = torch.isfinite(self.losses)
+        keep = torch.from_numpy(np.isfinite(self.losses.numpy()))
         if bool(keep.all()):
             return self
         members = keep.repeat_interleave(self.sizes)

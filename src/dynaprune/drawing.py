@@ -1,11 +1,19 @@
-"""Sample numbers and random choices of them, in as little memory as they take."""
+"""Sample numbers and random choices of them, in as little memory as they take.
+
+NumPy does it, and not torch: where cores are busy, with loader workers say, the threads of torch
+wait for each other, and take up to fifty times as long.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 CHUNK = 1 << 20
 """Samples that are looked at at a time: what that takes besides them is little."""
@@ -21,7 +29,19 @@ def index_type(num_samples: int) -> torch.dtype:
 
 def everything(num_samples: int) -> Tensor:
     """Return all sample numbers, ascending: shape (N,), of `index_type(N)`."""
-    return torch.arange(num_samples, dtype=index_type(num_samples), device="cpu")
+    dtype = np.int32 if index_type(num_samples) == torch.int32 else np.int64
+    return torch.from_numpy(np.arange(num_samples, dtype=dtype))
+
+
+def taken(values: NDArray[Scalar], indices: Tensor) -> NDArray[Scalar]:
+    """Return values at indices, shape (K,): in chunks, as NumPy copies indices to eight bytes."""
+    places = indices.numpy()
+    if places.size <= CHUNK:
+        return values.take(places)
+    result = np.empty(places.size, dtype=values.dtype)
+    for start in range(0, places.size, CHUNK):
+        values.take(places[start : start + CHUNK], out=result[start : start + CHUNK], mode="clip")
+    return result
 
 
 def shuffled(numbers: Tensor, generator: torch.Generator) -> Tensor:
@@ -64,9 +84,8 @@ def _count(buckets: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _permuted(numbers: Tensor, generator: torch.Generator) -> Tensor:
     count, dtype = numbers.numel(), index_type(numbers.numel())
-    return numbers.index_select(
-        0, torch.randperm(count, generator=generator, dtype=dtype, device="cpu")
-    )
+    order = torch.randperm(count, generator=generator, dtype=dtype, device="cpu")
+    return torch.from_numpy(taken(numbers.numpy(), order))
 
 
 def where(mask: NDArray[np.bool_]) -> Tensor:

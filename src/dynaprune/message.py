@@ -144,6 +144,8 @@ def _slices(batches: Batches, share: NDArray[np.integer[Any]]) -> NDArray[np.int
 
     Slices that leave a gap are none here: where they start does not say where they end.
     """
+    if share.size > np.iinfo(np.int32).max:  # as which the places are sent
+        return None
     indices = batches.indices.numpy()
     _, lengths = _steps(batches)
     first = np.cumsum(lengths) - lengths

@@ -161,7 +161,7 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
         wrong = f"indices must be an int64 tensor of shape (K,), but {_described(indices)} was"
     elif indices.numel() == 0:
         wrong = "at least one sample must be kept, but none was"
-    elif int(indices.min()) < 0 or int(indices.max()) >= num_samples:
+    elif int(indices.numpy().min()) < 0 or int(indices.numpy().max()) >= num_samples:
         wrong = f"indices must be from 0 to {num_samples - 1:,}, but others were"
     elif not _are_distinct(indices.numpy(), num_samples):
         wrong = "no sample may be selected twice, but one was"
@@ -170,7 +170,7 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
             wrong = (
                 f"weights must be of shape {tuple(indices.shape)}, but {_described(weights)} was"
             )
-        elif not all(0 < float(bound) < math.inf for bound in torch.aminmax(weights)):
+        elif not 0 < float(weights.numpy().min()) <= float(weights.numpy().max()) < math.inf:
             wrong = "weights must be positive and finite, but others were"
     if wrong is not None:
         raise RuntimeError(f"select() of {method}: {wrong} returned")

@@ -29,7 +29,7 @@ from .streams import PrunedIterableDataset
 from .summary import Summary
 from .validation import check_integer, check_keys, check_map_style
 
-STATE_VERSION = 3  # plans are drawn otherwise than in version 2
+STATE_VERSION = 4  # plans are drawn otherwise than in version 3, and scores say their level
 
 
 class PrunedDataset(Dataset[Any], ABC):

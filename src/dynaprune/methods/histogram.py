@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 1 << 16
+EXACT = 1 << 17
 """Up to as many numbers are sorted, and each distinct one is a bin."""
 
 CHUNK = 1 << 18

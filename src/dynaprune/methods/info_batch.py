@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..drawing import drawn, everything, where
+from ..drawing import drawn, everything, taken, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_share, count_share
@@ -95,8 +95,9 @@ class InfoBatch(PrunedDataset):
         # by number: a mask without a pattern is slow to write through
         is_kept[where(below).numpy()] = drawn(kept, candidates, generator)
         indices = where(is_kept)
-        was_below = torch.from_numpy(below).index_select(0, indices)
-        return Selection(indices, torch.where(was_below, candidates / kept, 1.0))
+        levels = np.float32(candidates / kept), np.float32(1)
+        weights = np.where(taken(below, indices), *levels)
+        return Selection(indices, torch.from_numpy(weights))
 
     @property
     def _last_selecting_epoch(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..drawing import drawn, shuffled, where
+from ..drawing import drawn, shuffled, taken, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_integer, check_share, count_share
@@ -74,19 +74,19 @@ class SeTa(PrunedDataset):
         indices = where(drawn(kept, total, generator))
         if epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs):
             return Selection(indices)
-        scores = scores.index_select(0, indices)
-        if scores.min() == scores.max():
+        values = taken(scores.numpy(), indices)
+        if values.min() == values.max():
             num_groups = min(self.num_groups, kept)
             first, last = window(epoch, num_groups, self.window_scale)
             indices = shuffled(indices, generator)
             return Selection(indices[kept * first // num_groups : kept * last // num_groups])
-        cuts = kmeans_cuts(scores.numpy(), self.num_groups)
+        cuts = kmeans_cuts(values, self.num_groups)
         first, last = window(epoch, cuts.size + 1, self.window_scale)
         # group g holds the scores from cuts[g - 1] to below cuts[g]
         bounds = [-math.inf, *cuts.tolist(), math.inf]
-        inside = (scores >= bounds[first]) & (scores < bounds[last])
-        del scores  # its memory is wanted
-        return Selection(indices.index_select(0, where(inside.numpy())))
+        inside = (values >= bounds[first]) & (values < bounds[last])
+        del values  # its memory is wanted
+        return Selection(torch.from_numpy(taken(indices.numpy(), where(inside))))
 
 
 def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:

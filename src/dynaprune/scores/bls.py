@@ -50,6 +50,7 @@ class BLS(Score):
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         self._start(batches)
-        new = self._values_of(batches.indices).mul_(self.alpha)
-        new.add_(batches.per_sample(), alpha=1 - self.alpha)
+        new = self._values_of(batches.indices)
+        new *= self.alpha
+        new += (1 - self.alpha) * batches.per_sample().numpy()
         self._write(batches.indices, new)

@@ -30,4 +30,4 @@ class SampleLoss(Score):
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         self._start(batches)
-        self._write(batches.indices, batches.per_sample())
+        self._write(batches.indices, batches.per_sample().numpy())

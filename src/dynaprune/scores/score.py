@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..batches import Batches
@@ -72,7 +75,7 @@ class Score(ABC):
         They are all equal until the first batch was observed. Not to be written: they may be the
         score's own.
         """
-        return self._read(self._values)
+        return torch.from_numpy(self._read(self._values.numpy()))
 
     def proxy(self) -> Any:
         """Make `base` use this score in place of its own, and return `base`, the same object.
@@ -106,7 +109,7 @@ class Score(ABC):
         """Go on from these scores, shape (N,), of any type and device."""
         values = values.detach().to("cpu", torch.float32, copy=True)
         self._level = 0.0 if self._is_full() else float(values.mean())
-        self._values = self._kept(values)
+        self._values = torch.from_numpy(self._kept(values.numpy()))
         self._started = True
 
     def admit(self, batches: Batches) -> Batches:
@@ -128,10 +131,20 @@ class Score(ABC):
 
     def _grow(self, places: Tensor, num_samples: int) -> None:
         """Make room for more samples; those that there are move to `places`, int64, shape (N,)."""
-        fresh = torch.full((num_samples,), self._first_loss, dtype=torch.float32, device="cpu")
-        grown = self._kept(fresh)
-        grown[places] = self._values
-        self._values = grown
+        grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
+        grown[places.numpy()] = self._values.numpy()
+        self._values = torch.from_numpy(grown)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Score:
+        """Return a copy: made in each epoch, so tensors are copied as arrays, which is quicker."""
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.device.type == "cpu":
+                vars(copied)[name] = torch.from_numpy(value.numpy().copy())
+            else:
+                vars(copied)[name] = copy.deepcopy(value, memo)
+        return copied
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
@@ -186,33 +199,39 @@ class Score(ABC):
         """
         if self._is_full():
             return
-        chunks = torch.split(self._values, CHUNK)
-        count = max(1, self._values.numel())
-        mean = sum(float(chunk.double().sum()) for chunk in chunks) / count
-        square = sum(float(chunk.double().square().sum()) for chunk in chunks) / count
+        kept, count = self._values.numpy(), max(1, self.num_samples)
+        parts = [kept[start : start + CHUNK] for start in range(0, kept.size, CHUNK)]
+        mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / count
+        square = sum(float(np.square(part, dtype=np.float32).sum()) for part in parts) / count
         if 2 * mean**2 > square:  # further away than they spread; moving them costs rounding too
-            for chunk in chunks:
-                chunk.copy_(chunk.float() - mean)
-            self._level += mean
+            for part in parts:
+                part[:] = part.astype(np.float32) - np.float32(mean)
+            self._level += float(np.float32(mean))
 
-    def _values_of(self, indices: Tensor) -> Tensor:
+    def _values_of(self, indices: Tensor) -> NDArray[np.float32]:
         """Return the scores of some samples: float32, a copy of the shape of `indices`."""
-        return self._read(self._values.index_select(0, indices))
+        return self._read(self._values.numpy().take(indices.numpy()))
 
-    def _write(self, indices: Tensor, values: Tensor) -> None:
+    def _write(self, indices: Tensor, values: NDArray[np.float32]) -> None:
         """Set the scores of some samples to `values`, float32, of the shape of `indices`."""
-        self._values.index_copy_(0, indices.long(), self._kept(values))
+        self._values.numpy()[indices.numpy()] = self._kept(values)
 
     def _is_full(self) -> bool:
         return self._values.dtype == torch.float32
 
-    def _read(self, kept: Tensor) -> Tensor:
+    def _read(self, kept: NDArray[Any]) -> NDArray[np.float32]:
         """Return scores in float32."""
-        return kept if self._is_full() else kept.float().add_(self._level)
+        if self._is_full():
+            return kept
+        values = kept.astype(np.float32)
+        values += np.float32(self._level)
+        return values
 
-    def _kept(self, values: Tensor) -> Tensor:
+    def _kept(self, values: NDArray[np.float32]) -> NDArray[Any]:
         """Return scores, float32, in the way in which they are kept."""
         if self._is_full():
             return values
-        highest = torch.finfo(self._values.dtype).max  # infinity would be everybody's mean
-        return (values - self._level).clamp_(-highest, highest).to(self._values.dtype)
+        highest = np.finfo(np.float16).max  # infinity would be everybody's mean
+        kept: NDArray[np.float32] = values - np.float32(self._level)
+        np.clip(kept, -highest, highest, out=kept)
+        return kept.astype(np.float16)

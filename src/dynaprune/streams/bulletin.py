@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-KEPT = 4
+KEPT = 3
 """Issues that are kept: a loader's workers may begin to read a while after they were told to."""
 
 
@@ -20,11 +20,13 @@ class Bulletin:
     """Arrays and plain values that one process issues and others read, workers that live on too.
 
     Each issue is a folder of files, which every reader maps into its memory: so an array is there
-    once on a host, however many read it. All of it is removed with the process that has issued it.
+    once on a host, however many read it. It lies where the system keeps temporary files, and is
+    removed with the process that has issued it, unless that is killed.
     """
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._latest: dict[str, Any] = {}  # what the latest issue holds
         self.issue = 0
 
     def publish(self, values: dict[str, Any]) -> None:
@@ -41,15 +43,22 @@ class Bulletin:
         folder.mkdir()
         plain = {}
         for name, value in values.items():
-            if isinstance(value, np.ndarray):
-                np.save(folder / f"{name}.npy", value)
-            else:
+            path = folder / f"{name}.npy"
+            if not isinstance(value, np.ndarray):
                 plain[name] = value
+            elif self._latest.get(name) is not value:
+                np.save(path, value)
+            else:  # the same array again: the file has another name
+                os.link(self._folder / str(self.issue - 1) / path.name, path)
+        self._latest = {name: value for name, value in values.items() if name not in plain}
         (folder / "plain").write_bytes(pickle.dumps(plain))
         beside = self._folder / "latest.new"
         beside.write_text(str(self.issue))
         os.replace(beside, self._folder / "latest")
         shutil.rmtree(self._folder / str(self.issue - KEPT), ignore_errors=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_latest": {}}  # who reads has the files
 
     def read(self, *, latest: bool) -> dict[str, Any]:
         """Return what was published.
