@@ -6,10 +6,12 @@ A step: `update` at batch size 128, and the hand-over of the batch's indices tha
 before it. Textbook: scores on the host, written in every step. Both return the loss times its
 weight; what that multiplication costs by itself is in the table too.
 
+A step keeps some bytes until the epoch ends, which are counted too.
+
 An epoch: the plan for 1,000,000 samples. Textbook InfoBatch: `np.random.choice` and a shuffled
 Python list. Textbook SeTa: scikit-learn's KMeans, and samples put into groups one by one; with
 one random start, which is its default, and with ten, which it takes to find groups as good as
-ours.
+ours. Memory is the peak of what NumPy and Python ask for; scale.py has what the system gives.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -25,6 +28,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from measuring import traced_peak_of
 from rich.console import Console
 from rich.table import Table
 from sklearn.cluster import KMeans
@@ -96,6 +100,23 @@ def seconds_of(call: Callable[[], object], repeats: int) -> float:
         call()
         times.append(time.perf_counter() - started)
     return median(times)
+
+
+def peak(call: Callable[[], object]) -> str:
+    return f"{traced_peak_of(call) / 2**20:,.0f} MiB"
+
+
+def bytes_kept(num_samples: int, steps: int = 5_000) -> float:
+    """Return how many bytes a step with a mean loss leaves behind until the epoch ends."""
+    train = in_epoch(num_samples, weighted=False)
+    order = train.begin_epoch().order
+    loss = torch.tensor(1.0)
+    tracemalloc.start()
+    for start in range(0, steps * BATCH, BATCH):
+        train.update(loss, indices=order[start % num_samples :][:BATCH])
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return kept / steps + 4  # the loss itself is in a tensor
 
 
 def in_epoch(num_samples: int, *, weighted: bool) -> PrunedDataset:
@@ -174,16 +195,17 @@ def main() -> None:
 
     table = Table(title=f"{samples:,} samples, batches of {BATCH}, torch {torch.__version__}")
     table.add_column("what")
-    for name in ("dynaprune", "textbook", "ratio"):
+    for name in ("dynaprune", "textbook", "ratio", "memory", "textbook's"):
         table.add_column(name, justify="right")
 
-    def row(what: str, ours: float, theirs: float, unit: str) -> None:
+    def row(what: str, ours: float, theirs: float, unit: str, *memory: str) -> None:
         scale = {"µs": 1e6, "ms": 1e3}[unit]
         table.add_row(
             what,
             f"{ours * scale:,.1f} {unit}",
             f"{theirs * scale:,.1f} {unit}",
             f"{theirs / ours:.1f}×",
+            *memory,
         )
 
     def steps(loss: Tensor, *, weighted: bool) -> Step:
@@ -193,7 +215,8 @@ def main() -> None:
     mean_loss = torch.tensor(2.0, requires_grad=True) * 1.5  # of a graph, as in training
     losses = torch.ones(BATCH, requires_grad=True) * 1.5
     step = steps(mean_loss, weighted=False)
-    row("step: update, all weights 1", step.update, step.textbook, "µs")
+    kept = f"{bytes_kept(samples):.0f} B kept"
+    row("step: update, all weights 1", step.update, step.textbook, "µs", kept, "0 B kept")
     step = steps(mean_loss, weighted=True)
     row("step: update, with weights", step.update, step.textbook, "µs")
     row("step: update and hand-over", step.update + step.hand_over, step.textbook, "µs")
@@ -209,17 +232,24 @@ def main() -> None:
         check_selection(selection, samples, type(train).__name__)
         return len(make_plan(selection, samples, 1, 0))
 
-    row(
-        "epoch: InfoBatch plan",
-        seconds_of(lambda: plan(infobatch), options.repeats),
-        seconds_of(lambda: textbook_infobatch(scores), 3),
-        "ms",
-    )
-    ours = seconds_of(lambda: plan(seta), options.repeats)
+    def plan_row(
+        what: str, train: PrunedDataset, textbook: Callable[[], object], repeats: int = 3
+    ) -> None:
+        ours = partial(plan, train)
+        row(
+            f"epoch: {what}",
+            seconds_of(ours, options.repeats),
+            seconds_of(textbook, repeats),
+            "ms",
+            peak(ours),
+            peak(textbook),
+        )
+
+    plan_row("InfoBatch plan", infobatch, partial(textbook_infobatch, scores))
     for starts in (1, 10):
-        theirs = seconds_of(partial(textbook_seta, scores, 1, starts), 3)
-        row(f"epoch: SeTa plan, KMeans(n_init={starts})", ours, theirs, "ms")
-    Console().print(table)
+        textbook = partial(textbook_seta, scores, 1, starts)
+        plan_row(f"SeTa plan, KMeans(n_init={starts})", seta, textbook)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

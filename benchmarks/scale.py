@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring import memory, peak_of, traced_peak_of
 from overhead import scores_of, textbook_infobatch, textbook_seta
 from rich.console import Console
 from rich.table import Table
@@ -43,23 +44,6 @@ BATCHES = 50_000
 """At most as many batches make an epoch: a step's cost is in the tables of overhead.py."""
 
 METHODS: dict[str, Callable[..., PrunedDataset]] = {"InfoBatch": InfoBatch, "SeTa": SeTa}
-
-
-def memory(name: str) -> int:
-    """Return `VmRSS`, or `VmHWM`, its highest value so far, of this process in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("this needs a system with /proc/self/status")
-
-
-def peak_of(call: Callable[[], object]) -> tuple[float, int]:
-    """Return the seconds that a call takes, and the peak of memory in it."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started, memory("VmHWM")
 
 
 def train_epoch(train: PrunedDataset, generator: torch.Generator) -> None:
@@ -90,11 +74,12 @@ def measure_epochs(train: PrunedDataset, base: int, epochs: int = 4) -> dict[str
             peaks.append(max(plan_peak, fold_peak))
     train.begin_epoch()
     train_epoch(train, generator)
-    tracemalloc.start()
-    train.end_epoch()
-    train.begin_epoch()
-    traced = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+
+    def fold_and_plan() -> None:
+        train.end_epoch()
+        train.begin_epoch()
+
+    traced = traced_peak_of(fold_and_plan)
     return {
         "fold": median(folds),
         "plan": median(plans),
@@ -118,39 +103,23 @@ def measure_ours(samples: int, method: str, dtype: str) -> dict[str, float]:
 def measure_textbook(samples: int, method: str) -> dict[str, float]:
     scores = scores_of(samples)
     base = memory("VmRSS") - 4 * samples
-    tracemalloc_peak = 0
     if method == "InfoBatch":
         plan: Callable[[], object] = lambda: textbook_infobatch(scores)  # noqa: E731
     else:
         plan = lambda: textbook_seta(scores, 1, 1)  # noqa: E731
     planned, peak = peak_of(plan)
-    if samples <= 1_000_000:
-        tracemalloc.start()
-        plan()
-        tracemalloc_peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return {
-        "plan": planned,
-        "peak": (peak - base) / samples,
-        "traced": 4 + tracemalloc_peak / samples if tracemalloc_peak else float("nan"),
-    }
+    traced = traced_peak_of(plan) / samples if samples <= 10_000_000 else float("nan")
+    return {"plan": planned, "peak": (peak - base) / samples, "traced": traced}
 
 
 def measure_sampler(samples: int) -> dict[str, float]:
     """Return what handing out indices costs, beside a list of them."""
     train: PrunedDataset = BLS(InfoBatch(range(samples), 100)).proxy()
     served = iter(train.sampler)
-    tracemalloc.start()
-    for _ in served:
-        pass
-    ours = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    order = train.epochs.begun.order  # type: ignore[union-attr]
-    tracemalloc.start()
-    as_list = order.tolist()
-    theirs = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return {"ours": ours, "list": theirs, "length": len(as_list)}
+    share = train.epochs.begun
+    assert share is not None
+    ours = traced_peak_of(lambda: deque(served, maxlen=0))
+    return {"ours": ours, "list": traced_peak_of(share.order.tolist)}
 
 
 def measure_ranks(samples: int, ranks: int, sharded: bool) -> dict[str, float]:
@@ -250,7 +219,7 @@ def measure_stream(samples: int) -> dict[str, float]:
         folded, peak = peak_of(train.end_epoch)
         folds.append(folded)
         plans.append(planned)
-    del hashes, kept, known
+    del hashes, kept, known, keys
     train.begin_epoch()
     plan = train.epochs.plan
     assert plan is not None

@@ -61,7 +61,8 @@ def train_on_rank(rank, method, stop_after=None, states=None, drop_last=False):
 
 
 @pytest.mark.parametrize(
-    ("world_size", "method", "drop_last"), [(2, InfoBatch, False), (3, SeTa, True)]
+    ("world_size", "method", "drop_last"),
+    [(2, InfoBatch, False), pytest.param(3, SeTa, True, marks=pytest.mark.long)],
 )
 def test_ranks_make_equally_many_steps_and_tell_each_other_nothing_else(
     world_size, method, drop_last
@@ -95,7 +96,9 @@ def test_ranks_make_equally_many_steps_and_tell_each_other_nothing_else(
         torch.testing.assert_close(scores, torch.tensor(expected))
 
 
-@pytest.mark.parametrize("steps", [3, 14, 16])
+@pytest.mark.parametrize(
+    "steps", [14, *(pytest.param(steps, marks=pytest.mark.long) for steps in (3, 16))]
+)
 def test_stopped_and_resumed(steps):
     whole = on_ranks(2, train_on_rank, InfoBatch)
     stopped = on_ranks(2, train_on_rank, InfoBatch, steps)
@@ -131,8 +134,8 @@ def misused(rank, how):
     ("how", "message"),
     [
         ("parts", "divided into 3 parts, one for each rank, but 2 ranks train"),
-        ("sampler", "the sampler divides it again"),
-        ("index", "number must be from 0 to 9, but 10 was given"),
+        pytest.param("sampler", "the sampler divides it again", marks=pytest.mark.long),
+        pytest.param("index", "from 0 to 9, but 10 was given", marks=pytest.mark.long),
     ],
 )
 def test_misuse(how, message):

@@ -47,7 +47,7 @@ def visits(ranks, epoch):
     ("world_size", "method", "workers"),
     [
         (2, InfoBatch, 0),
-        (3, SeTa, 0),
+        pytest.param(3, SeTa, 0, marks=pytest.mark.long),
         pytest.param(2, InfoBatch, 2, marks=pytest.mark.long),
         pytest.param(3, InfoBatch, 1, marks=pytest.mark.long),
     ],
@@ -88,14 +88,8 @@ def test_the_scores_of_ranks_are_those_of_one_process():
     assert replayed.values().equal(train.scores[numbers])
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (2, 2),
-        pytest.param(2, 1, marks=pytest.mark.long),
-        pytest.param(2, 3, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (2, 3)])
 def test_stopped_and_resumed(before, after):
     """In the first epoch, in which no key is known, and in the second."""
     whole = on_ranks(before, train_on_rank, InfoBatch, 0)

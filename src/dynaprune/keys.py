@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .drawing import CHUNK
+
 Key: TypeAlias = "str | bytes | int"
 
 
@@ -61,16 +63,17 @@ class KeyTable:
         numbers = np.full(fingerprints.size, -1, dtype=np.int64)
         if len(self) == 0:
             return numbers
-        order = np.argsort(fingerprints)  # one walk through the table, in place of M searches
-        wanted = fingerprints[order]
-        places = np.minimum(np.searchsorted(self.fingerprints, wanted), len(self) - 1)
-        numbers[order] = np.where(self.fingerprints[places] == wanted, places, -1)
+        for start in range(0, fingerprints.size, CHUNK):
+            part = fingerprints[start : start + CHUNK]
+            order = np.argsort(part)  # one walk through the table, in place of many searches
+            wanted = part[order]
+            places = np.minimum(np.searchsorted(self.fingerprints, wanted), len(self) - 1)
+            found = np.where(self.fingerprints[places] == wanted, places, -1)
+            numbers[start : start + CHUNK][order] = found
         return numbers
 
     def with_keys(self, fingerprints: NDArray[np.int64]) -> KeyTable:
-        """Return the table with these keys too, int64, shape (M,); itself if it has them all."""
-        if bool((self.numbers_of(fingerprints) >= 0).all()):
-            return self
+        """Return the table with these keys too: int64, shape (M,), some of which it may have."""
         every = np.concatenate([self.fingerprints, fingerprints])
         every.sort()  # np.unique takes ten times as long
         return KeyTable(every[np.append(True, every[1:] != every[:-1])])

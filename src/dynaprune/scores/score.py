@@ -123,11 +123,14 @@ class Score(ABC):
         """
         known = KeyTable() if self.keys is None else self.keys
         fingerprints = batches.indices.numpy()
-        self.keys = known.with_keys(fingerprints)
-        if self.keys is not known:
+        numbers = known.numbers_of(fingerprints)
+        is_new = numbers < 0
+        if is_new.any():
+            self.keys = known.with_keys(fingerprints[is_new])
             places = torch.from_numpy(self.keys.numbers_of(known.fingerprints))
             self._grow(places, len(self.keys))
-        return replace(batches, indices=torch.from_numpy(self.keys.numbers_of(fingerprints)))
+            numbers = self.keys.numbers_of(fingerprints)
+        return replace(batches, indices=torch.from_numpy(numbers))
 
     def _grow(self, places: Tensor, num_samples: int) -> None:
         """Make room for more samples; those that there are move to `places`, int64, shape (N,)."""
