@@ -3,12 +3,12 @@
     python benchmarks/half_precision.py
 
 A small network learns scikit-learn's digits, or 5,000 of MNIST, with plain shuffled batches. Every
-epoch's batch losses are observed by BLS three times: with scores in float32, in float16, and in
-bfloat16, which dynaprune does not offer. For each half type, at the end of every epoch, against
-float32: the rank correlation; the share of samples on the other side of the mean score, where
-InfoBatch would decide otherwise; and the share in another fifth, as SeTa might group them. Beside
-it: the rank correlation of each with the true losses of the samples, which is what scores are for.
-Means over epochs and seeds; the worst epoch for the rank correlation.
+epoch's batch losses are observed by BLS: with scores in float32; in float16, as dynaprune keeps
+them; and in float16 and bfloat16 kept as they are, which it does not offer. For each, at the end of
+every epoch, against float32: the rank correlation; the share of samples on the other side of the
+mean score, where InfoBatch would decide otherwise; and the share in another fifth, as SeTa might
+group them. Beside it: the rank correlation of each with the true losses of the samples, which is
+what scores are for. Means over epochs and seeds; the worst epoch for the rank correlation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,18 @@ from torch.nn.functional import cross_entropy
 from dynaprune import BLS
 from dynaprune.batches import Batches
 
-TYPES = (torch.float32, torch.float16, torch.bfloat16)
+KINDS = ("float32", "float16", "plain float16", "plain bfloat16")
+
+
+class Plain(BLS):
+    """BLS with every score rounded to a half type, as it is."""
+
+    def __init__(self, base: Any, dtype: torch.dtype) -> None:
+        super().__init__(base)
+        self.rounded_to = dtype
+
+    def _write(self, indices: Tensor, values: NDArray[np.float32]) -> None:
+        super()._write(indices, torch.from_numpy(values).to(self.rounded_to).float().numpy())
 
 
 def load(name: str) -> tuple[Tensor, Tensor]:
@@ -46,10 +58,11 @@ def load(name: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images).float(), torch.from_numpy(labels).long()
 
 
-def score_in(dtype: torch.dtype, num_samples: int) -> BLS:
-    score = BLS(range(num_samples))
-    score._values = score._values.to(dtype)  # bfloat16 would be refused
-    return score
+def score_in(kind: str, num_samples: int) -> BLS:
+    dtype = getattr(torch, kind.split()[-1])
+    if kind.startswith("plain"):
+        return Plain(range(num_samples), dtype)
+    return BLS(range(num_samples), dtype=dtype)
 
 
 def fifths(values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -64,7 +77,7 @@ def compare(
     width = images.shape[1]
     model = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    scores = {dtype: score_in(dtype, len(images)) for dtype in TYPES}
+    scores = {kind: score_in(kind, len(images)) for kind in KINDS}
     found = defaultdict(list)
     for epoch in range(epochs):
         order = torch.randperm(len(images))
@@ -84,9 +97,9 @@ def compare(
             continue  # one measurement of everybody: most scores are equal
         with torch.no_grad():
             true = cross_entropy(model(images), labels, reduction="none").numpy()
-        exact = scores[torch.float32].values().numpy()
-        for dtype, score in scores.items():
-            values, name = score.values().numpy(), str(dtype).removeprefix("torch.")
+        exact = scores["float32"].values().numpy()
+        for name, score in scores.items():
+            values = score.values().numpy()
             found[f"{name} true"].append(spearmanr(values, true).statistic)
             found[f"{name} rank"].append(spearmanr(values, exact).statistic)
             crossed = (values < values.mean()) != (exact < exact.mean())
@@ -124,8 +137,7 @@ def main() -> None:
             one = compare(images, labels, batch, options.epochs, seed, floor)
             for name, values in one.items():
                 found[name] += values
-        for dtype in TYPES:
-            name = str(dtype).removeprefix("torch.")
+        for name in KINDS:
             table.add_row(
                 f"{floor:g}",
                 str(batch),
@@ -136,7 +148,7 @@ def main() -> None:
                 f"{100 * np.mean(found[f'{name} fifth']):.2f}",
                 f"{np.mean(found[f'{name} true']):.4f}",
             )
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":
