@@ -55,6 +55,21 @@ def test_what_is_out_of_range_counts_as_the_highest():
     assert scores.argmax() == 1
 
 
+def test_one_loss_that_is_far_off_harms_no_other_score():
+    train = SampleLoss(NoPrune(Numbers(1000), 9), dtype=torch.float16).proxy()
+    loader = DataLoader(train, batch_size=1000)
+    losses = torch.full((1000,), 500.0)
+    losses[3] = 3e5
+    for losses_of_epoch in (torch.full((1000,), 8000.0), losses, losses, losses):
+        train_epoch(loader, lambda batch, losses=losses_of_epoch: losses[batch])
+        assert train.scores.isfinite().all()
+    assert train.scores.argmax() == 3
+    assert train.scores[:3].tolist() == pytest.approx([500] * 3, abs=1)
+    score = BLS(range(4), dtype=torch.float16)
+    score.restore(torch.tensor([1.0, 2.0, float("inf"), 3.0]))
+    assert score.values().isfinite().all()
+
+
 def test_a_state_is_resumed_bit_by_bit_and_in_the_other_type_nearly(tmp_path):
     def train_set(dtype):
         return BLS(InfoBatch(Numbers(60), 9), dtype=dtype).proxy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from typing import Any
 
 import numpy as np
@@ -362,3 +363,84 @@ def test_shuffle_false_is_told():
         DataLoader(bls(InfoBatch, 10), shuffle=False)
     train = bls(InfoBatch, 10)
     assert len(DataLoader(train, sampler=train.sampler, shuffle=False)) == 10
+
+
+@pytest.mark.parametrize("change", ["look", "in_order", "batch_size", "sampler"])
+def test_batches_are_attributed_right_whatever_is_changed(change):
+    """The samples that `update` takes a batch for are those that are in it."""
+    train = bls(NoPrune, 80)
+    lives_on = {"num_workers": 1, "persistent_workers": True}
+    loader = DataLoader(train, batch_size=4, **(lives_on if change == "look" else {}))
+    if change == "in_order":
+        if not hasattr(loader, "in_order"):
+            pytest.skip("this torch always yields batches in order")
+        loader.in_order = False
+    if change == "sampler":
+        loader.batch_sampler.sampler = list(range(79, -1, -1))
+        with pytest.raises(RuntimeError, match="does not use the sampler"):
+            next(iter(loader))
+        return
+    for step, batch in enumerate(loader):
+        assert np.asarray(train.epochs.passes.at_hand()[1]).tolist() == batch.tolist()
+        train.update(mean_loss(batch))
+        if step == 2 and change == "look":
+            next(iter(loader))
+        if step == 2 and change == "batch_size":
+            loader.batch_sampler.batch_size = 8
+
+
+def test_fetchers_are_put_around_each_other_and_keep_what_was_set_later():
+    train = bls(NoPrune, 20)
+    loader = DataLoader(train, batch_size=4)
+    loader.timeout = 0.0
+    seen = []
+
+    def around(name):
+        class Around:
+            def __init__(self, inner):
+                self.inner = inner
+
+            def __iter__(self):
+                seen.append(name)
+                return iter(self.inner)
+
+        return Around
+
+    loader.replace_fetcher(around("inner"))
+    loader.replace_fetcher(around("outer"))
+    loader.collate_fn = lambda samples: torch.stack(samples) + 100
+    batches = list(loader)
+    assert seen == ["outer", "inner"]
+    assert min(int(batch.min()) for batch in batches) == 100
+
+
+def test_a_batch_lives_no_longer_than_its_step():
+    class Batch(list):
+        pass
+
+    train = bls(NoPrune, 20)
+    alive = []
+    for batch in DataLoader(train, batch_size=4, collate_fn=Batch):
+        alive.append(weakref.ref(batch))
+        del batch
+        assert sum(each() is not None for each in alive) == 1
+        train.update(torch.tensor(1.0))
+
+
+def test_the_plan_that_is_over_is_gone_when_the_next_is_made():
+    train = bls(InfoBatch, 60)
+    loader = DataLoader(train, batch_size=7)
+    make_plan, seen = train._make_plan, []
+    plans: list[weakref.ref] = []
+
+    def made(score, epoch):
+        seen.append([each() is not None for each in plans])
+        plan = make_plan(score, epoch)
+        plans.append(weakref.ref(plan))
+        return plan
+
+    train._make_plan = made
+    for _ in range(3):
+        train_epoch(loader, mean_loss)
+        len(loader)
+    assert seen == [[], [False], [False, False], [False, False, False]]

@@ -221,7 +221,7 @@ def test_folding_in_portions_keeps_steps_whole(monkeypatch):
     sizes = torch.tensor([4, 4, 4, 1, 1, 1, 30, 2])
     steps = torch.tensor([0, 1, 2, 3, 3, 3, 4, 5])
     batches = Batches(torch.randperm(47), sizes, torch.rand(8), steps)
-    parts = list(batches.disjoint())
+    parts = list(batches.disjoint(in_parts=True))
     assert len(parts) > 2
     for name, whole in vars(batches).items():
         assert torch.cat([getattr(part, name) for part in parts]).equal(whole)

@@ -157,3 +157,31 @@ def test_sample_loss_as_proxy():
     train = SampleLoss(NoPrune(Numbers(10), 3)).proxy()
     train_epoch(DataLoader(train, batch_size=5), lambda batch: batch.float())
     assert train.scores.tolist() == list(range(10))
+
+
+class Own(BLS):
+    """A score of a user's, with tensors of its own, that wants to see an epoch whole."""
+
+    observes_in_parts = False
+
+    def __init__(self, base):
+        super().__init__(base)
+        self.extra = torch.zeros(len(base), dtype=torch.bfloat16)
+        self.same = self._values
+        self.epochs = 0
+
+    def observe(self, batches):
+        super().observe(batches)
+        self.epochs += 1
+
+
+def test_a_score_of_ones_own_is_copied_whole_and_observes_epochs_whole(monkeypatch):
+    monkeypatch.setattr("dynaprune.batches.PORTION", 10)
+    train = Own(NoPrune(Numbers(60), 5)).proxy()
+    for _ in range(3):
+        train_epoch(DataLoader(train, batch_size=7), lambda batch: torch.tensor(1.0))
+    assert train.scores.tolist() == [1.0] * 60
+    train.end_epoch()
+    score = train.epochs.score
+    assert score.epochs == 3
+    assert score.same is score._values

@@ -414,11 +414,71 @@ def test_a_state_of_a_stream_belongs_to_streams():
         train.load_state_dict(state)
 
 
-def test_an_empty_stream_is_no_training_set(caplog):
-    train = bls_stream(InfoBatch, 0)
-    with caplog.at_level(logging.WARNING, "dynaprune"):
-        assert list(DataLoader(train, batch_size=4)) == []
-    assert "nothing is trained in it" in caplog.text
+def test_an_empty_stream_is_no_training_set():
+    with pytest.raises(RuntimeError, match="the stream yielded no sample"):
+        list(DataLoader(bls_stream(InfoBatch, 0), batch_size=4))
+
+
+def test_the_loader_of_torch_does_not_serve_a_stream():
+    train = bls_stream(InfoBatch, 20)
+    with pytest.raises(TypeError, match="no length before its first pass"):
+        torch.utils.data.DataLoader(train, batch_size=4, shuffle=True)
+    assert train
+    run(train, 1)
+    with pytest.raises(RuntimeError, match="use the DataLoader of dynaprune"):
+        next(iter(torch.utils.data.DataLoader(train, batch_size=4)))
+
+
+def test_a_look_takes_the_workers_that_live_on_from_the_loop():
+    """torch has one iterator then, and begins it anew: no other loop may go on with it."""
+    train = bls_stream(NoPrune, 80)
+    loader = DataLoader(train, batch_size=4, num_workers=1, persistent_workers=True)
+    batches = iter(loader)
+    for _ in range(3):
+        train.update(mean_loss(next(batches)))
+    next(iter(loader))
+    with pytest.raises(RuntimeError, match="leave persistent_workers out"):
+        list(batches)
+
+
+def test_what_is_left_of_a_pass_that_is_resumed_is_its_length():
+    train = BLS(InfoBatch(stream_of(Stored(100), num_samples=100), 10)).proxy()
+    _, state = run(train, stop_after=7, batch_size=10)
+    again = BLS(InfoBatch(stream_of(Stored(100), num_samples=100), 10)).proxy()
+    again.load_state_dict(state)
+    loader = DataLoader(again, batch_size=10)
+    assert len(loader) == 3 == len(list(loader))
+
+
+def test_keys_are_whole_also_where_passes_interleave():
+    train = bls_stream(NoPrune, 40)
+    loader = DataLoader(train, batch_size=10)
+    run(train, 1, loader=loader)
+    one = iter(loader)
+    train.update(mean_loss(next(one)))
+    other = iter(loader)
+    batch = next(other)
+    next(iter(loader))
+    train.update(mean_loss(batch))
+    for batch in other:
+        train.update(mean_loss(batch))
+    run(train, 4, loader=loader)
+    assert len(train) == 40
+
+
+@pytest.mark.parametrize("said", [None, 1000])
+def test_a_share_that_is_to_be_saved_of_a_stream_of_another_length(said):
+    stream = stream_of(Stored(7), num_samples=said)
+    train = BLS(InfoBatch(stream, 10, saving=0.63)).proxy()
+    served, _ = run(train, 10, batch_size=2)
+    assert all(visits_of(served, epoch) for epoch in range(10))
+
+
+def test_a_copy_of_a_loader_tells_its_workers_itself():
+    loader = DataLoader(bls_stream(NoPrune, 20), batch_size=5, num_workers=1)
+    assert len(list(loader)) == 4
+    other = copy.deepcopy(loader)
+    assert len(list(loader)) == len(list(other)) == len(list(loader)) == 4
 
 
 def test_keys():

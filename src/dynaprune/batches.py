@@ -132,8 +132,10 @@ class Batches:
         members = keep.repeat_interleave(self.sizes)
         return Batches(self.indices[members], self.sizes[keep], self.losses[keep], self.steps[keep])
 
-    def disjoint(self) -> Iterator[Batches]:
+    def disjoint(self, *, in_parts: bool = False) -> Iterator[Batches]:
         """Split into consecutive parts within which no sample is in two measurements.
+
+        With `in_parts`, also into parts of about `PORTION` samples.
 
         An epoch that our sampler served is one such part. Loops that draw samples repeatedly make
         several, which are to be observed one after the other: that equals updating step by step.
@@ -142,7 +144,7 @@ class Batches:
             return
         indices = self.indices.numpy()
         if _count_distinct(indices) == indices.size:
-            yield from self._portions()
+            yield from self._portions() if in_parts else (self,)
             return
         group = np.repeat(np.arange(len(self)), self.sizes.numpy())
         order = np.argsort(indices, kind="stable")

@@ -30,6 +30,7 @@ class Ranks:
         self.group: Any = None
         self.are_apart = False
         self._bytes_a_sample = 0.0  # of a message, as agreed upon: all ranks have the same number
+        self._longest = 0  # message of the epoch before: what one of a stream is taken to need
 
     @property
     def size(self) -> int:
@@ -84,19 +85,22 @@ class Ranks:
             RuntimeError: on all ranks, if a fact is not the same.
         """
         size, numbers = self.size, _numbers(facts)
-        shares, served = self._shares(plan), -(-plan.due.numel() // size)
+        shares, served = self._shares(plan), max(1, -(-plan.due.numel() // size))
         body = encode(own, shares[self.own])
         head = np.array([*numbers, len(body)], dtype=np.int64).tobytes()
-        room = _round_up(HEADER.itemsize + self._bytes_a_sample * served)
+        if plan.keys is None:
+            room = _round_up(HEADER.itemsize + self._bytes_a_sample * served)
+        else:
+            room = _round_up(self._longest)
         sent = body if len(body) <= room else b""
         gathered = self._gather(head + sent.ljust(room, b"\0"))
         heads = np.array([np.frombuffer(message[: len(head)], np.int64) for message in gathered])
         _check_agreement(heads[:, :-1], facts)
-        longest = int(heads[:, -1].max())
+        self._longest = longest = int(heads[:, -1].max())
         bodies = [message[len(head) :] for message in gathered]
         if longest > room:
             bodies = self._gather(body.ljust(_round_up(longest), b"\0"))
-            self._bytes_a_sample = (longest - HEADER.itemsize) / max(1, served)
+            self._bytes_a_sample = (longest - HEADER.itemsize) / served
         return in_turn([Message(*each) for each in zip(bodies, shares, strict=True)])
 
     def range_of(self, number: int) -> tuple[int, int]:

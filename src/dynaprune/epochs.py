@@ -48,7 +48,8 @@ class Epochs:
     Attributes:
         num_samples: of the epoch.
         expected_samples: how many a stream is said to have; 0 if it is not said.
-        first_key: the fingerprint of the first key in a stream that is the same on all ranks.
+        first_keys: by epoch, the fingerprint of the first key of a stream that is the same on all
+            ranks.
         number: of the epoch, from 0.
         plan: of the epoch; made when it is first needed.
         score: the scores at its start.
@@ -61,7 +62,8 @@ class Epochs:
 
     def __init__(self, num_samples: int, identity: Mapping[str, Any]) -> None:
         self.num_samples = num_samples
-        self.expected_samples = self.first_key = 0
+        self.expected_samples = 0
+        self.first_keys: dict[int, int] = {}
         self.identity = identity
         self.number = 0
         self.plan: Plan | None = None
@@ -166,11 +168,8 @@ class Epochs:
             self._go_on_to(plan)
         record = self.findings.record
         is_first = record.num_visits == 0
-        if is_first and self.begun is not None and self.begun.plan is plan:
-            order = self.begun.order
-            if plan.keys is not None:  # of a stream it is not known
-                order = torch.empty(0, dtype=torch.int64, device="cpu")
-            record = self.findings.record = LossRecord(order)
+        if is_first:
+            record = self.findings.record = LossRecord(self._order_of(plan))
         record.append(batch, loss)
         if is_first:
             self._log(plan)
@@ -180,6 +179,13 @@ class Epochs:
             self.passes.forget_batch()
         else:
             self.passes.take(current)
+
+    def _order_of(self, plan: Plan) -> Tensor:
+        """Return the samples of a plan in the order in which this rank serves them, if known."""
+        if plan.keys is not None:  # the samples of a stream are said by keys of 64 bits
+            return torch.empty(0, dtype=torch.int64, device="cpu")
+        is_served = self.begun is not None and self.begun.plan is plan
+        return self.begun.order if is_served and self.begun is not None else plan.order[:0]
 
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
@@ -220,6 +226,11 @@ class Epochs:
         kept = 0 if self.plan is None else len(self.plan)
         return kept + max(0, self.expected_samples - self.num_samples)
 
+    def expected_left(self) -> int:
+        """Return how many of them a loader that begins now will serve."""
+        done = self.findings.resumed.visits if self.is_resumed() else 0
+        return max(0, self.expected_visits() - done)
+
     def position(self) -> tuple[int, int, int]:
         """Return the epoch's number, how many of its samples were trained on, and of how many."""
         if self.is_over():
@@ -254,6 +265,8 @@ class Epochs:
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
         self.num_samples = fold.score.num_samples
         self.findings, self._fold = Findings(self.ranks), None
+        self._lengths.pop(self.number - 1, None)
+        self.first_keys.pop(self.number - 1, None)
         if over is not None:  # its memory is wanted for the next plan
             self.passes.retire(over)
             if self.begun is not None and self.begun.plan is over:
@@ -266,6 +279,11 @@ class Epochs:
         if self.findings.visits > 0:
             self.advance()  # a resumed epoch: what was still due made no batch
             return
+        if plan.keys is not None and len(plan.keys) == 0:
+            raise RuntimeError(
+                "the stream yielded no sample, or with drop_last fewer than a batch: there is "
+                "nothing to train on"
+            )
         logger.warning(
             "epoch %d keeps %d samples, of which the loader makes no batch (drop_last with a "
             "larger batch size?): nothing is trained in it",
@@ -319,7 +337,7 @@ class Epochs:
         if self.ranks.in_step > 1:
             # ranks that serve equally many samples repeat a few, which are not scored twice
             finite = finite.first_visits()
-        for part in finite.disjoint():
+        for part in finite.disjoint(in_parts=score.observes_in_parts):
             score.observe(part)
         score.settle()
         return Fold(score, measured.visits, left_out, now)
@@ -370,10 +388,15 @@ class Epochs:
         keys = {}
         if plan.keys is not None:
             known = digest(torch.tensor(plan.keys.fingerprints))
-            keys = {"known keys": known, "the stream's first key": self.first_key}
+            first = self.first_keys.get(self.number, 0)
+            keys = {"known keys": known, "the stream's first key": first}
         facts = {**self.identity, **keys, "epoch": self.number}
         if self.ranks.are_apart:
-            return {**facts, "ranks": self.ranks.in_step, "trained samples": self.findings.visits}
+            return {
+                **facts,
+                "ranks": self.ranks.in_step,
+                "trained samples": self.findings.resumed.visits,
+            }
         return {
             **facts,
             "scores": digest(self.score.values()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -22,6 +21,14 @@ from .share import Share
 
 _END = object()
 """What an iterator has after its last batch."""
+
+
+def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """Yield what was taken from an iterator, then the rest, and keep hold of nothing."""
+    held = [first]
+    del first
+    yield held.pop()
+    yield from rest
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -97,7 +104,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "shuffle, sampler or batch_sampler was given, but a pruned stream is served in its "
                 "own order: leave them out, and shuffle by PrunedIterableDataset(..., shuffle=1000)"
             )
-        if is_pruned and not is_stream and sampler is None and batch_sampler is None:
+        if is_stream:
+            sampler = PruningSampler(dataset)  # never asked for a sample, but for lengths
+        elif is_pruned and sampler is None and batch_sampler is None:
             if shuffle is False:
                 raise ValueError(
                     "shuffle=False was given, but a pruned dataset serves its epochs shuffled: "
@@ -125,8 +134,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if train.is_stream:
             size, drops = self.batch_size, self.drop_last
             return StreamFetcher(dataset, collate_fn, size, drop_last=drops, **arguments)
-        in_order = arguments.get("in_order", True)
-        if not is_replaced and SlicesFetcher.suits(batches, in_order):
+        if not is_replaced and SlicesFetcher.suits(self):
             return SlicesFetcher(
                 dataset, cast("BatchSampler", batches), collate_fn=collate_fn, **arguments
             )
@@ -135,17 +143,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         fetcher = self.__dict__.get("_fetcher")
-        if fetcher is None or name.startswith("_") or not hasattr(fetcher.loader, name):
+        if fetcher is None or name.startswith("_") or not hasattr(fetcher.inner, name):
             return
         # set later, as torch allows for some
-        setattr(fetcher.loader, name, fetcher.collate(value) if name == "collate_fn" else value)
+        setattr(fetcher.inner, name, fetcher.collate(value) if name == "collate_fn" else value)
+        if name in self._arguments:
+            self._arguments[name] = value
 
     def __len__(self) -> int:
-        train = self.dataset
-        if not isinstance(train, PrunedDataset) or not train.is_stream:
-            return self.batches_before + super().__len__()
-        samples, size = train.epoch_length(), self.batch_size or 1
-        return self.batches_before + (samples // size if self.drop_last else -(-samples // size))
+        return self.batches_before + super().__len__()
 
     @property
     def batches_per_full_epoch(self) -> int:
@@ -154,12 +160,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Raises:
             TypeError: the batch sampler is not torch's, and may make batches of any size.
         """
-        num_samples, batches = len(cast("Sized", self.dataset)), self.batch_sampler
-        if isinstance(self.dataset, PrunedDataset):
-            if isinstance(self.sampler, PruningSampler):
-                num_samples = self.sampler.full_length()
-            elif self.dataset.is_stream:
-                num_samples = self.dataset.full_length()
+        batches = self.batch_sampler
+        if isinstance(self.dataset, PrunedDataset) and isinstance(self.sampler, PruningSampler):
+            num_samples = self.sampler.full_length()
+        else:
+            num_samples = len(cast("Sized", self.dataset))
         if batches is None:
             return num_samples
         if type(batches) is not BatchSampler:
@@ -173,6 +178,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._fetcher is None:
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
+        if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
+            self._fetcher = self._make_fetcher(train, self._arguments)  # in_order was set, say
         # torch's iterator draws a number; in a resumed epoch that has been done before
         resuming = partial(self._undrawn, train) if train.epochs.is_resumed() else nullcontext
         with resuming():
@@ -215,11 +222,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             wrap: is given the loader that fetches batches and their indices, as tuples, and returns
                 one that yields the same tuples.
         """
-        if self._fetcher is not None:
+        if self._fetcher is None:
+            return
+        if isinstance(self._fetcher, SlicesFetcher):
             train = cast("PrunedDataset", self.dataset)
-            fetcher = self._make_fetcher(train, self._arguments, is_replaced=True)
-            fetcher.loader = wrap(fetcher.loader)
-            self._fetcher, self._is_replaced = fetcher, True
+            self._fetcher = self._make_fetcher(train, self._arguments, is_replaced=True)
+        self._fetcher.loader, self._is_replaced = wrap(self._fetcher.loader), True
 
     @contextmanager
     def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
@@ -262,7 +270,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
         current = Pass(share.plan, self._count_served(share))
         try:
-            for each in fetcher.told(chain([first], fetched), share):
+            told = fetcher.told(_put_back(first, fetched), share)
+            del first, share, begun, begun_now  # what they take is not wanted for the whole pass
+            for each in told:
                 train.epochs.passes.hand_over(current, each.indices, each.mean_weight, each.weights)
                 yield each.batch
             current.batch = None

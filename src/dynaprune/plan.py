@@ -49,7 +49,7 @@ class Weights:
     @staticmethod
     def scattered(indices: Tensor, weights: Tensor, num_samples: int) -> Weights:
         """Return `weights`, of shape (K,), for the samples `indices`, and 1 for all others."""
-        values: NDArray[np.float32] = weights.numpy().astype(np.float32, copy=False)
+        values = _as_array(weights)
         is_other = values != 1
         first = int(is_other.argmax())
         others = values[first : first + 1]  # only the first one, if there are more
@@ -170,7 +170,7 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
             wrong = (
                 f"weights must be of shape {tuple(indices.shape)}, but {_described(weights)} was"
             )
-        elif not 0 < float(weights.numpy().min()) <= float(weights.numpy().max()) < math.inf:
+        elif not _are_positive(_as_array(weights)):
             wrong = "weights must be positive and finite, but others were"
     if wrong is not None:
         raise RuntimeError(f"select() of {method}: {wrong} returned")
@@ -182,6 +182,15 @@ def _are_distinct(indices: NDArray[np.integer[Any]], num_samples: int) -> bool:
     seen = np.zeros(num_samples, dtype=np.bool_)
     seen[indices] = True
     return int(np.count_nonzero(seen)) == indices.size
+
+
+def _as_array(weights: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = weights.detach().to("cpu", torch.float32).numpy()
+    return array
+
+
+def _are_positive(weights: NDArray[np.float32]) -> bool:
+    return 0 < float(weights.min()) <= float(weights.max()) < math.inf  # not so if one is NaN
 
 
 def _described(value: Any) -> str:

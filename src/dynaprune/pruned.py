@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,17 +101,29 @@ class PrunedDataset(Dataset[Any], ABC):
         if not self.is_stream:
             return self._num_samples
         epochs = self.epochs  # of a stream, the samples that are known
-        return epochs.folded().score.num_samples if epochs.is_done() else epochs.num_samples
+        known = epochs.folded().score.num_samples if epochs.is_done() else epochs.num_samples
+        if known == 0:
+            raise TypeError(
+                "a stream has no length before its first pass; let the DataLoader of dynaprune "
+                "serve it, and not the one of torch"
+            )
+        return known
+
+    def __bool__(self) -> bool:
+        return True
 
     def __getitem__(self, index: Any) -> Any:
+        self._require_indices("a sample was asked for", "use the DataLoader of dynaprune")
         return self.dataset[index]
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """Fetch many samples at once, in the way that the dataset itself is fetched."""
+        self._require_indices("samples were asked for", "use the DataLoader of dynaprune")
         return fetch(self.dataset, indices)
 
     def __repr__(self) -> str:
-        samples = f"{len(self):,} {'known samples' if self.is_stream else 'samples'}"
+        known = "known samples" if self.is_stream else "samples"
+        samples = f"{self.epochs.num_samples:,} {known}"
         return (
             f"{type(self).__name__}({samples} of {type(self.dataset).__name__}, "
             f"num_epochs={self.num_epochs}, seed={self.seed}, epoch {self.epoch}, "
@@ -281,10 +294,11 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Our `DataLoader` says so by itself, and an update from the next `iter()` over any loader
         implies it. Call it where another loader serves the batches and `len(loader)` or
-        `state_dict()` is wanted between two epochs.
+        `state_dict()` is wanted between two epochs. With several ranks, call it on all of them.
         """
         if self.epochs.findings.visits > 0:
             self.epochs.advance()
+            self._agree_on_length()
 
     # Checkpoints
 
@@ -310,7 +324,8 @@ class PrunedDataset(Dataset[Any], ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken: with the samples that were still due in that epoch.
 
-        With several ranks, load the same state on all; there may be more or fewer of them now.
+        With several ranks, load the same state on all; there may be more or fewer of them now. Of a
+        `Sharded` dataset each rank loads its own, all at the same time.
 
         Raises:
             RuntimeError: the state is incomplete, or belongs to another dataset, length, method,
@@ -339,6 +354,7 @@ class PrunedDataset(Dataset[Any], ABC):
             if not self.is_stream:  # of which the pass is told what was served
                 plan = plan.without(progress.batches.indices)
         self.epochs.restore(number, score, totals, progress, plan)
+        self._agree_on_length()
 
     # What scores, samplers and loaders use
 
@@ -355,7 +371,7 @@ class PrunedDataset(Dataset[Any], ABC):
             )
         if self.is_stream:
             score.keys = KeyTable()
-        if score.num_samples != len(self):
+        if score.num_samples != self.epochs.num_samples:
             raise RuntimeError(
                 f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
@@ -398,7 +414,9 @@ class PrunedDataset(Dataset[Any], ABC):
         """
         plan = self.epochs.coming_plan(self._make_plan)
         if self.is_stream:
-            return self._expected_share(self.epochs.expected_visits(), world_size)
+            if self.epochs.expected_visits() == 0:
+                return self._expected_share(0, world_size)
+            return self._expected_share(max(1, self.epochs.expected_left()), world_size)
         return len(self._share(plan, world_size, rank, drop_last))
 
     def _expected_share(self, samples: int, world_size: int | None) -> int:
@@ -416,7 +434,13 @@ class PrunedDataset(Dataset[Any], ABC):
         Arguments:
             current: a run of our loader.
         """
-        if self.epochs.finish(current) and self.epochs.ranks.are_apart:
+        if self.epochs.finish(current):
+            self._agree_on_length()
+
+    def _agree_on_length(self) -> None:
+        """Where each rank has samples of its own, agree on how many all serve in the next epoch."""
+        ranks = self.epochs.ranks
+        if ranks.are_apart and ranks.in_step > 1:
             self.epochs.agree_on_length(self.epochs.coming_plan(self._make_plan))
 
     def full_length(self, world_size: int | None = None, drop_last: bool = False) -> int:
@@ -427,7 +451,9 @@ class PrunedDataset(Dataset[Any], ABC):
             drop_last: as in `begin_epoch`.
         """
         if self.is_stream:
-            return self._expected_share(max(len(self), self.epochs.expected_samples), world_size)
+            return self._expected_share(
+                max(self.epochs.num_samples, self.epochs.expected_samples), world_size
+            )
         if self.epochs.ranks.are_apart:
             return len(self)
         size = self.epochs.ranks.size if world_size is None else world_size
@@ -448,7 +474,11 @@ class PrunedDataset(Dataset[Any], ABC):
             due = plan.due.numel()
             least, most = self.epochs.agreed_length(plan) or (due, due)
             before = self.epochs.findings.resumed.visits if plan is self.epochs.plan else 0
-            return whole(plan, least if drop_last else most, before)
+            each = least if drop_last else most
+            if start is None:
+                return whole(plan, each, before)
+            share = whole(replace(plan, due=plan.order), each + before)  # the loader has counted
+            return Share(plan, share.order[start:], 1, start)
         return share_of(
             plan,
             ranks.own if rank is None else rank,

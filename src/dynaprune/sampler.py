@@ -8,7 +8,7 @@ from itertools import chain
 from operator import length_hint
 from typing import Any, Protocol
 
-import torch
+from torch import Tensor
 from torch.utils.data import DistributedSampler, Sampler
 
 from .share import Share
@@ -83,7 +83,7 @@ class PruningSampler(DistributedSampler[Any]):
         self._served = _Served()  # of the epoch before: its memory is wanted for the next plan
         share = self.source.begin_epoch(self.world_size, self.rank, self.drop_last, start)
         self._served = _Served(share)
-        return self._served.integers()
+        return self._served.integers(share.order)
 
     def __len__(self) -> int:
         return self.source.epoch_length(self.world_size, self.rank, self.drop_last)
@@ -160,16 +160,21 @@ class _Served:
     """
 
     def __init__(self, share: Share | None = None) -> None:
-        self._share = share
+        # not the share: a plan that is over should not be kept for a count
+        self._total = 0 if share is None else len(share)
+        self._before = 0 if share is None else share.served_before
         self._chunk: Iterator[int] = iter(())
         self._ahead = 0  # samples up to the chunk's end
 
-    def integers(self) -> Iterator[int]:
-        """Return an iterator over them, which runs no Python code for a sample."""
-        return chain.from_iterable(self._chunks())
+    def integers(self, order: Tensor) -> Iterator[int]:
+        """Return an iterator over them, which runs no Python code for a sample.
 
-    def _chunks(self) -> Iterator[Iterator[int]]:
-        order = self._share.order if self._share is not None else torch.empty(0)
+        Arguments:
+            order: of the share.
+        """
+        return chain.from_iterable(self._chunks(order))
+
+    def _chunks(self, order: Tensor) -> Iterator[Iterator[int]]:
         for start in range(0, order.numel(), CHUNK):
             chunk = order[start : start + CHUNK].tolist()
             self._chunk, self._ahead = iter(chunk), start + len(chunk)
@@ -177,14 +182,11 @@ class _Served:
 
     def left(self) -> int:
         """Return how many samples of the share are still to be taken."""
-        if self._share is None:
-            return 0
-        return len(self._share) - self._ahead + length_hint(self._chunk)
+        return self._total - self._ahead + length_hint(self._chunk)
 
     def count(self) -> int:
         """Return how many samples of the epoch were served, before a checkpoint too.
 
         The chunk's iterator knows what it has left, so that no sample costs a thing.
         """
-        before = 0 if self._share is None else self._share.served_before
-        return before + self._ahead - length_hint(self._chunk)
+        return self._before + self._ahead - length_hint(self._chunk)

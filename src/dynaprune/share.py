@@ -35,15 +35,16 @@ class Share:
     def __len__(self) -> int:
         return self.order.numel()
 
-    def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], float]]:
+    def batches(self, size: int, start: int = 0) -> Iterator[tuple[NDArray[np.int64], float]]:
         """Yield the samples of each batch, int64, and their mean weight.
 
         Arguments:
             size: B, samples a batch; the last one may have fewer.
+            start: the first sample.
         """
         at_a_time = -(-PORTION // size) * size
-        for start in range(0, len(self), at_a_time):
-            indices = self.order[start : start + at_a_time].numpy().astype(np.int64)
+        for first in range(start, len(self), at_a_time):
+            indices = self.order[first : first + at_a_time].numpy().astype(np.int64)
             begins = np.arange(0, indices.size, size)
             if self.plan.weights is None:
                 means = np.ones(begins.size)

@@ -35,11 +35,16 @@ class Told(NamedTuple):
 class Fetcher(ABC):
     """A loader of torch that does the work of ours, so that ours is what the user gave in all else.
 
+    Arguments:
+        loader: that loader.
+
     Attributes:
-        loader: that loader, or what a framework has put around it.
+        loader: the same, or what a framework has put around it.
+        inner: the same, always.
     """
 
-    loader: torch.utils.data.DataLoader[Any]
+    def __init__(self, loader: torch.utils.data.DataLoader[Any]) -> None:
+        self.loader = self.inner = loader
 
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
         """Return an iterator over what is fetched in the next pass.

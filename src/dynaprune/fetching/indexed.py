@@ -42,8 +42,10 @@ class IndexedFetcher(Fetcher):
             arguments |= {"batch_size": None, "sampler": sampler}
         else:
             arguments |= {"batch_sampler": batch_sampler}
-        self.loader = torch.utils.data.DataLoader(
-            Indexing(dataset, one_by_one), collate_fn=self.collate(collate_fn), **arguments
+        super().__init__(
+            torch.utils.data.DataLoader(
+                Indexing(dataset, one_by_one), collate_fn=self.collate(collate_fn), **arguments
+            )
         )
 
     def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:

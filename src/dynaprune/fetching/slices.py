@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch.utils.data
 from torch.utils.data import BatchSampler
 
+from ..pruned import PrunedDataset
 from ..sampler import PruningSampler
 from ..share import Share
 from .fetcher import Fetcher, Told
@@ -16,7 +18,8 @@ from .fetcher import Fetcher, Told
 class SlicesFetcher(Fetcher):
     """The usual case: torch makes batches of the samples in the order in which they are served.
 
-    So batch number j holds the j-th slice of them, whoever fetches it.
+    So a batch holds the next slice of them, whoever fetches it; how long it is, is noted when torch
+    asks for it.
 
     Arguments:
         dataset: the user's dataset.
@@ -25,22 +28,69 @@ class SlicesFetcher(Fetcher):
     """
 
     def __init__(self, dataset: Any, batch_sampler: BatchSampler, **arguments: Any) -> None:
-        self.batch_sampler = batch_sampler
-        self.loader = torch.utils.data.DataLoader(dataset, batch_sampler=batch_sampler, **arguments)
+        self._batches = _Noted(batch_sampler)
+        super().__init__(
+            torch.utils.data.DataLoader(
+                dataset, batch_sampler=cast("BatchSampler", self._batches), **arguments
+            )
+        )
 
     @staticmethod
-    def suits(batch_sampler: Any, in_order: bool) -> bool:
-        """Whether batches are made in this way.
+    def suits(loader: torch.utils.data.DataLoader[Any]) -> bool:
+        """Whether a loader makes batches in this way.
+
+        Not if it yields them as they come. Nor if its workers live on: a second `iter()` then takes
+        over the iterator of the first, whose loop goes on with batches of another pass.
 
         Arguments:
-            batch_sampler: of the loader.
-            in_order: whether the loader yields batches in the order in which it asks for them.
+            loader: ours.
         """
-        is_known = type(batch_sampler) is BatchSampler
-        return in_order and is_known and type(batch_sampler.sampler) is PruningSampler
+        batches = loader.batch_sampler
+        in_order = getattr(loader, "in_order", True) and not loader.persistent_workers
+        return (
+            in_order and type(batches) is BatchSampler and type(batches.sampler) is PruningSampler
+        )
+
+    def begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Return an iterator over batches, each with the number of its samples."""
+        fetched = iter(self.loader)
+        sizes = self._batches.sizes
+        return ((sizes.popleft(), batch) for batch in fetched)
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the slices of the share that they are."""
-        slices = share.batches(self.batch_sampler.batch_size)
-        for batch, (indices, mean_weight) in zip(fetched, slices, strict=False):
+        position, slices = 0, share.batches(self._batches.batch_sampler.batch_size)
+        for size, batch in fetched:
+            indices, mean_weight = next(slices)
+            if indices.size != size:  # the batch size was changed
+                slices = share.batches(size, position)
+                indices, mean_weight = next(slices)
+            position += size
             yield Told(indices, mean_weight, None, batch)
+
+
+class _Noted:
+    """A batch sampler, and how many samples each batch has that was asked for.
+
+    Arguments:
+        batch_sampler: torch's.
+
+    Attributes:
+        sizes: of the batches that the last iterator has yielded, for its reader to take away.
+    """
+
+    def __init__(self, batch_sampler: BatchSampler) -> None:
+        self.batch_sampler = batch_sampler
+        self.sizes: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.sizes = deque()
+        return self._noting(self.sizes)
+
+    def _noting(self, sizes: deque[int]) -> Iterator[list[int]]:
+        for batch in self.batch_sampler:
+            sizes.append(len(batch))
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)

@@ -60,13 +60,16 @@ class StreamFetcher(Fetcher):
         **arguments: Any,
     ) -> None:
         self.batch_size = batch_size
+        self._num_begun = 0
         has_workers = arguments["num_workers"] > 0
         self._pass = StreamPass(dataset, has_workers, bool(arguments.get("persistent_workers")))
-        self.loader = torch.utils.data.DataLoader(
-            cast("Any", self._pass),
-            batch_size=batch_size,
-            collate_fn=self.collate(collate_fn),
-            **arguments,
+        super().__init__(
+            torch.utils.data.DataLoader(
+                cast("Any", self._pass),
+                batch_size=batch_size,
+                collate_fn=self.collate(collate_fn),
+                **arguments,
+            )
         )
 
     def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -90,9 +93,9 @@ class StreamFetcher(Fetcher):
                 batch_size=self.batch_size or 1,
             )
         )
-        batches = iter(self.loader)
+        batches = self._undisturbed(iter(self.loader))
         if not train.dataset.splits_itself:
-            return checked(self._noted(batches, train))
+            return checked(self._noted(batches, train, plan.epoch))
         if ranks.size == 1:
             return batches
         block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
@@ -104,10 +107,27 @@ class StreamFetcher(Fetcher):
             total = float(np.add.reduce(each.weights, dtype=np.float64))
             yield Told(each.indices, total / each.weights.size, each.weights, each.batch)
 
+    def _undisturbed(self, batches: Iterator[Keyed]) -> Iterator[Keyed]:
+        """Yield the batches of a pass, unless another one has taken its workers over."""
+        self._num_begun += 1
+        number = self._num_begun
+
+        def checked_each() -> Iterator[Keyed]:
+            for each in batches:
+                if self.inner.persistent_workers and number != self._num_begun:
+                    raise RuntimeError(
+                        "another loop over this loader has taken over its workers, which live on "
+                        "from pass to pass: do not look at a batch in the middle of an epoch, by "
+                        "next(iter(loader)), or leave persistent_workers out"
+                    )
+                yield each
+
+        return checked_each()
+
     @staticmethod
-    def _noted(batches: Iterator[Keyed], train: PrunedDataset) -> Iterator[Keyed]:
+    def _noted(batches: Iterator[Keyed], train: PrunedDataset, epoch: int) -> Iterator[Keyed]:
         for each in batches:
-            train.epochs.first_key = each.first
+            train.epochs.first_keys[epoch] = each.first
             yield each
 
 
@@ -199,9 +219,10 @@ def in_step(
 
     Arguments:
         batches: of this rank.
-        block: how many batches are fetched between two agreements.
+        block: how many batches are fetched between two agreements, at most.
         range_of: returns the least and the most of the numbers that the ranks give it.
     """
+    block, _ = range_of(block)  # ranks may have other numbers of workers
     while True:
         fetched = list(islice(batches, block))
         common, _ = range_of(len(fetched))

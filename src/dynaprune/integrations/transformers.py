@@ -30,6 +30,7 @@ from ..extras import require
 from ..loader import DataLoader
 from ..pruned import PrunedDataset
 from ..schedule import PrunedScheduler
+from ..sharded import Sharded
 from . import warn_of_other_epochs
 from .accelerate import fetch_through
 
@@ -114,7 +115,11 @@ class PrunedTrainerMixin:
         stock = super().get_train_dataloader()  # type: ignore[misc]
         # an argument that torch has not always had
         in_order: Any = {} if getattr(stock, "in_order", True) else {"in_order": False}
-        self.pruned.dataset = stock.dataset  # without the columns that the model has no use for
+        # without the columns that the model has no use for
+        if isinstance(self.pruned.dataset, Sharded):
+            self.pruned.dataset.dataset = stock.dataset
+        else:
+            self.pruned.dataset = stock.dataset
         loader = DataLoader(
             self.pruned,
             batch_size=stock.batch_sampler.batch_size,

@@ -85,6 +85,8 @@ class InfoBatch(PrunedDataset):
         else:
             done = self._skipped_before(epoch, total)
             skipped = self._skipped_before(epoch + 1, total) - done
+            # of a stream that has another length than was said, not all can be skipped
+            skipped = min(skipped, total * (MAX_WEIGHT - 1) // MAX_WEIGHT)
             if int(np.count_nonzero(below)) < _candidates_for(skipped):
                 below = lowest(scores, _candidates_for(skipped), generator)
             kept = int(np.count_nonzero(below)) - skipped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -40,6 +40,8 @@ class BLS(Score):
         >>> type(train).__name__
         'InfoBatch'
     """
+
+    observes_in_parts: ClassVar[bool] = True
 
     def __init__(
         self, base: Any, alpha: float = 0.7, *, dtype: torch.dtype = torch.float32

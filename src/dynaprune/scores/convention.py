@@ -67,7 +67,7 @@ class _State:
         record, self.record = self.record, LossRecord()
         if self.is_started:  # the scores are the object's: it may have written to them
             self.score.restore(self.scores)
-        for part in record.batches().finite().disjoint():
+        for part in record.batches().finite().disjoint(in_parts=self.score.observes_in_parts):
             self.score.observe(part)
             self.is_started = True
         if self.is_started:

@@ -26,6 +26,7 @@ class SampleLoss(Score):
     """
 
     needs_loss_vector: ClassVar[bool] = True
+    observes_in_parts: ClassVar[bool] = True
 
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""

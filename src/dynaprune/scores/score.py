@@ -40,6 +40,10 @@ class Score(ABC):
         ValueError: `dtype` is another one.
     """
 
+    observes_in_parts: ClassVar[bool] = False
+    """Whether an epoch may be observed in several parts, one after the other, which takes less
+    memory: where each measurement changes the scores of its own samples only."""
+
     needs_loss_vector: ClassVar[bool] = False
     """Whether a mean loss says nothing to this score, so that `update` wants a loss a sample."""
 
@@ -54,7 +58,9 @@ class Score(ABC):
             allowed = " or ".join(map(str, DTYPES))
             raise ValueError(f"dtype must be {allowed}, but {dtype!r} was given")
         self._base: Any = base
-        self._values = torch.zeros(len(base), dtype=dtype, device="cpu")
+        # of a stream, no sample is known yet
+        count = 0 if getattr(base, "is_stream", False) else len(base)
+        self._values = torch.zeros(count, dtype=dtype, device="cpu")
         self._level = 0.0  # of what is kept in half precision, the differences from it
         self._first_loss = 0.0  # of the run: the score of a sample before its first batch
         self._started = False
@@ -108,7 +114,8 @@ class Score(ABC):
     def restore(self, values: Tensor) -> None:
         """Go on from these scores, shape (N,), of any type and device."""
         values = values.detach().to("cpu", torch.float32, copy=True)
-        self._level = 0.0 if self._is_full() else float(values.mean())
+        finite = values[values.isfinite()]
+        self._level = 0.0 if self._is_full() or finite.numel() == 0 else float(finite.mean())
         self._values = torch.from_numpy(self._kept(values.numpy()))
         self._started = True
 
@@ -133,20 +140,22 @@ class Score(ABC):
         return replace(batches, indices=torch.from_numpy(numbers))
 
     def _grow(self, places: Tensor, num_samples: int) -> None:
-        """Make room for more samples; those that there are move to `places`, int64, shape (N,)."""
+        """Make room for more samples; those that there are move to `places`, int64, shape (N,).
+
+        A score that has more tensors of shape (N,) does the same with them.
+        """
         grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
         grown[places.numpy()] = self._values.numpy()
         self._values = torch.from_numpy(grown)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Score:
-        """Return a copy: made in each epoch, so tensors are copied as arrays, which is quicker."""
+        """Return a copy. It is made in each epoch, and an array is copied quicker than a tensor."""
         copied = object.__new__(type(self))
         memo[id(self)] = copied
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor) and value.device.type == "cpu":
-                vars(copied)[name] = torch.from_numpy(value.numpy().copy())
-            else:
-                vars(copied)[name] = copy.deepcopy(value, memo)
+        memo[id(self._values)] = torch.from_numpy(self._values.numpy().copy())
+        vars(copied).update(
+            {name: copy.deepcopy(value, memo) for name, value in vars(self).items()}
+        )
         return copied
 
     def state_dict(self) -> dict[str, Any]:
@@ -208,7 +217,7 @@ class Score(ABC):
         square = sum(float(np.square(part, dtype=np.float32).sum()) for part in parts) / count
         if 2 * mean**2 > square:  # further away than they spread; moving them costs rounding too
             for part in parts:
-                part[:] = part.astype(np.float32) - np.float32(mean)
+                part[:] = _clipped(part.astype(np.float32) - np.float32(mean))
             self._level += float(np.float32(mean))
 
     def _values_of(self, indices: Tensor) -> NDArray[np.float32]:
@@ -234,7 +243,11 @@ class Score(ABC):
         """Return scores, float32, in the way in which they are kept."""
         if self._is_full():
             return values
-        highest = np.finfo(np.float16).max  # infinity would be everybody's mean
-        kept: NDArray[np.float32] = values - np.float32(self._level)
-        np.clip(kept, -highest, highest, out=kept)
-        return kept.astype(np.float16)
+        return _clipped(values - np.float32(self._level)).astype(np.float16)
+
+
+def _clipped(differences: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what is in the range of float16: infinity would be everybody's mean."""
+    highest = float(np.finfo(np.float16).max)
+    clipped: NDArray[np.float32] = np.clip(differences, -highest, highest)
+    return clipped

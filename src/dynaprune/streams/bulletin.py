@@ -27,6 +27,7 @@ class Bulletin:
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._latest: dict[str, Any] = {}  # what the latest issue holds
+        self._owner = (0, 0)  # a copy, in this process or another, has a folder of its own
         self.issue = 0
 
     def publish(self, values: dict[str, Any]) -> None:
@@ -35,11 +36,13 @@ class Bulletin:
         Arguments:
             values: arrays, and what can be pickled.
         """
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="dynaprune-"))
+        owner = (os.getpid(), id(self))
+        if self._folder is None or self._owner != owner:
+            self._folder, self._owner = Path(tempfile.mkdtemp(prefix="dynaprune-")), owner
+            self._latest, self.issue = {}, 0
             weakref.finalize(self, _remove, self._folder, os.getpid())
-        self.issue += 1
-        folder = self._folder / str(self.issue)
+        folder = self._folder / str(self.issue + 1)
+        shutil.rmtree(folder, ignore_errors=True)  # of a time when the disk was full
         folder.mkdir()
         plain = {}
         for name, value in values.items():
@@ -49,12 +52,13 @@ class Bulletin:
             elif self._latest.get(name) is not value:
                 np.save(path, value)
             else:  # the same array again: the file has another name
-                os.link(self._folder / str(self.issue - 1) / path.name, path)
+                os.link(self._folder / str(self.issue) / path.name, path)
         self._latest = {name: value for name, value in values.items() if name not in plain}
         (folder / "plain").write_bytes(pickle.dumps(plain))
         beside = self._folder / "latest.new"
-        beside.write_text(str(self.issue))
+        beside.write_text(folder.name)
         os.replace(beside, self._folder / "latest")
+        self.issue += 1
         shutil.rmtree(self._folder / str(self.issue - KEPT), ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
