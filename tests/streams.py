@@ -34,7 +34,7 @@ class Split(IterableDataset[Any]):
     def __iter__(self) -> Iterator[tuple[str, int]]:
         worker = get_worker_info()
         part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        first, step = self.rank * parts + part, self.world_size * parts
+        first, step = self.rank + self.world_size * part, self.world_size * parts
         return ((f"sample {number}", number) for number in range(first, self.length, step))
 
 

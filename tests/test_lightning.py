@@ -221,3 +221,22 @@ def test_a_stream_trains_its_passes_whole(tmp_path):
         assert len(set(samples)) == len(samples)
         assert (len(samples) < 60) == (1 <= epoch < 7)
     assert train.summary().visits_made == sum(len(batch) for *_, batch in module.served)
+
+
+def stream_on_two_ranks(rank, port, folder):
+    environment_of_torchrun(rank, 2, port)
+    stream = stream_of(Stored(60), shuffle=20, num_samples=60)
+    train = BLS(InfoBatch(stream, EPOCHS)).proxy()
+    loader = DataLoader(train, batch_size=7)
+    module = Module(train)
+    trainer(folder, loader, strategy="ddp", devices=2).fit(module, loader)
+    return module.served, train.scores
+
+
+def test_a_stream_on_two_devices(tmp_path):
+    ranks = on_ranks(2, stream_on_two_ranks, free_port(), str(tmp_path))
+    assert ranks[0][1].equal(ranks[1][1])
+    for epoch in range(EPOCHS):
+        samples = [i for served, _ in ranks for e, _, batch in served for i in batch if e == epoch]
+        assert len(samples) - len(set(samples)) <= 1
+        assert (len(set(samples)) == 60) == (epoch in (0, 7))

@@ -46,9 +46,10 @@ def train_on_rank(rank, method, stop_after=None, states=None, drop_last=False):
     if states is not None:
         train.load_state_dict(states[rank])
     loader = DataLoader(train, batch_size=4, sampler=PruningSampler(train, drop_last=drop_last))
-    traffic, served = Traffic(), []
+    traffic, served, lengths = Traffic(), [], []
     for epoch in range(train.epoch, 6):
         length, batches = len(loader), 0
+        lengths.append(length)
         for batch in loader:
             train.update(mean_loss(batch))
             distributed.barrier()  # a step that all ranks make, or none
@@ -56,8 +57,8 @@ def train_on_rank(rank, method, stop_after=None, states=None, drop_last=False):
             served.append((epoch, batch.tolist()))
             if len(served) == stop_after:
                 return served, train.state_dict()
-        assert batches == length or states is not None
-    return served, train.scores, train.summary(), traffic.sent
+        assert batches == length
+    return served, train.scores, train.summary(), traffic.sent, lengths
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_ranks_make_equally_many_steps_and_tell_each_other_nothing_else(
     ]
     assert all(one == other for one, other in itertools.pairwise(lengths))
     parts = [Sharded(Numbers(61), rank=r, world_size=world_size) for r in range(world_size)]
-    for rank, (served, scores, summary, sent) in enumerate(ranks):
+    for rank, (served, scores, summary, sent, _) in enumerate(ranks):
         own = {parts[rank].index_of(i) for i in range(len(parts[rank]))}
         assert {sample for _, batch in served for sample in batch} <= own
         assert summary.visits_avoided > 0
@@ -107,9 +108,29 @@ def test_stopped_and_resumed(steps):
     for one, two, three in zip(stopped, resumed, whole, strict=True):
         assert one[0] + two[0] == three[0]
         assert two[1].equal(three[1])
+        assert two[4] == resumed[0][4]
     other = BLS(InfoBatch(Sharded(Numbers(61), rank=1, world_size=2), 8, delta=1.0)).proxy()
     with pytest.raises(RuntimeError, match="its rank is 0, but here it is 1"):
         other.load_state_dict(states[0])
+
+
+def by_length_on_rank(rank):
+    """A loop that counts batches, as frameworks do, and says itself when an epoch is over."""
+    train = BLS(InfoBatch(Sharded(Numbers(61)), 8, delta=1.0)).proxy()
+    loader = DataLoader(train, batch_size=2)
+    lengths = []
+    for _ in range(5):
+        lengths.append(len(loader))
+        for batch in itertools.islice(iter(loader), lengths[-1]):
+            train.update(mean_loss(batch))
+        train.end_epoch()
+    return lengths
+
+
+def test_ranks_agree_on_lengths_that_nobody_runs_to_the_end_of():
+    one, other = on_ranks(2, by_length_on_rank)
+    assert one == other
+    assert min(one) < max(one)
 
 
 def test_one_process_may_hold_any_part():
