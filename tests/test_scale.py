@@ -113,7 +113,7 @@ def calls_of_steps(weighted: bool) -> float:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_step_makes_few_calls(weighted):
     # a slot made free every 64 steps, and samples put together, are in this mean
-    assert calls_of_steps(weighted) < 40
+    assert calls_of_steps(weighted) < 45
 
 
 @pytest.mark.parametrize("method", [InfoBatch, SeTa])
