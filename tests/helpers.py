@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,3 +68,43 @@ def bls(method: type[PrunedDataset], length: int = 100, **arguments: Any) -> Pru
     arguments.setdefault("num_epochs", 10)
     train: PrunedDataset = BLS(method(Numbers(length), **arguments)).proxy()
     return train
+
+
+def train_in_pieces(
+    make: Callable[[], PrunedDataset],
+    train_on: Callable[..., tuple[list[Any], dict[str, Any]]],
+    folder: Path,
+    *,
+    epochs: int = 5,
+    **arguments: Any,
+) -> tuple[list[Any], PrunedDataset, dict[str, Any]]:
+    """Train a run that is stopped every few batches, and goes on with what a file has kept of it.
+
+    Arguments:
+        make: makes the pruned dataset.
+        train_on: trains it from where it is, for `stop_after` batches, and returns what it has
+            served, and the state.
+        folder: for the file.
+        epochs: of the run.
+        arguments: of the loader.
+    """
+    served: list[Any] = []
+    state, draw = None, random.Random(0)
+    while True:
+        train = make()
+        if state is not None:
+            torch.save(state, folder / "state.pt")
+            train.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
+        steps = draw.randint(1, 9) * (5 if arguments.get("batch_size", 1) is None else 1)
+        more, state = train_on(train, stop_after=steps, **arguments)
+        served += more
+        if state["epoch"] == epochs:
+            return served, train, state
+
+
+def check_same_counts(one: PrunedDataset, other: PrunedDataset) -> None:
+    """Check that two runs have made and avoided equally many visits."""
+    names = ("epochs", "visits_made", "visits_avoided")
+    first, second = one.summary(), other.summary()
+    assert [getattr(first, name) for name in names] == [getattr(second, name) for name in names]
+    assert first.seconds > 0

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
-import random
 import re
 
 import pytest
 import torch
-from helpers import Numbers, bls, mean_loss, sample_losses, train_epoch
+from helpers import (
+    Numbers,
+    bls,
+    check_same_counts,
+    mean_loss,
+    sample_losses,
+    train_epoch,
+    train_in_pieces,
+)
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.stateful import Stateful
 
@@ -55,27 +62,10 @@ def test_stopped_and_resumed_many_times(method, arguments, tmp_path):
     """Also several times in one epoch: a state is saved every few batches, and only it is kept."""
     whole = bls(method, 60)
     expected, end = train_on(whole, **arguments)
-    served, state = [], None
-    draw = random.Random(0)
-    while True:
-        train = bls(method, 60)
-        if state is not None:
-            torch.save(state, tmp_path / "state.pt")
-            train.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-        steps = draw.randint(1, 9) * (5 if arguments.get("batch_size", 1) is None else 1)
-        more, state = train_on(train, stop_after=steps, **arguments)
-        served += more
-        if state["epoch"] == EPOCHS:
-            break
+    served, train, state = train_in_pieces(lambda: bls(method, 60), train_on, tmp_path, **arguments)
     assert served == expected
     assert train.scores.equal(whole.scores)
-    one, other = train.summary(), whole.summary()
-    assert (one.epochs, one.visits_made, one.visits_avoided) == (
-        other.epochs,
-        other.visits_made,
-        other.visits_avoided,
-    )
-    assert one.seconds > 0
+    check_same_counts(train, whole)
     assert state["score"]["values"].equal(end["score"]["values"])
 
 

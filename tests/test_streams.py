@@ -6,13 +6,12 @@ import copy
 import gc
 import logging
 import pickle
-import random
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from helpers import mean_loss, sample_losses
+from helpers import check_same_counts, mean_loss, sample_losses, train_in_pieces
 from streams import Split, Stored, bls_stream, second, stream_of
 
 from dynaprune import (
@@ -153,25 +152,12 @@ def test_stopped_and_resumed_many_times(method, arguments, tmp_path):
     """Also several times in one epoch, the first one included, in which no key is known."""
     whole = bls_stream(method, 60)
     expected, end = run(whole, **arguments)
-    served, state, draw = [], None, random.Random(0)
-    while True:
-        train = bls_stream(method, 60)
-        if state is not None:
-            torch.save(state, tmp_path / "state.pt")
-            train.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-        steps = draw.randint(1, 9) * (5 if arguments.get("batch_size", 1) is None else 1)
-        more, state = run(train, stop_after=steps, **arguments)
-        served += more
-        if state["epoch"] == 5:
-            break
+    served, train, state = train_in_pieces(
+        lambda: bls_stream(method, 60), run, tmp_path, **arguments
+    )
     assert served == expected
     assert train.scores.equal(whole.scores)
-    one, other = train.summary(), whole.summary()
-    assert (one.epochs, one.visits_made, one.visits_avoided) == (
-        other.epochs,
-        other.visits_made,
-        other.visits_avoided,
-    )
+    check_same_counts(train, whole)
     assert state["score"]["keys"].equal(end["score"]["keys"])
 
 
