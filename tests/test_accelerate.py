@@ -179,6 +179,6 @@ def test_two_ranks_divide_an_epoch_once():
 def test_ranks_that_accelerate_does_not_count(monkeypatch):
     from dynaprune.distributed import Ranks
 
-    monkeypatch.setattr(Ranks, "size", 2)
+    monkeypatch.setattr(Ranks, "in_step", 2)
     with pytest.raises(RuntimeError, match=r"takes this for 1 process.* runs with 2: each would"):
         prepare(Accelerator(cpu=True), DataLoader(bls(NoPrune, 10)))
