@@ -27,6 +27,7 @@ from dynaprune import (
     PrunedIterableDataset,
     PrunedScheduler,
     RandomPrune,
+    Sharded,
 )
 from dynaprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
 
@@ -468,3 +469,18 @@ def test_another_number_of_epochs(tmp_path, caplog):
     trainer.args.num_train_epochs = 3
     trainer.train()
     assert "made with num_epochs=2, but the run trains 3 epochs" in caplog.text
+
+
+def test_a_part_of_the_samples_for_the_only_rank_is_all_of_them(tmp_path):
+    def parts(dataset):
+        return BLS(RandomPrune(Sharded(dataset, rank=0, world_size=1), num_epochs=2)).proxy()
+
+    trainer = PrunedTrainer(
+        language_model(),
+        arguments(tmp_path, num_train_epochs=2),
+        train_dataset=Sentences(),
+        pruning=parts,
+    )
+    trainer.train()
+    assert isinstance(trainer.pruned.dataset, Sharded)
+    assert trainer.pruned.summary().visits_made == LENGTH  # half of two epochs
