@@ -65,6 +65,11 @@ def score_in(kind: str, num_samples: int) -> BLS:
     return BLS(range(num_samples), dtype=dtype)
 
 
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return Spearman's; 0 where all scores have become equal, which is no ranking."""
+    return 0.0 if one.min() == one.max() else float(spearmanr(one, other).statistic)
+
+
 def fifths(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.searchsorted(np.quantile(values, [0.2, 0.4, 0.6, 0.8]), values)
 
@@ -100,8 +105,8 @@ def compare(
         exact = scores["float32"].values().numpy()
         for name, score in scores.items():
             values = score.values().numpy()
-            found[f"{name} true"].append(spearmanr(values, true).statistic)
-            found[f"{name} rank"].append(spearmanr(values, exact).statistic)
+            found[f"{name} true"].append(rank_correlation(values, true))
+            found[f"{name} rank"].append(rank_correlation(values, exact))
             crossed = (values < values.mean()) != (exact < exact.mean())
             found[f"{name} mean"].append(crossed.mean())
             found[f"{name} fifth"].append((fifths(values) != fifths(exact)).mean())
