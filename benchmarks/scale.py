@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -104,10 +105,9 @@ def measure_ours(samples: int, method: str, dtype: str) -> dict[str, float]:
 def measure_textbook(samples: int, method: str) -> dict[str, float]:
     scores = scores_of(samples)
     base = memory("VmRSS") - 4 * samples
+    plan: Callable[[], object] = partial(textbook_seta, scores, 1, 1)
     if method == "InfoBatch":
-        plan: Callable[[], object] = lambda: textbook_infobatch(scores)  # noqa: E731
-    else:
-        plan = lambda: textbook_seta(scores, 1, 1)  # noqa: E731
+        plan = partial(textbook_infobatch, scores)
     planned, peak = peak_of(plan)
     traced = traced_peak_of(plan) / samples if samples <= 10_000_000 else float("nan")
     return {"plan": planned, "peak": (peak - base) / samples, "traced": traced}
