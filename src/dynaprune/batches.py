@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .drawing import count_distinct
+
 PORTION = 1 << 18
 """Samples that are folded at a time: what that takes besides the scores stays in the cache."""
 
@@ -87,11 +89,9 @@ class Batches:
         Ranks that are to serve equally many samples repeat a few at the end of an epoch.
         """
         indices = self.indices.numpy()
-        seen = np.zeros(int(indices.max(initial=-1)) + 1, dtype=np.bool_)
-        seen[indices] = True
-        if int(np.count_nonzero(seen)) == indices.size:
+        if count_distinct(indices) == indices.size:
             return self
-        seen[:] = False
+        seen = np.zeros(int(indices.max()) + 1, dtype=np.bool_)
         is_first = np.empty(indices.size, dtype=np.bool_)
         for start in range(0, indices.size, PORTION):
             part = indices[start : start + PORTION]
@@ -143,7 +143,7 @@ class Batches:
         if len(self) == 0:
             return
         indices = self.indices.numpy()
-        if _count_distinct(indices) == indices.size:
+        if count_distinct(indices) == indices.size:
             yield from self._portions() if in_parts else (self,)
             return
         group = np.repeat(np.arange(len(self)), self.sizes.numpy())
@@ -214,9 +214,3 @@ def _joined(parts: Sequence[Batches]) -> Batches:
 def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where each of several consecutive slices begins."""
     return np.cumsum(sizes) - sizes
-
-
-def _count_distinct(indices: NDArray[np.int64] | NDArray[np.int32]) -> int:
-    seen = np.zeros(int(indices.max(initial=-1)) + 1, dtype=bool)
-    seen[indices] = True
-    return int(np.count_nonzero(seen))

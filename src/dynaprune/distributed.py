@@ -59,14 +59,10 @@ class Ranks:
             RuntimeError: on all ranks, if a fact is not the same; the message says which.
         """
         if self.are_apart:
-            numbers = np.array(_numbers(facts), dtype=np.int64)
-            gathered = np.frombuffer(b"".join(self._gather(numbers.tobytes())), dtype=np.int64)
-            _check_agreement(gathered.reshape(self.in_step, -1), facts)
+            _check_agreement(self._gather_numbers(_numbers(facts)), facts)
             return
         needed = len(encode(first, self._shares(plan)[self.own])) - HEADER.itemsize
-        numbers = np.array([*_numbers(facts), needed, first.indices.numel()], dtype=np.int64)
-        gathered = np.frombuffer(b"".join(self._gather(numbers.tobytes())), dtype=np.int64)
-        gathered = gathered.reshape(self.size, -1)
+        gathered = self._gather_numbers([*_numbers(facts), needed, first.indices.numel()])
         _check_agreement(gathered[:, : len(facts)], facts)
         self._bytes_a_sample = float((gathered[:, -2] / gathered[:, -1]).max())
 
@@ -105,15 +101,19 @@ class Ranks:
 
     def range_of(self, number: int) -> tuple[int, int]:
         """Return the least and the most of the numbers that the ranks give: a collective."""
-        gathered = self._gather(np.int64(number).tobytes())
-        numbers = [int(np.frombuffer(each, dtype=np.int64)[0]) for each in gathered]
-        return min(numbers), max(numbers)
+        numbers = self._gather_numbers([number])
+        return int(numbers.min()), int(numbers.max())
 
     def _shares(self, plan: Plan) -> list[NDArray[np.integer[Any]] | None]:
         """Return what each rank serves, as far as the others know: nothing of a stream."""
         if plan.keys is not None:
             return [None] * self.size
         return [share_of(plan, rank, self.size).order.numpy() for rank in range(self.size)]
+
+    def _gather_numbers(self, numbers: list[int]) -> NDArray[np.int64]:
+        """Return the numbers of all ranks, equally many, a row for each: a collective."""
+        gathered = b"".join(self._gather(np.array(numbers, dtype=np.int64).tobytes()))
+        return np.frombuffer(gathered, dtype=np.int64).reshape(self.in_step, -1)
 
     def _gather(self, message: bytes) -> list[bytes]:
         """Return the messages of all ranks, equally long, in the order of ranks: the collective."""

@@ -6,7 +6,7 @@ wait for each other, and take up to fifty times as long.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +42,13 @@ def taken(values: NDArray[Scalar], indices: Tensor) -> NDArray[Scalar]:
     for start in range(0, places.size, CHUNK):
         values.take(places[start : start + CHUNK], out=result[start : start + CHUNK], mode="clip")
     return result
+
+
+def count_distinct(numbers: NDArray[np.integer[Any]]) -> int:
+    """Return how many different sample numbers there are among these, from 0 on."""
+    seen = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.bool_)
+    seen[numbers] = True
+    return int(np.count_nonzero(seen))
 
 
 def shuffled(numbers: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .batches import Batches
 from .distributed import Ranks
+from .drawing import count_distinct
 from .findings import Findings, Progress
 from .passes import Pass, Passes
 from .plan import Indices, Plan, digest
@@ -184,8 +185,8 @@ class Epochs:
         """Return the samples of a plan in the order in which this rank serves them, if known."""
         if plan.keys is not None:  # the samples of a stream are said by keys of 64 bits
             return torch.empty(0, dtype=torch.int64, device="cpu")
-        is_served = self.begun is not None and self.begun.plan is plan
-        return self.begun.order if is_served and self.begun is not None else plan.order[:0]
+        begun = self.begun
+        return plan.order[:0] if begun is None or begun.plan is not plan else begun.order
 
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
@@ -308,6 +309,10 @@ class Epochs:
         """Whether what all ranks have measured is known here, without a collective."""
         return self.findings.are_known(self._step())
 
+    def known_score(self) -> Score:
+        """Return the scores with all that is known here; those at the epoch's start if not all."""
+        return self.folded().score if self.knows_all() else self.score
+
     def measured(self) -> Progress:
         """Return how far the epoch has come: with several ranks a collective."""
         if self.plan is None:  # nothing was served
@@ -345,7 +350,7 @@ class Epochs:
     def _check_keys(self, batches: Batches) -> None:
         """Warn if samples of a stream have come more than once in the epoch."""
         visits = batches.indices.numel()
-        repeated = visits - int(torch.count_nonzero(torch.bincount(batches.indices)))
+        repeated = visits - count_distinct(batches.indices.numpy())
         if repeated >= self.ranks.size:
             logger.warning(
                 "epoch %d: of %s sample visits %s were of a key that had come before. Each sample "

@@ -124,17 +124,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             **arguments,
         )
         if is_pruned:
-            self._fetcher = self._make_fetcher(dataset, arguments)
+            self._fetcher = self._make_fetcher(dataset)
 
-    def _make_fetcher(
-        self, train: PrunedDataset, arguments: dict[str, Any], *, is_replaced: bool = False
-    ) -> Fetcher:
+    def _make_fetcher(self, train: PrunedDataset) -> Fetcher:
         """Return what does the work."""
         dataset, collate_fn, batches = train.dataset, self.collate_fn, self.batch_sampler
+        arguments = self._arguments
         if train.is_stream:
             size, drops = self.batch_size, self.drop_last
             return StreamFetcher(dataset, collate_fn, size, drop_last=drops, **arguments)
-        if not is_replaced and SlicesFetcher.suits(self):
+        if not self._is_replaced and SlicesFetcher.suits(self):
             return SlicesFetcher(
                 dataset, cast("BatchSampler", batches), collate_fn=collate_fn, **arguments
             )
@@ -179,7 +178,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return super().__iter__()
         train = cast("PrunedDataset", self.dataset)
         if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
-            self._fetcher = self._make_fetcher(train, self._arguments)  # in_order was set, say
+            self._fetcher = self._make_fetcher(train)  # in_order was set, say
         # torch's iterator draws a number; in a resumed epoch that has been done before
         resuming = partial(self._undrawn, train) if train.epochs.is_resumed() else nullcontext
         with resuming():
@@ -224,10 +223,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         if self._fetcher is None:
             return
+        self._is_replaced = True
         if isinstance(self._fetcher, SlicesFetcher):
-            train = cast("PrunedDataset", self.dataset)
-            self._fetcher = self._make_fetcher(train, self._arguments, is_replaced=True)
-        self._fetcher.loader, self._is_replaced = wrap(self._fetcher.loader), True
+            self._fetcher = self._make_fetcher(cast("PrunedDataset", self.dataset))
+        self._fetcher.loader = wrap(self._fetcher.loader)
 
     @contextmanager
     def _undrawn(self, train: PrunedDataset) -> Iterator[None]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .drawing import index_type, shuffled
+from .drawing import count_distinct, index_type, shuffled
 from .keys import KeyTable
 
 Indices: TypeAlias = "NDArray[np.int64] | Tensor"
@@ -163,7 +163,7 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
         wrong = "at least one sample must be kept, but none was"
     elif int(indices.numpy().min()) < 0 or int(indices.numpy().max()) >= num_samples:
         wrong = f"indices must be from 0 to {num_samples - 1:,}, but others were"
-    elif not _are_distinct(indices.numpy(), num_samples):
+    elif not _are_distinct(indices.numpy()):
         wrong = "no sample may be selected twice, but one was"
     elif weights is not None:
         if not isinstance(weights, Tensor) or weights.shape != indices.shape:
@@ -176,12 +176,9 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
         raise RuntimeError(f"select() of {method}: {wrong} returned")
 
 
-def _are_distinct(indices: NDArray[np.integer[Any]], num_samples: int) -> bool:
-    if bool((indices[1:] > indices[:-1]).all()):  # as our methods return them
-        return True
-    seen = np.zeros(num_samples, dtype=np.bool_)
-    seen[indices] = True
-    return int(np.count_nonzero(seen)) == indices.size
+def _are_distinct(indices: NDArray[np.integer[Any]]) -> bool:
+    ascends = bool((indices[1:] > indices[:-1]).all())  # as what our methods return
+    return ascends or count_distinct(indices) == indices.size
 
 
 def _as_array(weights: Tensor) -> NDArray[np.float32]:
@@ -209,6 +206,8 @@ def make_plan(
     order = selection.indices.to(index_type(num_samples))
     if keys is None:
         order = shuffled(order, epoch_generator(seed, epoch, stream=1))
+    else:
+        order = order.sort().values
     weights = None
     if selection.weights is not None:
         weights = Weights.scattered(selection.indices, selection.weights, num_samples)

@@ -229,9 +229,7 @@ class PrunedDataset(Dataset[Any], ABC):
         Reading them in the middle of an epoch does not change what the run does. With several
         ranks they are those at the epoch's start until it has ended: one rank alone may read them.
         """
-        epochs = self.epochs
-        score = epochs.folded().score if epochs.knows_all() else epochs.score
-        return score.values().clone()
+        return self.epochs.known_score().values().clone()
 
     def numbers_of(self, keys: Iterable[Key]) -> Tensor:
         """Return where in `scores` and `weights` the samples of a stream are: int64, shape (M,).
@@ -244,8 +242,7 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: the dataset is no stream.
         """
-        epochs = self.epochs
-        known = (epochs.folded().score if epochs.knows_all() else epochs.score).keys
+        known = self.epochs.known_score().keys
         if known is None:
             raise RuntimeError(
                 f"numbers_of() is for streams, but this {type(self).__name__} prunes a "
@@ -539,26 +536,16 @@ class PrunedDataset(Dataset[Any], ABC):
 
     def _make_plan(self, score: Score, epoch: int) -> Plan:
         """Let the method select from these scores, and make it a plan."""
-        if score.keys is not None:
-            return self._make_plan_of_stream(score, epoch)
-        if len(self.dataset) != len(self):
+        if not self.is_stream and len(self.dataset) != len(self):
             raise RuntimeError(
                 f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
                 f"when this {type(self).__name__} was made: scores belong to samples by their "
                 "index, so wrap the changed dataset anew"
             )
-        selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
-        check_selection(selection, len(self), type(self).__name__)
-        return make_plan(selection, len(self), epoch, self.seed)
-
-    def _make_plan_of_stream(self, score: Score, epoch: int) -> Plan:
-        """Let the method select from the samples whose keys are known; all others are served."""
         total = score.num_samples
-        if total == 0:
-            return make_plan(Selection(everything(0)), 0, epoch, self.seed, score.keys)
-        selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
-        check_selection(selection, total, type(self).__name__)
-        ascending = selection.indices.argsort()
-        weights = None if selection.weights is None else selection.weights[ascending]
-        selection = Selection(selection.indices[ascending], weights)
+        if total == 0:  # of a stream nothing is known yet: what is new is served
+            selection = Selection(everything(0))
+        else:
+            selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
+            check_selection(selection, total, type(self).__name__)
         return make_plan(selection, total, epoch, self.seed, score.keys)

@@ -93,7 +93,8 @@ class StreamFetcher(Fetcher):
                 batch_size=self.batch_size or 1,
             )
         )
-        batches = self._undisturbed(iter(self.loader))
+        self._num_begun += 1
+        batches = self._undisturbed(iter(self.loader), self._num_begun)
         if not train.dataset.splits_itself:
             return checked(self._noted(batches, train, plan.epoch))
         if ranks.size == 1:
@@ -107,22 +108,16 @@ class StreamFetcher(Fetcher):
             total = float(np.add.reduce(each.weights, dtype=np.float64))
             yield Told(each.indices, total / each.weights.size, each.weights, each.batch)
 
-    def _undisturbed(self, batches: Iterator[Keyed]) -> Iterator[Keyed]:
-        """Yield the batches of a pass, unless another one has taken its workers over."""
-        self._num_begun += 1
-        number = self._num_begun
-
-        def checked_each() -> Iterator[Keyed]:
-            for each in batches:
-                if self.inner.persistent_workers and number != self._num_begun:
-                    raise RuntimeError(
-                        "another loop over this loader has taken over its workers, which live on "
-                        "from pass to pass: do not look at a batch in the middle of an epoch, by "
-                        "next(iter(loader)), or leave persistent_workers out"
-                    )
-                yield each
-
-        return checked_each()
+    def _undisturbed(self, batches: Iterator[Keyed], number: int) -> Iterator[Keyed]:
+        """Yield the batches of pass `number`, unless another has taken its workers over."""
+        for each in batches:
+            if self.inner.persistent_workers and number != self._num_begun:
+                raise RuntimeError(
+                    "another loop over this loader has taken over its workers, which live on from "
+                    "pass to pass: do not look at a batch in the middle of an epoch, by "
+                    "next(iter(loader)), or leave persistent_workers out"
+                )
+            yield each
 
     @staticmethod
     def _noted(batches: Iterator[Keyed], train: PrunedDataset, epoch: int) -> Iterator[Keyed]:

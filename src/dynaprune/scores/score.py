@@ -114,8 +114,9 @@ class Score(ABC):
     def restore(self, values: Tensor) -> None:
         """Go on from these scores, shape (N,), of any type and device."""
         values = values.detach().to("cpu", torch.float32, copy=True)
-        finite = values[values.isfinite()]
-        self._level = 0.0 if self._is_full() or finite.numel() == 0 else float(finite.mean())
+        if not self._is_full():
+            finite = values[values.isfinite()]
+            self._level = float(finite.mean()) if finite.numel() else 0.0
         self._values = torch.from_numpy(self._kept(values.numpy()))
         self._started = True
 
