@@ -342,6 +342,7 @@ class Epochs:
         if self.ranks.in_step > 1:
             # ranks that serve equally many samples repeat a few, which are not scored twice
             finite = finite.first_visits()
+        score.remember(finite)
         for part in finite.disjoint(in_parts=score.observes_in_parts):
             score.observe(part)
         score.settle()

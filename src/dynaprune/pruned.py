@@ -62,6 +62,14 @@ class PrunedDataset(Dataset[Any], ABC):
     default_score: ClassVar[type[Score]] = SampleLoss
     """The score that the method was published with."""
 
+    reads: ClassVar[tuple[str, ...]] = ()
+    """What `select` takes beside the scores, as further arguments of these names, shape (N,) each:
+
+    - `errors`: float32, the standard errors of the scores; `None` if the score does not know them;
+    - `visits`: int32, how often each sample was measured;
+    - `last_steps`: int32, the step of the run in which each was measured last, −1 for never.
+    """
+
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:
         self.is_stream = isinstance(dataset, PrunedIterableDataset)
         self._num_samples = 0 if self.is_stream else check_map_style(dataset)
@@ -93,6 +101,8 @@ class PrunedDataset(Dataset[Any], ABC):
             scores: float32, shape (N,); the higher, the more worth training on. Not to be written.
             epoch: the epoch's number, from 0.
             generator: the source of all randomness.
+
+        What the method `reads` beside that follows by name.
         """
 
     # The dataset, as it was
@@ -372,6 +382,7 @@ class PrunedDataset(Dataset[Any], ABC):
             raise RuntimeError(
                 f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
+        score.keep(self.reads)
         self.epochs.score, self.epochs.plan = score, None
 
     def begin_epoch(
@@ -546,6 +557,7 @@ class PrunedDataset(Dataset[Any], ABC):
         if total == 0:  # of a stream nothing is known yet: what is new is served
             selection = Selection(everything(0))
         else:
-            selection = self.select(score.values(), epoch, epoch_generator(self.seed, epoch))
+            generator = epoch_generator(self.seed, epoch)
+            selection = self.select(score.values(), epoch, generator, **score.beside(self.reads))
             check_selection(selection, total, type(self).__name__)
         return make_plan(selection, total, epoch, self.seed, score.keys)

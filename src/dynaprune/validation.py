@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch.utils.data import IterableDataset
@@ -64,7 +65,7 @@ def check_map_style(dataset: Any) -> int:
     return length
 
 
-def check_keys(state: Any, keys: tuple[str, ...], what: str) -> None:
+def check_keys(state: Any, keys: Sequence[str], what: str) -> None:
     """Check that a state is a dictionary with these keys.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from ..drawing import CHUNK
 from ..keys import KeyTable
 from ..validation import check_keys
 from . import convention
+from .history import History
 
 DTYPES = (torch.float32, torch.float16)
 """In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
@@ -65,6 +67,7 @@ class Score(ABC):
         self._first_loss = 0.0  # of the run: the score of a sample before its first batch
         self._started = False
         self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
+        self._history: History | None = None  # where a method reads it
 
     @property
     def num_samples(self) -> int:
@@ -82,6 +85,33 @@ class Score(ABC):
         score's own.
         """
         return torch.from_numpy(self._read(self._values.numpy()))
+
+    def errors(self) -> Tensor | None:
+        """Return the standard errors of the scores, float32, shape (N,), if this score knows them.
+
+        They are in the unit of the scores. Not to be written.
+        """
+        return None
+
+    def keep(self, names: Collection[str]) -> None:
+        """Say what a method will read beside the scores: see `PrunedDataset.reads`."""
+        kept = tuple(name for name in ("visits", "last_steps") if name in names)
+        self._history = History(self.num_samples, kept) if kept else None
+
+    def remember(self, batches: Batches) -> None:
+        """Take down which samples an epoch has measured, where a method reads that."""
+        if self._history is not None:
+            self._history.remember(batches)
+
+    def beside(self, names: Collection[str]) -> dict[str, Tensor | None]:
+        """Return what a method reads beside the scores, by name; shape (N,) each."""
+        found: dict[str, Tensor | None] = {}
+        for name in names:
+            if name == "errors":
+                found[name] = self.errors()
+            else:
+                found[name] = None if self._history is None else self._history.read(name)
+        return found
 
     def proxy(self) -> Any:
         """Make `base` use this score in place of its own, and return `base`, the same object.
@@ -148,6 +178,8 @@ class Score(ABC):
         grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
         grown[places.numpy()] = self._values.numpy()
         self._values = torch.from_numpy(grown)
+        if self._history is not None:
+            self._history.grow(places.numpy(), num_samples)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Score:
         """Return a copy. It is made in each epoch, and an array is copied quicker than a tensor."""
@@ -161,8 +193,12 @@ class Score(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
-        keys = {} if self.keys is None else {"keys": torch.tensor(self.keys.fingerprints)}
-        return keys | {
+        more: dict[str, Any] = {}
+        if self.keys is not None:
+            more["keys"] = torch.tensor(self.keys.fingerprints)
+        if self._history is not None:
+            more["history"] = self._history.state_dict()
+        return more | {
             "name": type(self).__name__,
             "values": self._values.clone(),
             "level": self._level,
@@ -177,8 +213,10 @@ class Score(ABC):
             RuntimeError: the state is another score's or of another number of samples.
         """
         name = type(self).__name__
-        names = ("name", "values", "level", "first_loss", "started")
-        check_keys(state, names if self.keys is None else ("keys", *names), "the state's score")
+        names = ["name", "values", "level", "first_loss", "started"]
+        names += [] if self.keys is None else ["keys"]
+        names += [] if self._history is None else ["history"]
+        check_keys(state, names, "the state's score")
         if state["name"] != name:
             raise RuntimeError(f"the state holds scores of {state['name']}, but this is {name}")
         if self.keys is not None:
@@ -189,6 +227,8 @@ class Score(ABC):
                 f"the state holds scores of {state['values'].numel():,} samples, but this "
                 f"{name} has {self._values.numel():,}"
             )
+        if self._history is not None:
+            self._history.load_state_dict(state["history"], state["values"].numel())
         if state["values"].dtype == self._values.dtype:
             self._values = state["values"].detach().to("cpu", copy=True)
             self._level = float(state["level"])

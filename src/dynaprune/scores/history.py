@@ -1,0 +1,81 @@
+"""When samples were measured: for methods that read more than scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..batches import Batches
+from ..validation import check_keys
+
+NEVER = -1
+"""The last step of a sample that was never measured."""
+
+
+class History:
+    """How often each sample was measured, and in which step of the run last.
+
+    Arguments:
+        num_samples: N.
+        names: what is kept of `visits` and `last_steps`; 4 bytes a sample each.
+    """
+
+    def __init__(self, num_samples: int, names: tuple[str, ...]) -> None:
+        self._kept = {name: np.full(num_samples, _start(name), np.int32) for name in names}
+        self._num_steps = 0
+
+    def read(self, name: str) -> Tensor:
+        """Return what is kept under a name: int32, shape (N,). Not to be written.
+
+        `visits` are 0 before a sample's first measurement, and `last_steps` are `NEVER`.
+        """
+        return torch.from_numpy(self._kept[name])
+
+    def remember(self, batches: Batches) -> None:
+        """Take down the measurements of an epoch."""
+        if len(batches) == 0:
+            return
+        indices = batches.indices.numpy()
+        if "visits" in self._kept:
+            visits = self._kept["visits"]
+            visits += np.bincount(indices, minlength=visits.size).astype(np.int32)
+        if "last_steps" in self._kept:
+            steps = np.repeat(batches.steps.numpy(), batches.sizes.numpy())
+            self._kept["last_steps"][indices] = steps + self._num_steps
+        self._num_steps += int(batches.steps[-1]) + 1
+
+    def grow(self, places: NDArray[np.int64], num_samples: int) -> None:
+        """Make room for more samples; those that there are move to `places`, shape (N,)."""
+        for name, values in self._kept.items():
+            grown = np.full(num_samples, _start(name), np.int32)
+            grown[places] = values
+            self._kept[name] = grown
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values from which `load_state_dict` restores the history."""
+        kept = {name: torch.tensor(values) for name, values in self._kept.items()}
+        return {"num_steps": self._num_steps, **kept}
+
+    def load_state_dict(self, state: Any, num_samples: int) -> None:
+        """Restore what `state_dict` returned, of `num_samples` samples.
+
+        Raises:
+            RuntimeError: the state is incomplete, or of another number of samples.
+        """
+        check_keys(state, ("num_steps", *self._kept), "the state's history")
+        for name in self._kept:
+            if state[name].shape != (num_samples,):
+                raise RuntimeError(
+                    f"the state holds the {name} of {state[name].numel():,} samples, but there are "
+                    f"{num_samples:,}"
+                )
+        self._kept = {name: state[name].to(torch.int32).numpy().copy() for name in self._kept}
+        self._num_steps = int(state["num_steps"])
+
+
+def _start(name: str) -> int:
+    return NEVER if name == "last_steps" else 0
