@@ -13,7 +13,7 @@ from .plan import Selection
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
 from .schedule import PrunedScheduler
-from .scores import BLS, SampleLoss, Score
+from .scores import BLS, KalmanBLS, SampleLoss, Score
 from .sharded import Sharded
 from .streams import PrunedIterableDataset
 from .summary import Summary
@@ -24,6 +24,7 @@ __all__ = [
     "BLS",
     "DataLoader",
     "InfoBatch",
+    "KalmanBLS",
     "NoPrune",
     "PrunedDataset",
     "PrunedIterableDataset",

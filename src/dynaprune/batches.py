@@ -83,6 +83,14 @@ class Batches:
             return later
         return _joined([self, replace(later, steps=later.steps + self.steps[-1] + 1)])
 
+    def last(self, num_samples: int) -> Batches:
+        """Return the last measurements that have at most so many samples together, or the last."""
+        if self.indices.numel() <= num_samples or len(self) == 0:
+            return self
+        behind = np.cumsum(self.sizes.numpy()[::-1])
+        count = max(1, int(np.searchsorted(behind, num_samples, side="right")))
+        return self._groups(len(self) - count, len(self))
+
     def first_visits(self) -> Batches:
         """Return the measurements without samples that an earlier place has measured already.
 

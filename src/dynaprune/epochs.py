@@ -343,6 +343,7 @@ class Epochs:
             # ranks that serve equally many samples repeat a few, which are not scored twice
             finite = finite.first_visits()
         score.remember(finite)
+        score.compare(finite)
         for part in finite.disjoint(in_parts=score.observes_in_parts):
             score.observe(part)
         score.settle()
@@ -446,7 +447,7 @@ class Epochs:
             return
         logger.info(
             "epoch %d: serving %s of %s samples (%.1f%% skipped)%s, %.1f%% of visits saved before, "
-            "mean score %.4g",
+            "mean score %.4g, reliability %.2f",
             plan.epoch,
             f"{len(plan):,}",
             f"{self.num_samples:,}",
@@ -454,6 +455,7 @@ class Epochs:
             "" if plan.keys is None else " whose keys are known, and all others",
             100 * self.totals.share_saved,
             float(self.score.values().sum()) / max(1, self.num_samples),
+            self.score.reliability,
         )
 
 

@@ -241,6 +241,16 @@ class PrunedDataset(Dataset[Any], ABC):
         """
         return self.epochs.known_score().values().clone()
 
+    @property
+    def reliability(self) -> float:
+        """How far the scores can be trusted: about their rank correlation with the samples' losses.
+
+        0 says that they are as good as drawn at random, 1 that they order the samples as their
+        losses do. It is estimated without an extra pass: the mean score of each batch is compared
+        with the loss that the batch then has. NaN before the second epoch. `audit` measures it.
+        """
+        return self.epochs.known_score().reliability
+
     def numbers_of(self, keys: Iterable[Key]) -> Tensor:
         """Return where in `scores` and `weights` the samples of a stream are: int64, shape (M,).
 

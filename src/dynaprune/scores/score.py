@@ -19,6 +19,7 @@ from ..keys import KeyTable
 from ..validation import check_keys
 from . import convention
 from .history import History
+from .reliability import SAMPLES, Reliability
 
 DTYPES = (torch.float32, torch.float16)
 """In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
@@ -68,6 +69,7 @@ class Score(ABC):
         self._started = False
         self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
         self._history: History | None = None  # where a method reads it
+        self._reliability = Reliability()
 
     @property
     def num_samples(self) -> int:
@@ -102,6 +104,21 @@ class Score(ABC):
         """Take down which samples an epoch has measured, where a method reads that."""
         if self._history is not None:
             self._history.remember(batches)
+
+    @property
+    def reliability(self) -> float:
+        """How far the scores can be trusted: about their rank correlation with the samples' losses.
+
+        It is estimated from the batches alone, see `Reliability`; NaN before the second epoch.
+        """
+        return self._reliability.value
+
+    def compare(self, batches: Batches) -> None:
+        """Compare the losses of an epoch with the scores, before they are observed."""
+        if self._started:
+            last = batches.last(SAMPLES)
+            scores = self._values_of(last.indices)
+            self._reliability.compare(scores, last.sizes.numpy(), last.losses.numpy())
 
     def beside(self, names: Collection[str]) -> dict[str, Tensor | None]:
         """Return what a method reads beside the scores, by name; shape (N,) each."""
@@ -204,6 +221,7 @@ class Score(ABC):
             "level": self._level,
             "first_loss": self._first_loss,
             "started": self._started,
+            "reliability": self._reliability.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -213,7 +231,7 @@ class Score(ABC):
             RuntimeError: the state is another score's or of another number of samples.
         """
         name = type(self).__name__
-        names = ["name", "values", "level", "first_loss", "started"]
+        names = ["name", "values", "level", "first_loss", "started", "reliability"]
         names += [] if self.keys is None else ["keys"]
         names += [] if self._history is None else ["history"]
         check_keys(state, names, "the state's score")
@@ -235,6 +253,7 @@ class Score(ABC):
         else:
             self.restore(state["values"].float() + state["level"])
         self._first_loss, self._started = float(state["first_loss"]), bool(state["started"])
+        self._reliability.restore(state["reliability"])
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""

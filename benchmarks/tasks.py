@@ -1,0 +1,178 @@
+"""Images, text and audio that two cores can train on, for the benchmarks beside it.
+
+Each is a real data set and a small model of its kind. `load(name, root)` reads one of `NAMES` from
+the folder that holds `cifar10-images.zip`, `sst2/` and `free-spoken-digits.zip`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import wave
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from dynaprune.bench.data import load_images
+from dynaprune.bench.model import SmallCNN
+
+NAMES = ("images", "text", "audio")
+WORDS = 32
+"""Words of a sentence that are read."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and how to make a model for it.
+
+    Attributes:
+        name: one of `NAMES`.
+        inputs: the training samples, shape (N, ...).
+        labels: int64, shape (N,).
+        test_inputs: shape (M, ...).
+        test_labels: int64, shape (M,).
+        make_model: returns a new model, which maps inputs to logits, shape (B, classes).
+        learning_rate: the highest, of AdamW at batch size 64; it grows with the root of that.
+    """
+
+    name: str
+    inputs: Tensor
+    labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    make_model: Callable[[], nn.Module]
+    learning_rate: float
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+    @property
+    def train(self) -> TensorDataset:
+        return TensorDataset(self.inputs, self.labels)
+
+    def first(self, count: int, seed: int = 0) -> Task:
+        """Return the task with `count` of its training samples, drawn by `seed`."""
+        drawn = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
+        chosen = drawn[:count]
+        return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+
+    def mislabelled(self, share: float, seed: int = 0) -> tuple[Task, Tensor]:
+        """Return the task with a share of its labels replaced by wrong ones, and which: (N,)."""
+        # a seed that nothing else has: else the first epoch's order is that of the wrong labels
+        generator = torch.Generator().manual_seed(seed + 77_000)
+        count = round(share * len(self.labels))
+        wrong = torch.randperm(len(self.labels), generator=generator)[:count]
+        moved = torch.randint(1, self.num_classes, (count,), generator=generator)
+        labels = self.labels.clone()
+        labels[wrong] = (labels[wrong] + moved) % self.num_classes
+        return replace(self, labels=labels), labels != self.labels
+
+
+class BagOfWords(nn.Module):
+    """The mean of a sentence's word vectors, and two layers."""
+
+    def __init__(self, num_words: int, width: int = 32) -> None:
+        super().__init__()
+        self.words = nn.Embedding(num_words, width, padding_idx=0)
+        self.layers = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def forward(self, sentences: Tensor) -> Tensor:
+        count = (sentences > 0).sum(1, keepdim=True).clamp(min=1)
+        return self.layers(self.words(sentences).sum(1) / count.sqrt())
+
+
+class Spectra(nn.Module):
+    """Convolutions over the time of a spectrogram, and the mean of what they find."""
+
+    def __init__(self, bands: int, num_classes: int, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(bands, width, 3, padding=1, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+            nn.Conv1d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool1d(1),
+            nn.Flatten(),
+            nn.Linear(width, num_classes),
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.layers(pictures.float() / 127.5 - 1)
+
+
+@cache
+def load(name: str, root: Path) -> Task:
+    """Read a task's data; of a name that is none of `NAMES`, `KeyError`."""
+    return {"images": _images, "text": _text, "audio": _audio}[name](root)
+
+
+def _images(root: Path) -> Task:
+    data = load_images("cifar10", root)
+    inputs, labels = data.train.tensors
+    model = lambda: SmallCNN(3, 32, 10)  # noqa: E731
+    return Task("images", inputs, labels, data.test_images, data.test_labels, model, 0.01)
+
+
+def _text(root: Path) -> Task:
+    read = {
+        split: [
+            line.rsplit("\t", 1)
+            for line in (root / "sst2" / f"{split}.tsv").read_text("utf-8").splitlines()
+        ]
+        for split in ("train", "test")
+    }
+    split_words = re.compile(r"\w+|[^\w\s]").findall
+    counts = Counter(word for text, _ in read["train"] for word in split_words(text.lower()))
+    known = [word for word, count in counts.most_common() if count > 1]
+    numbers = {word: number for number, word in enumerate(known, start=2)}
+
+    def encode(split: str) -> tuple[Tensor, Tensor]:
+        sentences = torch.zeros(len(read[split]), WORDS, dtype=torch.int64)
+        for row, (text, _) in enumerate(read[split]):
+            words = [numbers.get(word, 1) for word in split_words(text.lower())][:WORDS]
+            sentences[row, : len(words)] = torch.tensor(words)
+        return sentences, torch.tensor([int(label) for _, label in read[split]])
+
+    model = lambda: BagOfWords(len(known) + 2)  # noqa: E731
+    return Task("text", *encode("train"), *encode("test"), model, 0.005)
+
+
+def _audio(root: Path) -> Task:
+    clips: dict[bool, list[Tensor]] = {False: [], True: []}
+    labels: dict[bool, list[int]] = {False: [], True: []}
+    with zipfile.ZipFile(root / "free-spoken-digits.zip") as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".wav"):
+                digit, _, take = Path(name).stem.split("_")
+                is_test = int(take) < 5
+                clips[is_test].append(_spectrogram(archive.read(name)))
+                labels[is_test].append(int(digit))
+    model = lambda: Spectra(32, 10)  # noqa: E731
+    train, test = (torch.stack(clips[is_test]) for is_test in (False, True))
+    return Task(
+        "audio", train, torch.tensor(labels[False]), test, torch.tensor(labels[True]), model, 0.01
+    )
+
+
+def _spectrogram(content: bytes) -> Tensor:
+    """Return a clip as a picture of its loudness: uint8, shape (32 bands, 32 moments)."""
+    with wave.open(io.BytesIO(content)) as clip:
+        samples = np.frombuffer(clip.readframes(clip.getnframes()), dtype=np.int16)
+    sound = torch.from_numpy(samples.astype(np.float32) / 2**15)
+    window = torch.hann_window(256)
+    power = torch.stft(sound, 256, 64, window=window, return_complex=True).abs().square()
+    decibel = 10 * (power + 1e-8).log10()
+    picture = nn.functional.interpolate(decibel[None, None], (32, 32), mode="area")[0, 0]
+    return ((picture + 80) * 2.5).clamp(0, 255).to(torch.uint8)

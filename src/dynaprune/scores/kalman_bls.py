@@ -1,0 +1,204 @@
+"""The batch losses, read by a Kalman filter."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..batches import Batches
+from ..drawing import taken
+from ..validation import check_keys
+from .score import Score
+from .windows import LENGTH, Numbers, Windows
+
+ENOUGH = 32
+"""Measurements from which the level and the spread of the losses are taken anew."""
+
+TINY = float(np.finfo(np.float32).tiny)
+
+DRIFT = 0.02
+"""q: by how much the variance of a sample's excess grows in an epoch. Between 0 and 0.1 it hardly
+matters."""
+
+NOISE = 1.0
+"""τ²: variance that a sample adds to a measurement besides its excess: dropout, augmentation, and
+the model's change between measurements. Between 0.3 and 3 it hardly matters."""
+
+
+class KalmanBLS(Score):
+    r"""The batch losses read by a Kalman filter: what its neighbours explain is taken off first.
+
+    A sample i has an excess s_i over the others, which is standard normal as long as nothing is
+    known of it, and of which the filter is unsure by the variance P_i ≤ 1. A batch B with loss L
+    has a normal score z: the place of L among the losses around it in the run, as a quantile of
+    the standard normal distribution. It measures the mean excess of the batch, so
+
+        r   = z/√|B| − (mean of s over B − mean of s over all batches around)
+        K_i = P_i / (mean of P over B + τ²)
+        s_i ← s_i + K_i·r
+        P_i ← P_i·(1 − K_i/|B|)
+
+    and P_i ← min(1, P_i + q) after each epoch. Batches of any sizes may be mixed; a loss vector is
+    the case |B| = 1, `chunked` lies between. There is nothing to tune: τ² = 1 and q = 0.02 hardly
+    matter, and what is read is the order of the losses, so their scale, their level, how both
+    change in training, and a few huge losses do not matter either.
+
+    Scores are expected losses, with the level and the spread of the last epoch:
+    L̄·exp(κ·s_i) / (mean of exp(κ·s)) with κ² = ln(1 + variance/L̄²), as if losses were
+    log-normal; L̄ + √variance·s_i where there are losses below 0.
+
+    Source: the filter is that of Kalman (1960) with a covariance kept diagonal; the measurement is
+    that of the Batch Loss Score, arXiv:2604.04681; normal scores are those of van der Waerden
+    (1952).
+
+    Arguments:
+        base: the pruned dataset to score; see `Score`.
+        dtype: the type in which the excess is kept; see `Score`. Its variance takes 4 bytes a
+            sample beside that.
+
+    Raises:
+        TypeError: `base` has no length.
+        ValueError: `dtype` is none of those allowed.
+
+    Example:
+        >>> from dynaprune import InfoBatch, KalmanBLS
+        >>> train = KalmanBLS(InfoBatch(range(1000), num_epochs=10)).proxy()
+        >>> type(train).__name__
+        'InfoBatch'
+    """
+
+    def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(base, dtype=dtype)
+        self._variances = np.ones(self.num_samples, dtype=np.float32)  # P
+        self._mean_loss = 0.0  # of the last epoch
+        self._spread = 0.0  # of a sample's loss in it: a standard deviation
+        self._is_positive = True  # whether no loss in it was below 0
+
+    def observe(self, batches: Batches) -> None:
+        """Fold measurements into the scores, all at once; no sample is in two of them."""
+        self._started = True
+        sizes, losses = batches.sizes.numpy(), batches.losses.numpy().astype(np.float64)
+        windows = Windows(sizes)
+        deviations = windows.deviations(losses)
+        self._set_unit(losses, sizes, deviations)
+        excess = self._values_of(batches.indices)
+        variances = taken(self._variances, batches.indices)
+        expected = windows.centred(_means(excess, sizes))
+        unit = self._spread_among(excess, variances)
+        residuals = unit * windows.normal_scores(deviations) / np.sqrt(sizes) - expected
+        # K of each sample, and then what it is of the batch's residual
+        gains = variances / np.repeat(_means(variances, sizes) + NOISE, sizes)
+        excess += gains * np.repeat(residuals, sizes)
+        variances *= 1 - gains / np.repeat(sizes, sizes)
+        self._write(batches.indices, excess)
+        self._variances[batches.indices.numpy()] = variances
+
+    def settle(self) -> None:
+        """Say that an epoch was observed: each excess may have drifted since."""
+        super().settle()
+        np.minimum(self._variances + DRIFT, 1, out=self._variances)
+
+    def values(self) -> Tensor:
+        """Return the expected losses, float32, shape (N,): the higher, the more worth training on.
+
+        They are all equal until the first batch was observed.
+        """
+        excess = self._read(self._values.numpy())
+        if not self._is_positive:
+            return torch.from_numpy(self._mean_loss + np.float32(self._spread) * excess)
+        values = np.exp(np.float32(self._log_spread()) * excess)
+        values *= np.float32(self._mean_loss / max(float(values.mean(dtype=np.float64)), TINY))
+        return torch.from_numpy(values)
+
+    def errors(self) -> Tensor:
+        """Return the standard errors of the scores, float32, shape (N,)."""
+        errors = np.sqrt(self._variances)
+        if not self._is_positive:
+            return torch.from_numpy(np.float32(self._spread) * errors)
+        errors *= np.float32(self._log_spread())
+        return torch.from_numpy(errors * self.values().numpy())
+
+    def restore(self, values: Tensor) -> None:
+        """Go on from these scores, shape (N,), of any type and device."""
+        given = values.detach().to("cpu", torch.float32)
+        if given.equal(self.values()):
+            return
+        scores = given.numpy().astype(np.float64)
+        if self._is_positive and scores.min() > 0 and self._log_spread() > 0:
+            excess = np.log(scores)
+            excess -= excess.mean()
+            excess /= self._log_spread()
+        else:
+            excess = (scores - scores.mean()) / (scores.std() or 1.0)
+        super().restore(torch.from_numpy(excess))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values from which `load_state_dict` restores the scores."""
+        return super().state_dict() | {
+            "variances": torch.tensor(self._variances),
+            "unit": [self._mean_loss, self._spread, float(self._is_positive)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            RuntimeError: the state is another score's or of another number of samples.
+        """
+        check_keys(state, ("name", "values"), "the state's score")
+        if state["name"] == type(self).__name__:
+            check_keys(state, ("variances", "unit"), "the state's score")
+        super().load_state_dict(state)
+        self._variances = state["variances"].to(torch.float32).numpy().copy()
+        self._mean_loss, self._spread, is_positive = map(float, state["unit"])
+        self._is_positive = bool(is_positive)
+
+    def _grow(self, places: Tensor, num_samples: int) -> None:
+        super()._grow(places, num_samples)
+        grown = np.ones(num_samples, dtype=np.float32)
+        grown[places.numpy()] = self._variances
+        self._variances = grown
+
+    def _set_unit(self, losses: Numbers, sizes: NDArray[np.int64], deviations: Numbers) -> None:
+        """Take the level and the spread of the losses of single samples from those of batches."""
+        mean_loss = float((losses * sizes).sum() / sizes.sum())
+        freedom = max(1, losses.size - max(1, losses.size // LENGTH))
+        variance = float(np.square(deviations).sum()) / freedom
+        if self._spread > 0:  # few measurements change what is known already by little
+            trust = min(1.0, losses.size / ENOUGH)
+            mean_loss = trust * mean_loss + (1 - trust) * self._mean_loss
+            variance = trust * variance + (1 - trust) * self._spread**2
+        self._mean_loss, self._spread = mean_loss, math.sqrt(variance)
+        self._is_positive = bool(losses.min() >= 0) and mean_loss > 0
+
+    def _log_spread(self) -> float:
+        """Return κ, the standard deviation of log-normal losses of this level and spread."""
+        if self._mean_loss <= 0:  # nothing was observed yet
+            return 0.0
+        return math.sqrt(math.log1p((self._spread / self._mean_loss) ** 2))
+
+    def _spread_among(self, excess: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
+        """Return the standard deviation of the excess among some samples, where that of all is 1.
+
+        A method that serves only the easy ones, say, makes batches that differ less.
+        """
+        if excess.size == self.num_samples:
+            return 1.0
+        every = self._read(self._values.numpy())
+        served = float(excess.var(dtype=np.float64)) + float(variances.mean(dtype=np.float64))
+        among_all = float(every.var(dtype=np.float64)) + float(
+            self._variances.mean(dtype=np.float64)
+        )
+        return math.sqrt(served / among_all)
+
+
+def _means(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> Numbers:
+    """Return the means of consecutive slices: shape (G,)."""
+    starts = np.cumsum(sizes) - sizes
+    means: Numbers = np.add.reduceat(values, starts, dtype=np.float64) / sizes
+    return means

@@ -1,0 +1,77 @@
+"""How far scores can be trusted, told from the losses of batches alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .windows import Numbers, Windows, normal_quantiles
+
+SAMPLES = 1 << 15
+"""Samples of an epoch, its last ones, that are looked at: enough, and little work."""
+
+ENOUGH = 400
+"""Measurements that an estimate rests on, where epochs are that short: its standard error is then
+1/√400 = 0.05."""
+
+
+class Reliability:
+    """The correlation between scores and the losses of single samples, estimated without these.
+
+    Before an epoch's losses change the scores, the mean score of each batch is compared with the
+    batch's loss. Batches are drawn at random, so with B samples in each, both the covariance of the
+    two means and their variances are 1/B of those of single samples, and the correlation is the
+    same: corr(mean score, mean loss) over batches estimates corr(score, loss) over samples. Scores
+    and losses are replaced by normal scores, so that it is about their order. Epochs count less the
+    longer they are over, where the later ones have measurements enough.
+
+    It is about the samples that are served, and their losses as training sees them: with dropout
+    and augmentation these say less than the losses of a model that is only asked.
+    """
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(3)  # of products: of both, of the scores, of the losses
+
+    @property
+    def value(self) -> float:
+        """The estimate, from −1 to 1; NaN before the second epoch."""
+        both, scores, losses = self._sums.tolist()
+        return both / math.sqrt(scores * losses) if scores > 0 and losses > 0 else math.nan
+
+    def compare(
+        self, scores: NDArray[np.float32], sizes: NDArray[np.int64], losses: NDArray[np.float32]
+    ) -> None:
+        """Take down an epoch.
+
+        Arguments:
+            scores: shape (M,): those of the samples of all measurements, as they were before.
+            sizes: shape (G,): the number of samples of each measurement.
+            losses: shape (G,).
+        """
+        if sizes.size < 2:
+            return
+        windows = Windows(sizes)
+        starts = np.cumsum(sizes) - sizes
+        expected = windows.deviations(np.add.reduceat(_by_order(scores), starts) / sizes)
+        found = windows.normal_scores(windows.deviations(losses.astype(np.float64)))
+        products = [expected @ found, expected @ expected, found @ found]
+        self._sums = self._sums * min(0.95, max(0.5, 1 - sizes.size / ENOUGH)) + products
+
+    def state(self) -> list[float]:
+        """Return plain values from which `restore` goes on."""
+        sums: list[float] = self._sums.tolist()
+        return sums
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Go on from what `state` returned."""
+        self._sums = np.array([float(each) for each in state])
+
+
+def _by_order(values: NDArray[np.float32]) -> Numbers:
+    """Return the normal scores of values, shape (M,), among them all."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    places = np.cumsum(counts) - counts / 2
+    return normal_quantiles(places / values.size)[which]

@@ -1,0 +1,68 @@
+"""Losses beside those around them: what a batch says of its samples whatever the losses' scale."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+LENGTH = 128
+"""Measurements that are compared with each other: many enough to tell their order, few enough that
+the model is nearly the same for all of them."""
+
+Numbers = NDArray[np.float64]
+
+
+class Windows:
+    """Consecutive measurements in windows of about equal length, `LENGTH` to twice as many.
+
+    An epoch of fewer measurements is one window.
+
+    Arguments:
+        sizes: int64, shape (G,): the number of samples of each measurement.
+    """
+
+    def __init__(self, sizes: NDArray[np.int64]) -> None:
+        self._sizes = sizes
+        count = max(1, sizes.size // LENGTH)
+        self._window = np.arange(sizes.size) * count // max(1, sizes.size)
+        self._lengths = np.bincount(self._window, minlength=count)
+        self._samples = np.bincount(self._window, sizes, minlength=count)
+
+    def centred(self, values: Numbers) -> Numbers:
+        """Return values, shape (G,), less the mean over their window's samples."""
+        sums = np.bincount(self._window, values * self._sizes)
+        return values - (sums / self._samples)[self._window]
+
+    def deviations(self, values: Numbers) -> Numbers:
+        """Return centred values times the root of their sizes: all of one spread, shape (G,).
+
+        The mean of B values of variance v has the variance v/B.
+        """
+        deviations: Numbers = self.centred(values) * np.sqrt(self._sizes)
+        return deviations
+
+    def normal_scores(self, values: Numbers) -> Numbers:
+        """Return the places of values, shape (G,), in their windows as normal quantiles.
+
+        The k-th of W values gets the quantile (k − ½)/W of the standard normal distribution; equal
+        ones share their mean place. Source: van der Waerden (1952), with Hazen's places.
+        """
+        order = np.lexsort((values, self._window))  # by window, then by value
+        ordered, window = values[order], self._window[order]
+        is_other = (ordered[1:] != ordered[:-1]) | (window[1:] != window[:-1])
+        run = np.concatenate([[0], np.cumsum(is_other)])
+        before = np.cumsum(self._lengths) - self._lengths
+        places = np.arange(ordered.size) - before[window] + 0.5
+        places = (np.bincount(run, places) / np.bincount(run))[run]
+        scores = np.empty(ordered.size)
+        scores[order] = normal_quantiles(places / self._lengths[window])
+        return scores
+
+
+def normal_quantiles(shares: Numbers) -> Numbers:
+    """Return quantiles of the standard normal distribution at `shares`, few of them distinct."""
+    distinct, which = np.unique(shares, return_inverse=True)
+    normal = NormalDist()
+    return np.array([normal.inv_cdf(share) for share in distinct.tolist()])[which]
