@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,15 +17,42 @@ def check_share(
 
     Raises `TypeError` if it is not a real number and `ValueError` if it lies outside.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
-        )
-    share = float(value)
+    share = _number(name, value)
     inside = 0.0 < share < 1.0  # NaN fails every comparison
     if not (inside or (share == 0.0 and "[0" in allowed) or (share == 1.0 and "1]" in allowed)):
         raise ValueError(f"{name} must be in {allowed}, but {value!r} was given")
     return share
+
+
+def check_number(name: str, value: float, *, minimum: float = -math.inf) -> float:
+    """Return `value` as a float if it is a finite number of at least `minimum`.
+
+    Raises `TypeError` if it is not a real number and `ValueError` if it is another one.
+    """
+    number = _number(name, value)
+    if not math.isfinite(number) or number < minimum:
+        allowed = "finite" if minimum == -math.inf else f"finite and at least {minimum}"
+        raise ValueError(f"{name} must be {allowed}, but {value!r} was given")
+    return number
+
+
+def check_between(name: str, value: float, low: float, high: float) -> float:
+    """Return `value` as a float if it is above `low` and below `high`.
+
+    Raises `TypeError` if it is not a real number and `ValueError` if it lies outside.
+    """
+    number = _number(name, value)
+    if not low < number < high:
+        raise ValueError(f"{name} must be in ({low}, {high}), but {value!r} was given")
+    return number
+
+
+def _number(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
+        )
+    return float(value)
 
 
 def check_integer(name: str, value: int, *, minimum: int) -> int:
