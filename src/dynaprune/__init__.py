@@ -8,7 +8,15 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loader import DataLoader
-from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from .methods import (
+    InfoBatch,
+    NoPrune,
+    RandomPrune,
+    SeTa,
+    SkipConverged,
+    StaticPrune,
+    TrimmedLoss,
+)
 from .plan import Selection
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
@@ -35,8 +43,10 @@ __all__ = [
     "SeTa",
     "Selection",
     "Sharded",
+    "SkipConverged",
     "StaticPrune",
     "Summary",
+    "TrimmedLoss",
     "load_checkpoint",
     "save_checkpoint",
 ]
