@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaprune import (
+    UCB,
     DataLoader,
+    EpsilonGreedy,
     InfoBatch,
     NoPrune,
+    OrderDP,
     RandomPrune,
+    RePB,
+    SelectiveBackprop,
     SeTa,
     SkipConverged,
     StaticPrune,
@@ -35,6 +40,13 @@ METHODS = {
     "TrimmedLoss, saving": partial(TrimmedLoss, saving=0.3),
     "SkipConverged": SkipConverged,
     "SkipConverged, floor": partial(SkipConverged, epsilon=0.9, floor=-3.0, refresh=0.0),
+    "EpsilonGreedy": EpsilonGreedy,
+    "UCB": UCB,
+    "OrderDP": OrderDP,
+    "RePB": RePB,
+    "RePB, short": partial(RePB, prune_ratio=0.9, window=1, max_weight=3),
+    "SelectiveBackprop": SelectiveBackprop,
+    "SelectiveBackprop, steep": partial(SelectiveBackprop, beta=30),
     "RandomPrune": RandomPrune,
     "StaticPrune": StaticPrune,
     "NoPrune": NoPrune,
@@ -113,7 +125,12 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
     served = np.zeros(20)
     for seed in range(seeds):
         train = METHODS[name](Numbers(20), 20, seed=seed)
-        read = {"errors": torch.full((20,), 0.5)} if name in NEED_ERRORS else {}
+        known = {
+            "errors": torch.full((20,), 0.5) if name in NEED_ERRORS else None,
+            "visits": torch.full((20,), epoch, dtype=torch.int32),
+            "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
+        }
+        read = {key: known[key] for key in train.reads}
         selection = train.select(scores, epoch, epoch_generator(seed, epoch), **read)
         served[selection.indices.numpy()] += 1
     share = served.mean() / seeds
@@ -136,19 +153,33 @@ def test_tiny_datasets(name, length):
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 1 / 3, 0.5, 0.77, 0.999])
-def test_random_prune_serves_its_share_over_the_run(ratio):
-    train = RandomPrune(Numbers(97), 30, prune_ratio=ratio)
+@pytest.mark.parametrize(
+    "method",
+    [RandomPrune, EpsilonGreedy, UCB, OrderDP, SelectiveBackprop],
+    ids=lambda m: m.__name__,
+)
+def test_a_share_is_met_over_the_run(method, ratio):
+    train = method(Numbers(97), 30, prune_ratio=ratio)
+    scores = torch.rand(97, generator=torch.Generator().manual_seed(0))
+    kept = []
+    for epoch in range(30):
+        read = beside(train.reads, scores, epoch)
+        selection = train.select(scores, epoch, epoch_generator(0, epoch), **read)
+        assert selection.weights is None
+        kept.append(selection.indices.tolist())
+    if (1 - ratio) * 97 >= 1:
+        assert sum(map(len, kept)) == pytest.approx((1 - ratio) * 97 * 30, abs=0.5 + 1e-6)
+    assert all(kept)
+
+
+def test_random_prune_serves_every_sample_in_turn():
+    train = RandomPrune(Numbers(97), 30, prune_ratio=0.77)
     kept = [
         train.select(torch.zeros(97), epoch, epoch_generator(0, epoch)).indices.tolist()
         for epoch in range(30)
     ]
-    if (1 - ratio) * 97 >= 1:
-        assert sum(map(len, kept)) == pytest.approx((1 - ratio) * 97 * 30, abs=0.5 + 1e-6)
-    assert all(kept)
-    if 0 < ratio < 0.9:
-        assert len(set(map(frozenset, kept))) == 30
-        visits = np.bincount(np.concatenate(kept), minlength=97)
-        assert visits.min() > 0  # over 30 epochs every sample has its turn
+    assert len(set(map(frozenset, kept))) == 30
+    assert np.bincount(np.concatenate(kept), minlength=97).min() > 0
 
 
 def test_static_prune_keeps_one_share():

@@ -9,9 +9,14 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loader import DataLoader
 from .methods import (
+    UCB,
+    EpsilonGreedy,
     InfoBatch,
     NoPrune,
+    OrderDP,
     RandomPrune,
+    RePB,
+    SelectiveBackprop,
     SeTa,
     SkipConverged,
     StaticPrune,
@@ -30,18 +35,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BLS",
+    "UCB",
     "DataLoader",
+    "EpsilonGreedy",
     "InfoBatch",
     "NoPrune",
+    "OrderDP",
     "PrunedDataset",
     "PrunedIterableDataset",
     "PrunedScheduler",
     "PruningSampler",
     "RandomPrune",
+    "RePB",
     "SampleLoss",
     "Score",
     "SeTa",
     "Selection",
+    "SelectiveBackprop",
     "Sharded",
     "SkipConverged",
     "StaticPrune",

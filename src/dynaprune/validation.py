@@ -69,6 +69,18 @@ def check_integer(name: str, value: int, *, minimum: int) -> int:
     return int(value)
 
 
+def check_either(name: str, value: object, other: str, instead: object) -> None:
+    """Check that not both of two arguments are given.
+
+    Raises:
+        ValueError: both are.
+    """
+    if value is not None and instead is not None:
+        raise ValueError(
+            f"give {name} or {other}, not both: {name}={value!r} and {other}={instead!r} were given"
+        )
+
+
 def check_map_style(dataset: Any) -> int:
     """Return the number of samples of a map-style dataset.
 
@@ -111,3 +123,11 @@ def check_keys(state: Any, keys: Sequence[str], what: str) -> None:
 def count_share(share: float, total: int) -> int:
     """Return `share` of `total`, rounded as Python rounds, to a whole number in [0, total]."""
     return min(total, max(0, round(share * total)))
+
+
+def count_share_of_epoch(share: float, total: int, epoch: int) -> int:
+    """Return how many of `total` samples are an epoch's part of `share` of all visits of a run.
+
+    What rounding takes from one epoch, another gets.
+    """
+    return count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)

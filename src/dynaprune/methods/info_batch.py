@@ -12,10 +12,10 @@ from torch import Tensor
 from ..drawing import everything, taken, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
-from ..validation import check_between, check_share, count_share
+from ..validation import check_between, check_either, check_share, count_share
 from .annealing import first_annealed_epoch
 from .ranking import lowest, some_of
-from .saving import Saving, check_either
+from .saving import Saving
 from .thresholds import mean_of, thompson_draws, upper_bounds
 
 MAX_WEIGHT = 10
@@ -83,7 +83,7 @@ class InfoBatch(PrunedDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        check_either("prune_ratio", prune_ratio, saving)
+        check_either("prune_ratio", prune_ratio, "saving", saving)
         if confidence is not None and thompson:
             raise ValueError(
                 f"give confidence or thompson, not both: confidence={confidence!r} and "

@@ -61,15 +61,3 @@ class Saving:
             return 0
         done = min(max(epoch - self.first, 0), self.num_selecting)
         return count_share(self.share, total * self.num_epochs) * done // self.num_selecting
-
-
-def check_either(name: str, value: object, saving: float | None) -> None:
-    """Check that not both an argument and `saving` are given.
-
-    Raises:
-        ValueError: both are.
-    """
-    if value is not None and saving is not None:
-        raise ValueError(
-            f"give {name} or saving, not both: {name}={value!r} and saving={saving!r} were given"
-        )

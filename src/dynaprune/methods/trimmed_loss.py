@@ -12,10 +12,10 @@ from torch import Tensor
 from ..drawing import everything, where
 from ..plan import Selection, epoch_generator
 from ..pruned import PrunedDataset
-from ..validation import check_integer, check_share, count_share
+from ..validation import check_either, check_integer, check_share, count_share
 from .outliers import share_of_outliers
 from .ranking import highest, some_of
-from .saving import Saving, check_either
+from .saving import Saving
 
 
 class TrimmedLoss(PrunedDataset):
@@ -80,7 +80,7 @@ class TrimmedLoss(PrunedDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        check_either("trim", trim, saving)
+        check_either("trim", trim, "saving", saving)
         self.trim = _check_trim("auto" if trim is None else trim)
         self.start = check_share("start", start, "[0, 1]")
         self.refresh = check_share("refresh", refresh)
