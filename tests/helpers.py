@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -52,6 +53,22 @@ def with_scores(train: PrunedDataset, scores: Tensor) -> PrunedDataset:
     train.update(scores, indices=torch.arange(len(train)))
     train.end_epoch()
     return train
+
+
+def beside(
+    names: Iterable[str], scores: Tensor, epoch: int, knows_errors: bool = False
+) -> dict[str, Tensor | None]:
+    """Return what a method may read beside the scores, as it is after some epochs of a run."""
+    random = np.random.default_rng(epoch)
+    visits = random.integers(0, epoch + 1, size=scores.numel()).astype(np.int32)
+    steps = random.integers(0, 10 * epoch + 1, size=scores.numel()).astype(np.int32)
+    errors = torch.from_numpy(random.exponential(size=scores.numel()).astype(np.float32))
+    every = {
+        "errors": errors if knows_errors else None,
+        "visits": torch.from_numpy(visits),
+        "last_steps": torch.from_numpy(np.where(visits > 0, steps, np.int32(-1))),
+    }
+    return {name: every[name] for name in names}
 
 
 def mean_loss(batch: Tensor) -> Tensor:

@@ -8,7 +8,20 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loader import DataLoader
-from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from .methods import (
+    UCB,
+    EpsilonGreedy,
+    InfoBatch,
+    NoPrune,
+    OrderDP,
+    RandomPrune,
+    RePB,
+    SelectiveBackprop,
+    SeTa,
+    SkipConverged,
+    StaticPrune,
+    TrimmedLoss,
+)
 from .plan import Selection
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
@@ -22,22 +35,29 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BLS",
+    "UCB",
     "DataLoader",
+    "EpsilonGreedy",
     "InfoBatch",
     "KalmanBLS",
     "NoPrune",
+    "OrderDP",
     "PrunedDataset",
     "PrunedIterableDataset",
     "PrunedScheduler",
     "PruningSampler",
     "RandomPrune",
+    "RePB",
     "SampleLoss",
     "Score",
     "SeTa",
     "Selection",
+    "SelectiveBackprop",
     "Sharded",
+    "SkipConverged",
     "StaticPrune",
     "Summary",
+    "TrimmedLoss",
     "load_checkpoint",
     "save_checkpoint",
 ]
