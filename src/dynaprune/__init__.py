@@ -7,6 +7,7 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 """
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .chunks import chunked
 from .loader import DataLoader
 from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
 from .plan import Selection
@@ -37,6 +38,7 @@ __all__ = [
     "Sharded",
     "StaticPrune",
     "Summary",
+    "chunked",
     "load_checkpoint",
     "save_checkpoint",
 ]
