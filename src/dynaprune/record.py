@@ -17,7 +17,8 @@ SLOTS = 64
 """Mean losses that are written to one tensor before it is put by."""
 
 PENDING = 64
-"""Batches whose samples are kept one by one before they are put together."""
+"""Batches whose samples, or several losses each, are kept one by one before they are put together.
+"""
 
 
 class LossRecord:
@@ -45,8 +46,9 @@ class LossRecord:
         self._pending: list[NDArray[np.int64]] = []  # and the last ones
         self._lengths: list[int] = []  # samples of each step
         self._counts: list[int] = []  # measurements of each step: 1, one a slice, or one a sample
-        self._losses: list[Tensor] = []  # of all steps but those still in slots, in order
-        self._slots: tuple[Tensor, ...] = ()  # views of _staging, of shape (1,)
+        self._losses: list[Tensor] = []  # of all steps but the last ones, in order
+        self._vectors: list[Tensor] = []  # of the last ones, on one device, if they have several
+        self._slots: tuple[Tensor, ...] = ()  # those of others: views of _staging, of shape (1,)
         self._staging = torch.empty(0, device="cpu")
         self._used = 0
         self.num_visits = 0
@@ -58,9 +60,10 @@ class LossRecord:
         """Take down one step: `indices` of shape (B,), `loss` with one element for each slice."""
         count = loss.numel()
         if count > 1:
-            self._put_by()
-            self._losses.append(loss.detach().clone())
+            self._append_vector(loss)
         else:
+            if self._vectors:
+                self._put_by()
             if self._used == len(self._slots) or self._staging.device != loss.device:
                 self._make_room(loss.device)
             self._slots[self._used].copy_(loss.detach())
@@ -75,6 +78,15 @@ class LossRecord:
         self._pending.append(indices)
         if len(self._pending) == PENDING:
             self._put_together()
+
+    def _append_vector(self, losses: Tensor) -> None:
+        """Take down several losses of one step, of shape (C,)."""
+        waiting = self._vectors
+        if waiting and (len(waiting) == PENDING or waiting[0].device != losses.device):
+            self._put_by()
+        if self._used > 0:
+            self._put_by()
+        self._vectors.append(losses.detach().clone())
 
     def first(self) -> Batches:
         """Return the first step with losses of 0, which tells its form without reading a loss."""
@@ -116,7 +128,10 @@ class LossRecord:
             self._blocks.append(torch.from_numpy(block).to(self._order.dtype))
 
     def _put_by(self) -> None:
-        """Move the losses in slots to `_losses`."""
+        """Move the losses of the last steps to `_losses`."""
+        if self._vectors:
+            self._losses.append(torch.cat(self._vectors))
+            self._vectors.clear()
         if self._used > 0:
             self._losses.append(self._staging[: self._used].clone())
             self._used = 0
