@@ -17,6 +17,7 @@ from test_convention import TheirInfoBatch
 from test_losses import FLOATS, Operations, weighted
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss, chunked
+from dynaprune.message import HEADER, Message, encode, in_turn
 from dynaprune.record import LossRecord
 from dynaprune.slicing import can_be_cut, num_slices, slice_size, slice_sizes
 
@@ -329,3 +330,19 @@ def places_of_samples(length):
     for batch in DataLoader(train, batch_size=9):
         train.update(means_of(batch))
     return train.numbers_of([f"sample {i}" for i in range(length)]).numpy()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_message_of_slices_takes_four_bytes_for_each(is_known):
+    """And four to say where a batch starts, four for how many slices it has."""
+    record, share = LossRecord(), np.arange(100, 120)
+    for start, count in ((0, 5), (9, 3), (18, 2)):
+        record.append(share[start : start + 9], torch.rand(count))
+    measured = record.batches()
+    known = share if is_known else None
+    message = encode(measured, known)
+    assert len(message) == HEADER.itemsize + 3 * 8 + 10 * 4 + (0 if is_known else 20 * 8)
+    read = in_turn([Message(message, known)])
+    assert read.sizes.tolist() == [2, 2, 2, 2, 1, 3, 3, 3, 1, 1]
+    for name, values in vars(measured).items():
+        assert getattr(read, name).tolist() == values.tolist()
