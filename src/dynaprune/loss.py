@@ -115,11 +115,18 @@ def scale_slices(losses: Tensor, weights: float | Tensor, batch_size: int) -> Te
     missing = count * size - batch_size  # samples that the last slice has fewer
     wide = torch.promote_types(losses.dtype, torch.float32)  # a sum in float16 may be out of range
     if isinstance(weights, Tensor):
-        weights = torch.nn.functional.pad(weights.to(wide), (0, missing))
-        shares = weights.view(count, size).sum(1).to(losses.device, non_blocking=True)
+        shares = weights.to(wide)
+        if missing > 0:
+            shares = torch.nn.functional.pad(shares, (0, missing))
+        if size > 1:
+            shares = shares.view(count, size).sum(1)
+        shares = shares.to(losses.device, non_blocking=True)
     elif missing == 0:
         return losses.mean(dtype=wide).to(losses.dtype)
     else:
         shares = torch.full((count,), float(size), dtype=wide, device=losses.device)
         shares[-1:].fill_(size - missing)
-    return ((losses.to(wide) * shares).sum() / batch_size).to(losses.dtype)
+    weighted = losses.to(wide) * shares
+    if size == 1:  # the mean is one operation less
+        return weighted.mean().to(losses.dtype)
+    return (weighted.sum() / batch_size).to(losses.dtype)
