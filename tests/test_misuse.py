@@ -300,7 +300,7 @@ def test_update_for_a_batch_of_an_epoch_that_is_over():
         (1.0, "wants the loss as a tensor, but a float was given: .* not loss.item()"),
         (None, "wants the loss as a tensor, but a NoneType was given"),
         (torch.tensor(1), "wants a loss of a float type, but torch.int64 was given"),
-        (torch.ones(3), r"shape \(3,\) was given for a batch of 5, .* mean loss .* shape \(5,\)"),
+        (torch.ones(4), r"shape \(4,\) was given for a batch of 5, .* mean loss .* shape \(5,\)"),
         (torch.ones(5, 2), r"shape \(5, 2\) was given for a batch of 5, .*flatten"),
         (torch.ones(1, 1), r"shape \(1, 1\) was given for a batch of 5"),
         (torch.ones(0), r"shape \(0,\) was given for a batch of 5"),

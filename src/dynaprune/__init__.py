@@ -7,6 +7,7 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 """
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .chunks import chunked
 from .loader import DataLoader
 from .methods import (
     UCB,
@@ -58,6 +59,7 @@ __all__ = [
     "StaticPrune",
     "Summary",
     "TrimmedLoss",
+    "chunked",
     "load_checkpoint",
     "save_checkpoint",
 ]

@@ -48,7 +48,8 @@ class Score(ABC):
     memory: where each measurement changes the scores of its own samples only."""
 
     needs_loss_vector: ClassVar[bool] = False
-    """Whether a mean loss says nothing to this score, so that `update` wants a loss a sample."""
+    """Whether the mean loss of a batch says nothing to this score, so that `update` wants a loss a
+    sample, or at least the mean losses of several slices."""
 
     def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
         if not hasattr(base, "__len__"):
