@@ -7,17 +7,19 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, beside, bls
+from helpers import Numbers, beside, bls, mean_loss, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaprune import (
+    BLS,
     UCB,
     DataLoader,
     EpsilonGreedy,
     InfoBatch,
     NoPrune,
     OrderDP,
+    PrunedIterableDataset,
     RandomPrune,
     RePB,
     SelectiveBackprop,
@@ -170,6 +172,43 @@ def test_a_share_is_met_over_the_run(method, ratio):
     if (1 - ratio) * 97 >= 1:
         assert sum(map(len, kept)) == pytest.approx((1 - ratio) * 97 * 30, abs=0.5 + 1e-6)
     assert all(kept)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+def test_a_resumed_run_is_the_uninterrupted_one(name):
+    """Also in what methods read beside scores."""
+
+    def make():
+        return bls(METHODS[name], 60)
+
+    def epoch(train, stop_after=None):
+        return train_epoch(DataLoader(train, batch_size=7), mean_loss, stop_after=stop_after)
+
+    train, resumed = make(), make()
+    for _ in range(4):
+        epoch(train)
+    resumed.load_state_dict(train.state_dict())
+    for _ in range(3):
+        assert epoch(resumed) == epoch(train)
+    assert resumed.scores.equal(train.scores)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+def test_streams(name):
+    """Samples that come later are served, and known from then on."""
+    stored = [{"key": f"{i}", "value": float(i)} for i in range(40)]
+    stream = PrunedIterableDataset(stored, key="key", decode=lambda each: each["value"])
+    train = BLS(METHODS[name](stream, 12)).proxy()
+    loader = DataLoader(train, batch_size=4)
+    for number in range(6):
+        if number == 3:
+            stored += [{"key": f"{i}", "value": float(i)} for i in range(40, 60)]
+        served = [i for batch in train_epoch(loader, lambda b: b.float().mean()) for i in batch]
+        assert len(set(served)) == len(served)
+        if number in (0, 3):  # what is new is served
+            new = range(40) if number == 0 else range(40, 60)
+            assert set(served) >= set(map(float, new))
+    assert len(train) == 60
 
 
 def test_random_prune_serves_every_sample_in_turn():
