@@ -163,13 +163,13 @@ TRIMMED = {
     "TrimmedLoss, KalmanBLS, slices": (0.2,),
     "TrimmedLoss auto, KalmanBLS, slices": (0.0,),
 }
-SIZES = {"images": 6000, "text": 6920, "audio": 2700}
+SIZES = {"images": 6000, "wrong text": 6920, "audio": 2700}
 SETTINGS = {
     "short": Setting("images", 6000, 12, 64, WORTH),
     "long": Setting("images", 3000, 40, 64, WORTH),
     "redundant": Setting("images", 4000, 40, 64, CONVERGED, copies=0.75),
 } | {
-    f"wrong-{task}-{round(100 * wrong)}-{size}": Setting(
+    f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
         task, SIZES[task], 16, size, TRIMMED, wrong=wrong
     )
     for task in SIZES
@@ -196,7 +196,7 @@ def run(setting: Setting, root: Path, name: str, budget: float, seed: int) -> di
     torch.manual_seed(seed)
     model = task.make_model()
     highest = task.learning_rate * math.sqrt(setting.batch_size / 64)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, weight_decay=task.weight_decay)
     is_shorter = name == FEWER
     train = way.make(task.train, setting.epochs, seed, 0.0 if is_shorter else budget)
     loader = DataLoader(train, batch_size=setting.batch_size)
