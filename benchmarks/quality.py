@@ -161,8 +161,8 @@ TRIMMED = {
     "TrimmedLoss, BLS": (0.2,),
     "TrimmedLoss, KalmanBLS": (0.2,),
     "TrimmedLoss, KalmanBLS, slices": (0.2,),
-    "TrimmedLoss auto, KalmanBLS, slices": (0.0,),
 }
+SMALL_BATCHES = {name: TRIMMED[name] for name in (FULL, FEWER, RANDOM, "TrimmedLoss, KalmanBLS")}
 SIZES = {"images": 6000, "wrong text": 6920, "audio": 2700}
 SETTINGS = {
     "short": Setting("images", 6000, 12, 64, WORTH),
@@ -170,7 +170,7 @@ SETTINGS = {
     "redundant": Setting("images", 4000, 40, 64, CONVERGED, copies=0.75),
 } | {
     f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
-        task, SIZES[task], 16, size, TRIMMED, wrong=wrong
+        task, SIZES[task], 16, size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong
     )
     for task in SIZES
     for wrong in (0.0, 0.2, 0.4)

@@ -119,7 +119,7 @@ class Spectra(nn.Module):
 
 @cache
 def load(name: str, root: Path) -> Task:
-    """Read a task's data. `wrong text` is `text` with a model that does not learn noise by heart."""
+    """Read a task's data. `wrong text` is `text` with a model that hardly learns noise by heart."""
     if name == "wrong text":
         model = lambda: BagOfWords(_count_words(root), is_regularised=True)  # noqa: E731
         return replace(load("text", root), make_model=model, weight_decay=1.0)
@@ -158,7 +158,8 @@ def _text(root: Path) -> Task:
 
 
 def _count_words(root: Path) -> int:
-    return int(load("text", root).inputs.max()) + 1
+    task = load("text", root)
+    return int(max(task.inputs.max(), task.test_inputs.max())) + 1
 
 
 def _audio(root: Path) -> Task:
