@@ -28,6 +28,7 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
+from dynaprune.outliers import LossShape
 from dynaprune.plan import epoch_generator, make_plan
 
 METHODS = {
@@ -131,6 +132,7 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
             "errors": torch.full((20,), 0.5) if name in NEED_ERRORS else None,
             "visits": torch.full((20,), epoch, dtype=torch.int32),
             "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
+            "shape": LossShape(variation=1.0, skewness=0.8),
         }
         read = {key: known[key] for key in train.reads}
         selection = train.select(scores, epoch, epoch_generator(seed, epoch), **read)

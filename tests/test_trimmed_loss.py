@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from helpers import Numbers, bls, train_epoch, with_scores
+from scipy import stats
 
-from dynaprune import DataLoader, TrimmedLoss
-from dynaprune.methods.outliers import share_of_outliers
+from dynaprune import DataLoader, KalmanBLS, SampleLoss, TrimmedLoss
+from dynaprune.outliers import LossShape, share_of_outliers
 from dynaprune.plan import epoch_generator
+from dynaprune.scores.moments import Moments
 
 
-def select(train, scores, epoch=5, seed=0, errors=None):
-    return train.select(scores, epoch, epoch_generator(seed, epoch), errors=errors)
+def select(train, scores, epoch=5, seed=0):
+    return train.select(scores, epoch, epoch_generator(seed, epoch))
 
 
 def skipped_of(train, scores, **given):
@@ -69,10 +73,39 @@ def test_saving_that_cannot_be_reached_says_what_can():
     assert TrimmedLoss(Numbers(100), 10, saving=0.72, start=0.2).saving == 0.72
 
 
-def test_auto_trims_as_many_as_stand_out():
-    scores = torch.where(torch.arange(400) % 20 == 0, 3.0, 0.1)
-    skipped = skipped_of(TrimmedLoss(Numbers(400), 10, refresh=0.0), scores)
-    assert skipped == set(range(0, 400, 20))
+def losses_of_two_kinds(wrong: float, count: int = 4000) -> np.ndarray:
+    """Gamma-distributed losses, and a share of samples whose losses are higher by far."""
+    random = np.random.default_rng(0)
+    losses = random.gamma(2.0, 0.15, size=count)
+    chosen = random.permutation(count)[: round(wrong * count)]
+    losses[chosen] = random.normal(3.0, 0.4, size=chosen.size)
+    return losses
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+@pytest.mark.parametrize("wrong", [0.0, 0.2, 0.4])
+def test_auto_trims_what_is_of_another_kind_and_nothing_else(batch_size, wrong):
+    losses = torch.from_numpy(losses_of_two_kinds(wrong)).float()
+    train = KalmanBLS(TrimmedLoss(Numbers(4000), 8, start=0.5)).proxy()
+    loader = DataLoader(train, batch_size=batch_size)
+    for _ in range(4):
+        train_epoch(loader, lambda batch: losses[batch].mean())
+    skipped = 1 - len(train.sampler) / 4000
+    # the estimate's standard error is √(6·B/G) in skewness, with G measurements of B samples
+    assert skipped == pytest.approx(0.9 * wrong, abs=0.05 if batch_size < 32 else 0.12)
+    assert skipped == 0 or wrong > 0
+
+
+def test_auto_keeps_to_what_was_found_before_trimming_began():
+    losses = torch.from_numpy(losses_of_two_kinds(0.3)).float()
+    train = SampleLoss(TrimmedLoss(Numbers(4000), 8)).proxy()
+    loader = DataLoader(train, batch_size=100)
+    lengths = []
+    for _ in range(6):
+        lengths.append(sum(map(len, train_epoch(loader, lambda batch: losses[batch]))))
+    assert lengths[:2] == [4000, 4000]
+    assert lengths[2:] == [lengths[2]] * 4
+    assert lengths[2] == pytest.approx(4000 * (1 - 0.9 * 0.3), abs=100)
 
 
 def test_auto_trims_nothing_where_scores_are_equal():
@@ -132,26 +165,34 @@ def test_suspects_that_cannot_be_named():
         train.suspects(-1)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.49])
-@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e25])
-def test_share_of_outliers_of_two_points(share, scale):
-    count = round(share * 10_000)
-    scores = torch.tensor([0.2] * (10_000 - count) + [1.7] * count) * scale
-    assert share_of_outliers(scores) == pytest.approx(share, abs=1e-5)
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.45])
+def test_share_of_outliers_of_two_points(share):
+    # losses of 0 and 1
+    variation, skewness = (1 - share) / share, (1 - 2 * share) / math.sqrt(share * (1 - share))
+    shape = LossShape(math.sqrt(variation), skewness)
+    assert share_of_outliers(shape) == pytest.approx(share)
 
 
-def test_share_of_outliers_with_known_errors():
-    """Noise widens the distribution; known errors are taken off."""
-    random = np.random.default_rng(0)
-    truth = np.where(np.arange(200_000) < 20_000, 2.0, 0.0)
-    scores = torch.from_numpy(truth + random.normal(size=200_000)).float()
-    errors = torch.ones(200_000)
-    assert share_of_outliers(scores, errors) == pytest.approx(0.1, abs=0.02)
-    assert share_of_outliers(scores) > 0.2
+@pytest.mark.parametrize("form", [0.3, 1.0, 2.0, 9.0])
+def test_a_gamma_distribution_has_no_outliers(form):
+    skewness = float(stats.gamma(form).stats("s"))
+    assert share_of_outliers(LossShape(stats.gamma(form).std() / form, skewness)) == 0.0
 
 
-@pytest.mark.parametrize(
-    "scores", [[1.0] * 7, [3.0], [0.0, 1.0], [1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 2.0]]
-)
-def test_no_share_stands_out(scores):
-    assert share_of_outliers(torch.tensor(scores)) == 0.0
+def test_a_symmetric_distribution_has_half_at_most():
+    assert share_of_outliers(LossShape(variation=0.5, skewness=-1.0)) == 0.5
+    assert share_of_outliers(LossShape(variation=-0.5, skewness=0.0)) == 0.0  # a mean below 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20])
+def test_moments_of_samples_are_told_from_batches(batch_size):
+    random = np.random.default_rng(1)
+    losses = random.gamma(1.5, 2.0, size=70_000)
+    moments = Moments()
+    assert moments.shape is None
+    for _ in range(4):
+        batches = random.permutation(losses)[: 70_000 // batch_size * batch_size]
+        means = batches.reshape(-1, batch_size).mean(1).astype(np.float32)
+        moments.add(np.full(means.size, batch_size), means)
+    assert moments.shape.variation == pytest.approx(losses.std() / losses.mean(), rel=0.03)
+    assert moments.shape.skewness == pytest.approx(stats.skew(losses), abs=0.25)

@@ -63,11 +63,15 @@ class PrunedDataset(Dataset[Any], ABC):
     """The score that the method was published with."""
 
     reads: ClassVar[tuple[str, ...]] = ()
-    """What `select` takes beside the scores, as further arguments of these names, shape (N,) each:
+    """What `select` takes beside the scores, as further arguments of these names:
 
-    - `errors`: float32, the standard errors of the scores; `None` if the score does not know them;
-    - `visits`: int32, how often each sample was measured;
-    - `last_steps`: int32, the step of the run in which each was measured last, −1 for never.
+    - `errors`: float32, shape (N,): the standard errors of the scores; `None` if the score does not
+      know them;
+    - `visits`: int32, shape (N,): how often each sample was measured;
+    - `last_steps`: int32, shape (N,): the step of the run in which each was measured last, −1 for
+      never;
+    - `shape`: how the losses of single samples are distributed, a `LossShape`, as the epochs tell
+      that have served everything; `None` before the first of them has ended.
     """
 
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:

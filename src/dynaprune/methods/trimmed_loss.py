@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..drawing import everything, where
+from ..outliers import LossShape, share_of_outliers
 from ..plan import Selection, epoch_generator
 from ..pruned import PrunedDataset
 from ..validation import check_either, check_integer, check_share, count_share
-from .outliers import share_of_outliers
 from .ranking import highest, some_of
 from .saving import Saving
 
@@ -37,8 +37,9 @@ class TrimmedLoss(PrunedDataset):
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
         trim: the share of the samples that is taken to be wrong, in [0, 1), or "auto" for what
-            the scores of the epoch say (`share_of_outliers`); "auto" if neither it nor `saving`
-            is given.
+            the losses say in the epochs before trimming begins: the share of those that are of
+            another kind (`share_of_outliers`), which is none where labels are right. "auto" if
+            neither it nor `saving` is given.
         start: the share of the run before which everything is trained on, in [0, 1].
         refresh: the share of those with the highest scores that is trained on, in [0, 1).
         saving: in place of `trim`, the share of all sample visits of the run that is to be
@@ -66,7 +67,7 @@ class TrimmedLoss(PrunedDataset):
         [0, 20, 40, 60, 80]
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("errors",)
+    reads: ClassVar[tuple[str, ...]] = ("shape",)
 
     def __init__(
         self,
@@ -99,10 +100,10 @@ class TrimmedLoss(PrunedDataset):
         scores: Tensor,
         epoch: int,
         generator: torch.Generator,
-        errors: Tensor | None = None,
+        shape: LossShape | None = None,
     ) -> Selection:
         """Keep all but the highest scores, and a few of these, with weight 1."""
-        trimmed, skipped = self._counts(scores, errors, epoch)
+        trimmed, skipped = self._counts(scores, shape, epoch)
         if epoch < self._first_trimming_epoch or skipped == 0:
             return Selection(everything(scores.numel()))
         worst = highest(scores.numpy(), trimmed, generator)
@@ -132,7 +133,7 @@ class TrimmedLoss(PrunedDataset):
             )
         if count is None:
             epoch = max(min(self.epoch, self.num_epochs - 1), self._first_trimming_epoch)
-            count, _ = self._counts(scores, score.beside(self.reads)["errors"], epoch)
+            count, _ = self._counts(scores, score.beside(self.reads)["shape"], epoch)
         if check_integer("count", count, minimum=0) > total:
             raise ValueError(f"count must be at most {total}, the samples, but {count!r} was given")
         generator = epoch_generator(self.seed, self.epoch, stream=2)
@@ -146,14 +147,17 @@ class TrimmedLoss(PrunedDataset):
         # without what floating point adds to products such as 0.55 · 100
         return max(1, math.ceil(self.start * self.num_epochs - 1e-9))
 
-    def _counts(self, scores: Tensor, errors: Tensor | None, epoch: int) -> tuple[int, int]:
+    def _counts(self, scores: Tensor, shape: LossShape | None, epoch: int) -> tuple[int, int]:
         """Return how many samples are taken to be wrong, and how many of them are skipped."""
         total = scores.numel()
         if self.saving is not None:
             # of a stream that has another length than was said, not all can be skipped
             skipped = min(self._spread(self.saving).skipped(epoch, total), self._skippable(total))
             return min(total, math.ceil(skipped / (1 - self.refresh) - 1e-9)), skipped
-        share = share_of_outliers(scores, errors) if self.trim == "auto" else self.trim
+        if self.trim != "auto":
+            share = self.trim
+        else:
+            share = 0.0 if shape is None else share_of_outliers(shape)
         trimmed = count_share(share, total)
         return trimmed, min(total - 1, trimmed - count_share(self.refresh, trimmed))
 

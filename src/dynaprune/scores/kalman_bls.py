@@ -14,7 +14,7 @@ from ..batches import Batches
 from ..drawing import taken
 from ..validation import check_keys
 from .score import Score
-from .windows import LENGTH, Numbers, Windows
+from .windows import Numbers, Windows
 
 ENOUGH = 32
 """Measurements from which the level and the spread of the losses are taken anew."""
@@ -85,7 +85,7 @@ class KalmanBLS(Score):
         sizes, losses = batches.sizes.numpy(), batches.losses.numpy().astype(np.float64)
         windows = Windows(sizes)
         deviations = windows.deviations(losses)
-        self._set_unit(losses, sizes, deviations)
+        self._set_unit(losses, sizes, deviations, windows.count)
         excess = self._values_of(batches.indices)
         variances = taken(self._variances, batches.indices)
         expected = windows.centred(_means(excess, sizes))
@@ -164,11 +164,12 @@ class KalmanBLS(Score):
         grown[places.numpy()] = self._variances
         self._variances = grown
 
-    def _set_unit(self, losses: Numbers, sizes: NDArray[np.int64], deviations: Numbers) -> None:
+    def _set_unit(
+        self, losses: Numbers, sizes: NDArray[np.int64], deviations: Numbers, windows: int
+    ) -> None:
         """Take the level and the spread of the losses of single samples from those of batches."""
         mean_loss = float((losses * sizes).sum() / sizes.sum())
-        freedom = max(1, losses.size - max(1, losses.size // LENGTH))
-        variance = float(np.square(deviations).sum()) / freedom
+        variance = float(deviations @ deviations) / max(1, losses.size - windows)
         if self._spread > 0:  # few measurements change what is known already by little
             trust = min(1.0, losses.size / ENOUGH)
             mean_loss = trust * mean_loss + (1 - trust) * self._mean_loss
