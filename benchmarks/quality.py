@@ -163,14 +163,16 @@ TRIMMED = {
     "TrimmedLoss, KalmanBLS, slices": (0.2,),
 }
 SMALL_BATCHES = {name: TRIMMED[name] for name in (FULL, FEWER, RANDOM, "TrimmedLoss, KalmanBLS")}
-SIZES = {"images": 6000, "wrong text": 6920, "audio": 2700}
+SIZES = {"images": (6000, 16), "wrong text": (6920, 16), "wrong audio": (1000, 24)}
+"""Of the settings with wrong labels: samples and epochs."""
+
 SETTINGS = {
     "short": Setting("images", 6000, 12, 64, WORTH),
     "long": Setting("images", 3000, 40, 64, WORTH),
     "redundant": Setting("images", 4000, 40, 64, CONVERGED, copies=0.75),
 } | {
     f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
-        task, SIZES[task], 16, size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong
+        task, *SIZES[task], size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong
     )
     for task in SIZES
     for wrong in (0.0, 0.2, 0.4)
@@ -180,7 +182,8 @@ SETTINGS = {
 
 def prepare(setting: Setting, root: Path, seed: int) -> tuple[Task, torch.Tensor]:
     """Return the samples of a seed, and which of them have wrong labels: (N,)."""
-    task = load(setting.task, root).first(setting.samples, seed)
+    task = load(setting.task, root)
+    task = task.first(setting.samples, seed, test_on_rest=setting.task == "wrong audio")
     if setting.copies:
         kept = round((1 - setting.copies) * setting.samples)
         originals = torch.arange(setting.samples - kept) % 250 + kept

@@ -61,11 +61,21 @@ class Task:
     def train(self) -> TensorDataset:
         return TensorDataset(self.inputs, self.labels)
 
-    def first(self, count: int, seed: int = 0) -> Task:
-        """Return the task with `count` of its training samples, drawn by `seed`."""
+    def first(self, count: int, seed: int = 0, *, test_on_rest: bool = False) -> Task:
+        """Return the task with `count` of its training samples, drawn by `seed`.
+
+        With `test_on_rest`, it is tested on the others too, where the test set is small.
+        """
         drawn = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
-        chosen = drawn[:count]
-        return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+        chosen, rest = drawn[:count], drawn[count:]
+        drawn_task = replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+        if not test_on_rest:
+            return drawn_task
+        return replace(
+            drawn_task,
+            test_inputs=torch.cat([self.test_inputs, self.inputs[rest]]),
+            test_labels=torch.cat([self.test_labels, self.labels[rest]]),
+        )
 
     def mislabelled(self, share: float, seed: int = 0) -> tuple[Task, Tensor]:
         """Return the task with a share of its labels replaced by wrong ones, and which: (N,)."""
@@ -119,7 +129,13 @@ class Spectra(nn.Module):
 
 @cache
 def load(name: str, root: Path) -> Task:
-    """Read a task's data. `wrong text` is `text` with a model that hardly learns noise by heart."""
+    """Read a task's data.
+
+    For wrong labels: `wrong text` is `text` with a model that learns them less easily by heart, and
+    `wrong audio` is `audio` with one that learns them more easily.
+    """
+    if name == "wrong audio":
+        return replace(load("audio", root), make_model=lambda: Spectra(32, 10, width=128))
     if name == "wrong text":
         model = lambda: BagOfWords(_count_words(root), is_regularised=True)  # noqa: E731
         return replace(load("text", root), make_model=model, weight_decay=1.0)
