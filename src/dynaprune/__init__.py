@@ -7,6 +7,7 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 """
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .diagnostics import Audit, audit
 from .loader import DataLoader
 from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
 from .plan import Selection
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BLS",
+    "Audit",
     "DataLoader",
     "InfoBatch",
     "KalmanBLS",
@@ -38,6 +40,7 @@ __all__ = [
     "Sharded",
     "StaticPrune",
     "Summary",
+    "audit",
     "load_checkpoint",
     "save_checkpoint",
 ]
