@@ -168,13 +168,15 @@ def _skipped(train: PrunedDataset, coming: Selection) -> tuple[NDArray[np.bool_]
     Arguments:
         coming: the selection of the coming epoch, which is looked at if it skips anything.
     """
-    epochs = train.epochs
-    epoch = epochs.number + (1 if epochs.findings.visits > 0 else 0)
-    if coming.indices.numel() == len(train):
-        epoch = train.num_epochs // 2
-        coming = train.next_selection(epoch)
+    epochs, last = train.epochs, train.num_epochs - 1
+    now = epochs.number + (1 if epochs.findings.visits > 0 else 0)
+    epoch, selection = now, coming
+    for other in (train.num_epochs // 2, last, min(1, last)):
+        if selection.indices.numel() < len(train):
+            break
+        epoch, selection = other, train.next_selection(other)
     is_skipped = np.ones(len(train), dtype=np.bool_)
-    is_skipped[coming.indices.numpy()] = False
+    is_skipped[selection.indices.numpy()] = False
     return is_skipped, epoch
 
 

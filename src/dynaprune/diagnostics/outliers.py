@@ -63,7 +63,7 @@ def wrong_share(losses: NDArray[np.floating]) -> float:
     error = np.sqrt((lower_hill[valley] + density[valley]) / np.sqrt(2))
     if depth <= DEPTH * error:
         return 0.0
-    share: float = np.count_nonzero(roots > edges[valley + 1]) / values.size
+    share = float(np.mean(values > values.min() + edges[valley + 1] ** 3))
     return share if share <= 0.5 else 0.0
 
 
@@ -76,7 +76,8 @@ def _kernel_width(values: Numbers) -> float:
     if high > low:
         spread = min(spread, (high - low) / 1.349)  # that of a normal distribution
     # more cells than that would be for a few values that are far away from all others
-    return max(0.9 * spread * values.size**-0.2, float(np.ptp(values)) / 10_000)
+    width: float = max(0.9 * spread * values.size**-0.2, float(np.ptp(values)) / 10_000)
+    return width
 
 
 def _density(values: Numbers, width: float) -> tuple[Numbers, Numbers]:

@@ -30,8 +30,8 @@ class Audit:
         saved_share: the share of all sample visits that were avoided so far.
         skipped_loss_ratio: the mean true loss of the samples that epoch `planned_epoch` would
             skip, over that of all samples; random pruning has 1.
-        planned_epoch: the coming epoch; the one in the middle of the run if the coming one would
-            skip nothing, as the first and the last ones do.
+        planned_epoch: the coming epoch; if it would skip nothing, as the first and the last ones
+            do, one that would by these scores: the middle one of the run, its last or its second.
         outlier_share: the share of the samples that are a group of their own with higher losses;
             see `wrong_share`.
         skips_highest: whether the method means to skip the samples with the highest scores.
