@@ -24,6 +24,9 @@ from . import __version__
 from .bench.data import load_images
 from .bench.demo import METHODS, RECIPES, Result, run_demo
 from .bench.report import as_table, draw_accuracy, summarise, write_results
+from .diagnostics import audit as audit_run
+from .diagnostics.loading import Mistake, load
+from .diagnostics.table import findings_table
 
 app = typer.Typer(
     help="Train the same PyTorch model on fewer samples.",
@@ -56,6 +59,13 @@ def options(
     """Take the options that belong to no command."""
 
 
+def _failed(command: str, error: Exception) -> typer.Exit:
+    """Print what the user has to mend, and return what ends the command."""
+    message = Text.assemble((f"dynaprune {command}: ", "red"), str(error))  # as text: no markup
+    Console(stderr=True, soft_wrap=True).print(message)
+    return typer.Exit(2)
+
+
 @app.command()
 def demo(
     data: Annotated[
@@ -79,9 +89,7 @@ def demo(
     try:
         images = load_images(data.value, root)
     except (ImportError, OSError, ValueError) as error:
-        message = Text.assemble(("dynaprune demo: ", "red"), str(error))  # as text: no markup
-        Console(stderr=True, soft_wrap=True).print(message)
-        raise typer.Exit(2) from None
+        raise _failed("demo", error) from None
     recipe = RECIPES[data.value]
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
@@ -130,3 +138,30 @@ def demo(
         f"{time.perf_counter() - started:.0f} s; wrote {out / 'results.json'} and "
         f"{out / 'accuracy-vs-visits.png'}"
     )
+
+
+@app.command()
+def audit(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:FUNCTION",
+            help="A function that returns train, model, loss_fn, and a collate_fn if there is one.",
+        ),
+    ],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="What save_checkpoint(PATH, train=..., model=...) has written."),
+    ] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Samples to measure.")] = 1000,
+) -> None:
+    """Hold the scores of a run against the true losses of some samples, and give advice."""
+    try:
+        train, model, loss_fn, collate_fn = load(place, checkpoint)
+    except Mistake as error:
+        raise _failed("audit", error) from None
+    found = audit_run(train, model, loss_fn, num_samples=num_samples, collate_fn=collate_fn)
+    console = Console()
+    console.print(findings_table(found, place))
+    for sentence in found.advice:
+        console.print(Text(f"- {sentence}"))

@@ -68,6 +68,7 @@ class TrimmedLoss(PrunedDataset):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("shape",)
+    skips_highest: ClassVar[bool] = True
 
     def __init__(
         self,
