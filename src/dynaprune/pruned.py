@@ -65,7 +65,7 @@ class PrunedDataset(Dataset[Any], ABC):
     skips_highest: ClassVar[bool] = False
     """Whether the method means to skip the samples with the highest scores, not the lowest."""
 
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: tuple[str, ...] = ()
     """What `select` takes beside the scores, as further arguments of these names:
 
     - `errors`: float32, shape (N,): the standard errors of the scores; `None` if the score does not
