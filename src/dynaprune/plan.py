@@ -208,10 +208,7 @@ def make_plan(
     """
     order = selection.indices.to(index_type(num_samples))
     generator = epoch_generator(seed, epoch, stream=1)
-    if keys is None:
-        order = shuffled(order, generator)
-    else:
-        order = order.sort().values
+    order = shuffled(order, generator) if keys is None else order.sort().values
     weights = None
     if selection.weights is not None:
         weights = Weights.scattered(selection.indices, selection.weights, num_samples)
