@@ -196,24 +196,68 @@ def true_losses(model: torch.nn.Module, task: Task) -> NDArray[np.float32]:
     return torch.cat([cross_entropy(model(x), y, reduction="none") for x, y in parts]).numpy()
 
 
-def print_tables(results: list[dict[str, Any]]) -> None:
-    """Print means over seeds: correlations, ratios to BLS 0.7, and how near reliability comes."""
+BRIEF = ("BLS 0.7", "KalmanBLS", "BLS 0.7, 8 slices", "KalmanBLS, 8 slices")
+
+
+def print_tables(results: list[dict[str, Any]], names: tuple[str, ...] | None) -> None:
+    """Print means over seeds: correlations, ratios to BLS 0.7, and how near reliability comes.
+
+    Arguments:
+        results: of all runs.
+        names: the scores to show; `None` for all.
+    """
     for task in NAMES:
         for prune in (False, True):
             mine = [each for each in results if each["task"] == task and each["prune"] == prune]
             if not mine:
                 continue
             saved = 100 * np.mean([each["saved"] for each in mine])
-            served = f"InfoBatch, {saved:.0f}% saved" if prune else "all samples"
+            served = f"InfoBatch skips {saved:.0f}%" if prune else "all samples served"
             print(f"\n### {task}, {served}\n")
             print("| batch | score | " + " | ".join(f"epoch {e}" for e in REPORTED) + " |")
             print("| ---: | --- |" + " ---: |" * len(REPORTED))
             for size in BATCH_SIZES:
                 runs = [each["scores"] for each in mine if each["batch_size"] == size]
-                for name in runs[0] if runs else ():
+                for name in (names or runs[0]) if runs else ():
                     cells = [cell([one[name][str(e)][0] for one in runs]) for e in REPORTED]
                     print(f"| {size} | {name} | {' | '.join(cells)} |")
     print_aims(results)
+
+
+def plot(path: Path, results: list[dict[str, Any]]) -> None:
+    """Draw correlations over epochs, a row for each task, with and without pruning."""
+    from matplotlib import pyplot
+
+    sizes = (16, 128)
+    figure, axes = pyplot.subplots(
+        len(NAMES), 4, figsize=(13, 8), sharex=True, sharey=True, layout="constrained"
+    )
+    for row, task in enumerate(NAMES):
+        for column, (size, prune) in enumerate((s, p) for s in sizes for p in (False, True)):
+            mine = [e["scores"] for e in results
+                    if (e["task"], e["batch_size"], e["prune"]) == (task, size, prune)]  # fmt: skip
+            axis = axes[row, column]
+            for number, name in enumerate(BRIEF if mine else ()):
+                means = [mean_of([one[name][str(e)][0] for one in mine]) for e in REPORTED]
+                axis.errorbar(
+                    REPORTED,
+                    [mean.value for mean in means],
+                    yerr=[mean.half_width for mean in means],
+                    color=f"C{number % 2}",
+                    linestyle="-" if number < 2 else "--",
+                    marker="os"[number % 2],
+                    capsize=3,
+                    label=name,
+                )
+            axis.axhline(0, color="gray", linewidth=0.8)
+            axis.grid(alpha=0.3)
+            axis.set_title(f"{task}, B = {size}, {'pruned' if prune else 'all served'}")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("rank correlation")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=100)
 
 
 def cell(values: list[float]) -> str:
@@ -263,10 +307,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/fidelity.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", default=",".join(NAMES))
-    parser.add_argument("--tables", action="store_true", help="print what is there, train nothing")
+    parser.add_argument("--tables", action="store_true", help="print what there is, train nothing")
+    parser.add_argument("--all", action="store_true", help="print all scores")
+    parser.add_argument("--plot", type=Path, help="draw what there is, train nothing")
     given = parser.parse_args()
     runs = Runs(given.out)
-    if not given.tables:
+    if not given.tables and given.plot is None:
         torch.set_num_threads(1)
         for seed in range(given.seeds):
             for name in given.tasks.split(","):
@@ -275,7 +321,10 @@ def main() -> None:
                     for prune in (False, True):
                         key = {"task": name, "batch_size": batch_size, "seed": seed, "prune": prune}
                         runs.do(key, run, task, batch_size, seed, prune)
-    print_tables(json.loads(json.dumps(runs.results)))
+    results = json.loads(json.dumps(runs.results))  # also of this process: keys are strings
+    print_tables(results, None if given.all else BRIEF)
+    if given.plot is not None:
+        plot(given.plot, results)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ ENOUGH = 32
 TINY = float(np.finfo(np.float32).tiny)
 
 DRIFT = 0.02
-"""q: by how much the variance of a sample's excess grows in an epoch. Between 0 and 0.1 it hardly
+"""q: the share of the excess's variance that is new in an epoch. Between 0 and 0.1 it hardly
 matters."""
 
 NOISE = 1.0
@@ -35,18 +35,20 @@ class KalmanBLS(Score):
 
     A sample i has an excess s_i over the others, which is standard normal as long as nothing is
     known of it, and of which the filter is unsure by the variance P_i ≤ 1. A batch B with loss L
-    has a normal score z: the place of L among the losses around it in the run, as a quantile of
-    the standard normal distribution. It measures the mean excess of the batch, so
+    has a normal score z: the place of L among the losses around it in the run, less a trend, as a
+    quantile of the standard normal distribution. It measures the mean excess of the batch, so
 
         r   = z/√|B| − (mean of s over B − mean of s over all batches around)
         K_i = P_i / (mean of P over B + τ²)
         s_i ← s_i + K_i·r
         P_i ← P_i·(1 − K_i/|B|)
 
-    and P_i ← min(1, P_i + q) after each epoch. Batches of any sizes may be mixed; a loss vector is
-    the case |B| = 1, `chunked` lies between. There is nothing to tune: τ² = 1 and q = 0.02 hardly
-    matter, and what is read is the order of the losses, so their scale, their level, how both
-    change in training, and a few huge losses do not matter either.
+    and after each epoch, in which an excess may drift, s_i ← √(1 − q)·s_i and
+    P_i ← (1 − q)·P_i + q: a sample of which nothing is heard comes back to where it began. Batches
+    of any sizes may be mixed; a loss vector is the case |B| = 1, `chunked` lies between. There is
+    nothing to tune: τ² = 1 and q = 0.02 hardly matter, and what is read is the order of the losses,
+    so their scale, their level, how both change in training, and a few huge losses do not matter
+    either.
 
     Scores are expected losses, with the level and the spread of the last epoch:
     L̄·exp(κ·s_i) / (mean of exp(κ·s)) with κ² = ln(1 + variance/L̄²), as if losses were
@@ -91,7 +93,7 @@ class KalmanBLS(Score):
         variances = taken(self._variances, batches.indices)
         expected = windows.centred(_means(excess, sizes))
         unit = self._spread_among(excess, variances)
-        residuals = unit * windows.normal_scores(deviations) / np.sqrt(sizes) - expected
+        residuals = unit * windows.measured(deviations) / np.sqrt(sizes) - expected
         # K of each sample, and then what it is of the batch's residual
         gains = variances / np.repeat(_means(variances, sizes) + NOISE, sizes)
         excess += gains * np.repeat(residuals, sizes)
@@ -102,7 +104,10 @@ class KalmanBLS(Score):
     def settle(self) -> None:
         """Say that an epoch was observed: each excess may have drifted since."""
         super().settle()
-        np.minimum(self._variances + DRIFT, 1, out=self._variances)
+        self._values *= math.sqrt(1 - DRIFT)
+        self._level *= math.sqrt(1 - DRIFT)
+        self._variances *= np.float32(1 - DRIFT)
+        self._variances += np.float32(DRIFT)
 
     def values(self) -> Tensor:
         """Return the expected losses, float32, shape (N,): the higher, the more worth training on.
@@ -142,7 +147,10 @@ class KalmanBLS(Score):
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
         return super().state_dict() | {
             "variances": torch.tensor(self._variances),
-            "unit": [self._mean_loss, self._spread, self._is_positive, self._num_measured],
+            "unit": torch.tensor(
+                [self._mean_loss, self._spread, self._is_positive, self._num_measured],
+                dtype=torch.float64,
+            ),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,7 +164,7 @@ class KalmanBLS(Score):
             check_keys(state, ("variances", "unit"), "the state's score")
         super().load_state_dict(state)
         self._variances = state["variances"].to(torch.float32).numpy().copy()
-        mean_loss, spread, is_positive, num_measured = state["unit"]
+        mean_loss, spread, is_positive, num_measured = state["unit"].tolist()
         self._mean_loss, self._spread = float(mean_loss), float(spread)
         self._is_positive, self._num_measured = bool(is_positive), int(num_measured)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..outliers import LossShape
 from .windows import Windows
@@ -51,11 +52,10 @@ class Moments:
         epochs, variation, skewness = self._sums.tolist()
         return LossShape(variation / epochs, skewness / epochs) if epochs > 0 else None
 
-    def state(self) -> list[float]:
-        """Return plain values from which `restore` goes on."""
-        sums: list[float] = self._sums.tolist()
-        return sums
+    def state(self) -> Tensor:
+        """Return a tensor from which `restore` goes on."""
+        return torch.tensor(self._sums)
 
-    def restore(self, state: Sequence[float]) -> None:
+    def restore(self, state: Tensor) -> None:
         """Go on from what `state` returned."""
-        self._sums = np.array([float(each) for each in state])
+        self._sums = state.numpy().copy()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .windows import Numbers, Windows, normal_quantiles
 
@@ -56,18 +57,17 @@ class Reliability:
         windows = Windows(sizes)
         starts = np.cumsum(sizes) - sizes
         expected = windows.deviations(np.add.reduceat(_by_order(scores), starts) / sizes)
-        found = windows.normal_scores(windows.deviations(losses.astype(np.float64)))
+        found = windows.measured(windows.deviations(losses.astype(np.float64)))
         products = [expected @ found, expected @ expected, found @ found]
         self._sums = self._sums * min(0.95, max(0.5, 1 - sizes.size / ENOUGH)) + products
 
-    def state(self) -> list[float]:
-        """Return plain values from which `restore` goes on."""
-        sums: list[float] = self._sums.tolist()
-        return sums
+    def state(self) -> Tensor:
+        """Return a tensor from which `restore` goes on."""
+        return torch.tensor(self._sums)
 
-    def restore(self, state: Sequence[float]) -> None:
+    def restore(self, state: Tensor) -> None:
         """Go on from what `state` returned."""
-        self._sums = np.array([float(each) for each in state])
+        self._sums = state.numpy().copy()
 
 
 def _by_order(values: NDArray[np.float32]) -> Numbers:

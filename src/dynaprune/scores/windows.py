@@ -11,6 +11,13 @@ LENGTH = 128
 """Measurements that are compared with each other: many enough to tell their order, few enough that
 the model is nearly the same for all of them."""
 
+SURE = 6.0
+"""What a trend explains must be so many times what it leaves, a degree of freedom: of windows
+without a trend, one in fifty has that."""
+
+FEWEST = 8
+"""Measurements of a window in which a trend is looked for."""
+
 Numbers = NDArray[np.float64]
 
 
@@ -45,6 +52,27 @@ class Windows:
         """
         deviations: Numbers = self.centred(values) * np.sqrt(self._sizes)
         return deviations
+
+    def measured(self, values: Numbers) -> Numbers:
+        """Return normal scores of values, shape (G,), without a trend in their window.
+
+        Losses fall, and most so in the first epochs. A straight line through a window's normal
+        scores is taken off where it is sure to be there, and the rest is scored again.
+        """
+        scores = self.normal_scores(values)
+        position = np.arange(scores.size) - self._mean(np.arange(scores.size))
+        squares = np.bincount(self._window, position * position)
+        slopes = np.bincount(self._window, position * scores) / np.maximum(squares, 1)
+        rest = scores - slopes[self._window] * position
+        explained = np.bincount(self._window, scores**2 - rest**2)
+        left = np.bincount(self._window, rest**2) / np.maximum(self._lengths - 2, 1)
+        is_sure = (explained > SURE * left) & (self._lengths >= FEWEST)
+        return self.normal_scores(np.where(is_sure[self._window], rest, scores))
+
+    def _mean(self, values: NDArray[np.int64]) -> Numbers:
+        """Return the mean of each value's window, shape (G,)."""
+        means: Numbers = (np.bincount(self._window, values) / self._lengths)[self._window]
+        return means
 
     def normal_scores(self, values: Numbers) -> Numbers:
         """Return the places of values, shape (G,), in their windows as normal quantiles.
