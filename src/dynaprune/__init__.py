@@ -11,6 +11,7 @@ from .loader import DataLoader
 from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
 from .plan import Selection
 from .pruned import PrunedDataset
+from .recording import read_recording
 from .sampler import PruningSampler
 from .schedule import PrunedScheduler
 from .scores import BLS, KalmanBLS, SampleLoss, Score
@@ -39,5 +40,6 @@ __all__ = [
     "StaticPrune",
     "Summary",
     "load_checkpoint",
+    "read_recording",
     "save_checkpoint",
 ]
