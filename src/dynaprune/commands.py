@@ -24,6 +24,9 @@ from . import __version__
 from .bench.data import load_images
 from .bench.demo import METHODS, RECIPES, Result, run_demo
 from .bench.report import as_table, draw_accuracy, summarise, write_results
+from .diagnostics.figures import draw_spectrum, spectrum_table
+from .diagnostics.spectrum import spectrum as spectrum_of
+from .recording import read_recording, read_run
 
 app = typer.Typer(
     help="Train the same PyTorch model on fewer samples.",
@@ -130,3 +133,27 @@ def demo(
         f"{time.perf_counter() - started:.0f} s; wrote {out / 'results.json'} and "
         f"{out / 'accuracy-vs-visits.png'}"
     )
+
+
+@app.command()
+def spectrum(
+    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
+    alpha: Annotated[float, typer.Option(help="Of the moving average of BLS, in [0, 1).")] = 0.7,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Another one than the recording's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("spectrum.png"),
+) -> None:
+    """Tell what a sample's own loss and what its neighbours add to the losses of its batches."""
+    console = Console()
+    try:
+        run, recording = read_run(run_dir), read_recording(run_dir)
+        found = spectrum_of(recording, alpha, batch_size)
+        title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
+        draw_spectrum(out, found, title)
+    except (OSError, RuntimeError, ValueError) as error:
+        message = Text.assemble(("dynaprune spectrum: ", "red"), str(error))  # as text: no markup
+        Console(stderr=True, soft_wrap=True).print(message)
+        raise typer.Exit(2) from None
+    console.print(spectrum_table(found, title))
+    console.print(f"wrote {out}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What the scores of a run are worth, and why."""
