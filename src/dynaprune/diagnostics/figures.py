@@ -51,7 +51,7 @@ def draw_spectrum(path: Path, found: Spectrum, title: str) -> None:
         axes.plot(found.frequencies, (found.signal * factor).clip(lowest), "C0", label="own loss")
         axes.set_yscale("log")
         axes.set_ylim(lowest, None)
-        axes.set_ylabel("power, loss² (mean over frequencies: variance)")
+        axes.set_ylabel("power, loss² (its mean: the variance)")
         axes.legend()
     before.set_title(f"One visit: signal / noise {found.snr:.3g}")
     gain.plot(found.frequencies, power, "k")
