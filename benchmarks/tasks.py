@@ -41,6 +41,7 @@ class Task:
         test_labels: int64, shape (M,).
         make_model: returns a new model, which maps inputs to logits, shape (B, classes).
         learning_rate: the highest, of AdamW at batch size 64; it grows with the root of that.
+        weight_decay: of AdamW.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     test_labels: Tensor
     make_model: Callable[[], nn.Module]
     learning_rate: float
+    weight_decay: float = 0.01
 
     @property
     def num_classes(self) -> int:
@@ -59,11 +61,21 @@ class Task:
     def train(self) -> TensorDataset:
         return TensorDataset(self.inputs, self.labels)
 
-    def first(self, count: int, seed: int = 0) -> Task:
-        """Return the task with `count` of its training samples, drawn by `seed`."""
+    def first(self, count: int, seed: int = 0, *, test_on_rest: bool = False) -> Task:
+        """Return the task with `count` of its training samples, drawn by `seed`.
+
+        With `test_on_rest`, it is tested on the others too, where the test set is small.
+        """
         drawn = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
-        chosen = drawn[:count]
-        return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+        chosen, rest = drawn[:count], drawn[count:]
+        drawn_task = replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+        if not test_on_rest:
+            return drawn_task
+        return replace(
+            drawn_task,
+            test_inputs=torch.cat([self.test_inputs, self.inputs[rest]]),
+            test_labels=torch.cat([self.test_labels, self.labels[rest]]),
+        )
 
     def mislabelled(self, share: float, seed: int = 0) -> tuple[Task, Tensor]:
         """Return the task with a share of its labels replaced by wrong ones, and which: (N,)."""
@@ -78,12 +90,15 @@ class Task:
 
 
 class BagOfWords(nn.Module):
-    """The mean of a sentence's word vectors, and two layers."""
+    """The mean of a sentence's word vectors, and two layers; or, regularised, dropout and one."""
 
-    def __init__(self, num_words: int, width: int = 32) -> None:
+    def __init__(self, num_words: int, width: int = 32, *, is_regularised: bool = False) -> None:
         super().__init__()
         self.words = nn.Embedding(num_words, width, padding_idx=0)
-        self.layers = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 2))
+        if is_regularised:
+            self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(width, 2))
+        else:
+            self.layers = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 2))
 
     def forward(self, sentences: Tensor) -> Tensor:
         count = (sentences > 0).sum(1, keepdim=True).clamp(min=1)
@@ -114,7 +129,16 @@ class Spectra(nn.Module):
 
 @cache
 def load(name: str, root: Path) -> Task:
-    """Read a task's data; of a name that is none of `NAMES`, `KeyError`."""
+    """Read a task's data.
+
+    For wrong labels: `wrong text` is `text` with a model that learns them less easily by heart, and
+    `wrong audio` is `audio` with one that learns them more easily.
+    """
+    if name == "wrong audio":
+        return replace(load("audio", root), make_model=lambda: Spectra(32, 10, width=128))
+    if name == "wrong text":
+        model = lambda: BagOfWords(_count_words(root), is_regularised=True)  # noqa: E731
+        return replace(load("text", root), make_model=model, weight_decay=1.0)
     return {"images": _images, "text": _text, "audio": _audio}[name](root)
 
 
@@ -145,8 +169,13 @@ def _text(root: Path) -> Task:
             sentences[row, : len(words)] = torch.tensor(words)
         return sentences, torch.tensor([int(label) for _, label in read[split]])
 
-    model = lambda: BagOfWords(len(known) + 2)  # noqa: E731
+    model = lambda: BagOfWords(_count_words(root))  # noqa: E731
     return Task("text", *encode("train"), *encode("test"), model, 0.005)
+
+
+def _count_words(root: Path) -> int:
+    task = load("text", root)
+    return int(max(task.inputs.max(), task.test_inputs.max())) + 1
 
 
 def _audio(root: Path) -> Task:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dynaprune import BLS, DataLoader, PrunedDataset, SampleLoss
+from dynaprune.outliers import LossShape
 
 
 class Numbers(Dataset[Tensor]):
@@ -52,6 +54,23 @@ def with_scores(train: PrunedDataset, scores: Tensor) -> PrunedDataset:
     train.update(scores, indices=torch.arange(len(train)))
     train.end_epoch()
     return train
+
+
+def beside(
+    names: Iterable[str], scores: Tensor, epoch: int, knows_errors: bool = False
+) -> dict[str, Any]:
+    """Return what a method may read beside the scores, as it is after some epochs of a run."""
+    random = np.random.default_rng(epoch)
+    visits = random.integers(0, epoch + 1, size=scores.numel()).astype(np.int32)
+    steps = random.integers(0, 10 * epoch + 1, size=scores.numel()).astype(np.int32)
+    errors = torch.from_numpy(random.exponential(size=scores.numel()).astype(np.float32))
+    every = {
+        "errors": errors if knows_errors else None,
+        "visits": torch.from_numpy(visits),
+        "last_steps": torch.from_numpy(np.where(visits > 0, steps, np.int32(-1))),
+        "shape": LossShape(variation=1.0, skewness=0.8) if epoch > 0 else None,
+    }
+    return {name: every[name] for name in names}
 
 
 def mean_loss(batch: Tensor) -> Tensor:

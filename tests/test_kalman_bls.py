@@ -24,6 +24,8 @@ class Reference:
 
     def __init__(self, count: int) -> None:
         self.excess, self.variances = [0.0] * count, [1.0] * count
+        self.mean_loss = self.spread = 0.0
+        self.measured = 0
 
     def epoch(self, batches: list[list[int]], losses: list[float]) -> None:
         sizes = [len(batch) for batch in batches]
@@ -42,9 +44,12 @@ class Reference:
                 for group in (served, range(len(self.excess)))
             ]
             unit = math.sqrt(among[0] / among[1])
-        self.mean_loss = level
-        freedom = max(1, len(batches) - 1)
-        self.spread = math.sqrt(sum(each**2 for each in deviations) / freedom)
+        # of few measurements, the unit is taken over by parts
+        variance = sum(each**2 for each in deviations) / max(1, len(batches) - 1)
+        trust = min(1.0, max(len(batches) / 32, len(batches) / (len(batches) + self.measured)))
+        self.mean_loss += trust * (level - self.mean_loss)
+        self.spread = math.sqrt(trust * variance + (1 - trust) * self.spread**2)
+        self.measured += len(batches)
         for batch, z in zip(batches, quantiles, strict=True):
             mine = [self.excess[i] for i in batch]
             variances = [self.variances[i] for i in batch]
@@ -71,7 +76,7 @@ def test_equals_the_formulas_sample_by_sample(seed, length, batch_size, skipped,
     train = KalmanBLS(RandomPrune(Numbers(length), epochs, prune_ratio=skipped)).proxy()
     loader = DataLoader(train, batch_size=batch_size)
     reference = Reference(length)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         losses: list[float] = []
 
         def loss_of(batch, losses=losses):
@@ -79,12 +84,7 @@ def test_equals_the_formulas_sample_by_sample(seed, length, batch_size, skipped,
             return torch.tensor(losses[-1], dtype=torch.float64)
 
         served = train_epoch(loader, loss_of)
-        before = getattr(reference, "mean_loss", 0.0), getattr(reference, "spread", 0.0)
         reference.epoch(served, losses)
-        if epoch and before[1] > 0:  # of few measurements, the unit is taken over by parts
-            trust = min(1.0, len(served) / 32)
-            reference.mean_loss = trust * reference.mean_loss + (1 - trust) * before[0]
-            reference.spread = math.sqrt(trust * reference.spread**2 + (1 - trust) * before[1] ** 2)
     np.testing.assert_allclose(train.scores.numpy(), reference.scores(), rtol=2e-4)
 
 

@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, bls
+from helpers import Numbers, beside, bls, mean_loss, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynaprune import DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from dynaprune import (
+    BLS,
+    UCB,
+    DataLoader,
+    EpsilonGreedy,
+    InfoBatch,
+    NoPrune,
+    OrderDP,
+    PrunedIterableDataset,
+    RandomPrune,
+    RePB,
+    SelectiveBackprop,
+    SeTa,
+    SkipConverged,
+    StaticPrune,
+    TrimmedLoss,
+)
+from dynaprune.outliers import LossShape
 from dynaprune.plan import epoch_generator, make_plan
 
 METHODS = {
     "InfoBatch": InfoBatch,
-    "InfoBatch, saving": lambda dataset, epochs, **given: InfoBatch(
-        dataset, epochs, saving=0.3, **given
-    ),
+    "InfoBatch, saving": partial(InfoBatch, saving=0.3),
+    "InfoBatch, confidence": partial(InfoBatch, confidence=0.9),
+    "InfoBatch, Thompson": partial(InfoBatch, thompson=True, saving=0.3),
     "SeTa": SeTa,
-    "SeTa, narrow": lambda dataset, epochs, **given: SeTa(
-        dataset, epochs, prune_ratio=0.4, num_groups=7, window_scale=0.2, **given
-    ),
+    "SeTa, narrow": partial(SeTa, prune_ratio=0.4, num_groups=7, window_scale=0.2),
+    "TrimmedLoss": TrimmedLoss,
+    "TrimmedLoss, trim": partial(TrimmedLoss, trim=0.4, start=0.0, refresh=0.0),
+    "TrimmedLoss, saving": partial(TrimmedLoss, saving=0.3),
+    "SkipConverged": SkipConverged,
+    "SkipConverged, floor": partial(SkipConverged, epsilon=0.9, floor=-3.0, refresh=0.0),
+    "EpsilonGreedy": EpsilonGreedy,
+    "UCB": UCB,
+    "OrderDP": OrderDP,
+    "RePB": RePB,
+    "RePB, short": partial(RePB, prune_ratio=0.9, window=1, max_weight=3),
+    "SelectiveBackprop": SelectiveBackprop,
+    "SelectiveBackprop, steep": partial(SelectiveBackprop, beta=30),
     "RandomPrune": RandomPrune,
     "StaticPrune": StaticPrune,
     "NoPrune": NoPrune,
 }
+
+NEED_ERRORS = {"InfoBatch, confidence", "InfoBatch, Thompson"}
+
+
+def select(name, train, scores, epoch, seed, knows_errors=False):
+    """Select as `PrunedDataset` does, with what the method reads."""
+    read = beside(train.reads, scores, epoch, knows_errors or name in NEED_ERRORS)
+    return train.select(scores, epoch, epoch_generator(seed, epoch), **read)
+
 
 scores_of_any_shape = st.one_of(
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=10, max_size=60),
@@ -39,14 +77,19 @@ scores_of_any_shape = st.one_of(
 
 @pytest.mark.parametrize("name", METHODS)
 @settings(max_examples=60, deadline=None)
-@given(scores=scores_of_any_shape, epoch=st.integers(0, 25), seed=st.integers(0, 2**40))
-def test_every_plan_is_sound(name, scores, epoch, seed):
+@given(
+    scores=scores_of_any_shape,
+    epoch=st.integers(0, 25),
+    seed=st.integers(0, 2**40),
+    knows_errors=st.booleans(),
+)
+def test_every_plan_is_sound(name, scores, epoch, seed, knows_errors):
     scores = torch.tensor(scores)
     before = scores.clone()
     train = METHODS[name](Numbers(scores.numel()), 20, seed=seed)
     plans = []
     for _ in range(2):  # same seed, same plan
-        selection = train.select(scores, epoch, epoch_generator(seed, epoch))
+        selection = select(name, train, scores, epoch, seed, knows_errors)
         plans.append(make_plan(selection, scores.numel(), epoch, seed))
     first, second = plans
     assert scores.equal(before)
@@ -72,15 +115,39 @@ def test_another_seed_or_epoch_is_another_order(name):
     for seed in range(3):
         train = METHODS[name](Numbers(200), 20, seed=seed)
         for epoch in range(3):
-            selection = train.select(scores, epoch, epoch_generator(seed, epoch))
+            selection = select(name, train, scores, epoch, seed)
             orders.add(tuple(make_plan(selection, 200, epoch, seed).order.tolist()))
     assert len(orders) == 9
 
 
-@pytest.mark.parametrize("method", [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune])
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("epoch", [0, 7, 19])
+def test_no_sample_is_favoured_by_its_index(name, epoch):
+    """Where scores are equal, what is skipped is drawn: over many seeds, each as often."""
+    scores, seeds = torch.full((20,), 0.3), 200
+    served = np.zeros(20)
+    for seed in range(seeds):
+        train = METHODS[name](Numbers(20), 20, seed=seed)
+        known = {
+            "errors": torch.full((20,), 0.5) if name in NEED_ERRORS else None,
+            "visits": torch.full((20,), epoch, dtype=torch.int32),
+            "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
+            "shape": LossShape(variation=1.0, skewness=0.8),
+        }
+        read = {key: known[key] for key in train.reads}
+        selection = train.select(scores, epoch, epoch_generator(seed, epoch), **read)
+        served[selection.indices.numpy()] += 1
+    share = served.mean() / seeds
+    deviation = np.sqrt(share * (1 - share) / seeds)  # of a sample that is drawn each time
+    assert (abs(served / seeds - share) <= 4.5 * deviation + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_tiny_datasets(method, length):
-    train = bls(method, length)
+def test_tiny_datasets(name, length):
+    if "saving" in name and length == 1:
+        return  # a run of one sample has nothing to save, and says so
+    train = bls(METHODS[name], length)
     for _ in range(10):
         served = 0
         for batch in DataLoader(train, batch_size=2):
@@ -90,19 +157,70 @@ def test_tiny_datasets(method, length):
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 1 / 3, 0.5, 0.77, 0.999])
-def test_random_prune_serves_its_share_over_the_run(ratio):
-    train = RandomPrune(Numbers(97), 30, prune_ratio=ratio)
+@pytest.mark.parametrize(
+    "method",
+    [RandomPrune, EpsilonGreedy, UCB, OrderDP, SelectiveBackprop],
+    ids=lambda m: m.__name__,
+)
+def test_a_share_is_met_over_the_run(method, ratio):
+    train = method(Numbers(97), 30, prune_ratio=ratio)
+    scores = torch.rand(97, generator=torch.Generator().manual_seed(0))
+    kept = []
+    for epoch in range(30):
+        read = beside(train.reads, scores, epoch)
+        selection = train.select(scores, epoch, epoch_generator(0, epoch), **read)
+        assert selection.weights is None
+        kept.append(selection.indices.tolist())
+    if (1 - ratio) * 97 >= 1:
+        assert sum(map(len, kept)) == pytest.approx((1 - ratio) * 97 * 30, abs=0.5 + 1e-6)
+    assert all(kept)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+def test_a_resumed_run_is_the_uninterrupted_one(name):
+    """Also in what methods read beside scores."""
+
+    def make():
+        return bls(METHODS[name], 60)
+
+    def epoch(train, stop_after=None):
+        return train_epoch(DataLoader(train, batch_size=7), mean_loss, stop_after=stop_after)
+
+    train, resumed = make(), make()
+    for _ in range(4):
+        epoch(train)
+    resumed.load_state_dict(train.state_dict())
+    for _ in range(3):
+        assert epoch(resumed) == epoch(train)
+    assert resumed.scores.equal(train.scores)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+def test_streams(name):
+    """Samples that come later are served, and known from then on."""
+    stored = [{"key": f"{i}", "value": float(i)} for i in range(40)]
+    stream = PrunedIterableDataset(stored, key="key", decode=lambda each: each["value"])
+    train = BLS(METHODS[name](stream, 12)).proxy()
+    loader = DataLoader(train, batch_size=4)
+    for number in range(6):
+        if number == 3:
+            stored += [{"key": f"{i}", "value": float(i)} for i in range(40, 60)]
+        served = [i for batch in train_epoch(loader, lambda b: b.float().mean()) for i in batch]
+        assert len(set(served)) == len(served)
+        if number in (0, 3):  # what is new is served
+            new = range(40) if number == 0 else range(40, 60)
+            assert set(served) >= set(map(float, new))
+    assert len(train) == 60
+
+
+def test_random_prune_serves_every_sample_in_turn():
+    train = RandomPrune(Numbers(97), 30, prune_ratio=0.77)
     kept = [
         train.select(torch.zeros(97), epoch, epoch_generator(0, epoch)).indices.tolist()
         for epoch in range(30)
     ]
-    if (1 - ratio) * 97 >= 1:
-        assert sum(map(len, kept)) == pytest.approx((1 - ratio) * 97 * 30, abs=0.5 + 1e-6)
-    assert all(kept)
-    if 0 < ratio < 0.9:
-        assert len(set(map(frozenset, kept))) == 30
-        visits = np.bincount(np.concatenate(kept), minlength=97)
-        assert visits.min() > 0  # over 30 epochs every sample has its turn
+    assert len(set(map(frozenset, kept))) == 30
+    assert np.bincount(np.concatenate(kept), minlength=97).min() > 0
 
 
 def test_static_prune_keeps_one_share():

@@ -11,16 +11,24 @@ from torch.utils.data import IterableDataset
 
 from dynaprune import (
     BLS,
+    UCB,
     DataLoader,
+    EpsilonGreedy,
     InfoBatch,
     NoPrune,
+    OrderDP,
     RandomPrune,
+    RePB,
     SampleLoss,
+    SelectiveBackprop,
     SeTa,
+    SkipConverged,
     StaticPrune,
+    TrimmedLoss,
 )
 
-METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
+SHARES = [EpsilonGreedy, UCB, OrderDP, RePB, SelectiveBackprop, SeTa, RandomPrune, StaticPrune]
+METHODS = [InfoBatch, *SHARES, TrimmedLoss, SkipConverged, NoPrune]
 
 
 class Stream(IterableDataset):
@@ -70,7 +78,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
     [
         *(
             (method, {"prune_ratio": value}, error, message)
-            for method in (InfoBatch, SeTa, RandomPrune, StaticPrune)
+            for method in (InfoBatch, *SHARES)
             for value, error, message in [
                 (1.0, ValueError, r"prune_ratio must be in \[0, 1\), but 1.0 was given"),
                 (-0.1, ValueError, r"prune_ratio must be in \[0, 1\), but -0.1 was given"),
@@ -80,7 +88,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
         ),
         *(
             (method, {"delta": value}, ValueError, rf"delta must be in \[0, 1\], but {value} was")
-            for method in (InfoBatch, SeTa)
+            for method in (InfoBatch, SeTa, SkipConverged)
             for value in (1.5, -0.5)
         ),
         (
@@ -90,6 +98,55 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
             "give prune_ratio or saving, not both: prune_ratio=0.5 and saving=0.3 were given",
         ),
         (InfoBatch, {"saving": 1.0}, ValueError, r"saving must be in \[0, 1\), but 1.0 was given"),
+        (
+            InfoBatch,
+            {"confidence": 0.9, "thompson": True},
+            ValueError,
+            "give confidence or thompson, not both: confidence=0.9 and thompson=True were given",
+        ),
+        *(
+            (InfoBatch, {"confidence": value}, ValueError, r"confidence must be in \(0.5, 1\), but")
+            for value in (0.5, 1, 2.0, float("nan"))
+        ),
+        (InfoBatch, {"confidence": True}, TypeError, "confidence must be a number, but True"),
+        (
+            TrimmedLoss,
+            {"trim": 0.1, "saving": 0.3},
+            ValueError,
+            "give trim or saving, not both: trim=0.1 and saving=0.3 were given",
+        ),
+        (
+            TrimmedLoss,
+            {"trim": "all"},
+            ValueError,
+            r'trim must be "auto" or a share .* \'all\' was',
+        ),
+        (TrimmedLoss, {"trim": 1.0}, ValueError, r"trim must be in \[0, 1\), but 1.0 was given"),
+        (TrimmedLoss, {"start": 1.5}, ValueError, r"start must be in \[0, 1\], but 1.5 was given"),
+        (TrimmedLoss, {"refresh": 1.0}, ValueError, r"refresh must be in \[0, 1\), but 1.0 was"),
+        (TrimmedLoss, {"saving": "a"}, TypeError, r"saving must be a number, but 'a' \(str\) was"),
+        (SkipConverged, {"epsilon": 1.0}, ValueError, r"epsilon must be in \[0, 1\), but 1.0 was"),
+        (SkipConverged, {"refresh": -1}, ValueError, r"refresh must be in \[0, 1\], but -1 was"),
+        (SkipConverged, {"floor": float("inf")}, ValueError, "floor must be finite, but inf was"),
+        (SkipConverged, {"floor": None}, TypeError, "floor must be a number, but None"),
+        (EpsilonGreedy, {"epsilon": 1.1}, ValueError, r"epsilon must be in \[0, 1\], but 1.1 was"),
+        (UCB, {"c": -1}, ValueError, "c must be finite and at least 0, but -1 was given"),
+        (OrderDP, {"pool": 0}, ValueError, r"pool must be in \(0, 1\], but 0 was given"),
+        (
+            OrderDP,
+            {"prune_ratio": 0.4, "pool": 0.6},
+            ValueError,
+            r"pool must be in \(1 - prune_ratio, 1\], but pool=0.6 and prune_ratio=0.4 were given",
+        ),
+        (RePB, {"window": 0}, ValueError, "window must be at least 1, but 0 was given"),
+        (RePB, {"max_weight": 0.5}, ValueError, "max_weight must be .* at least 1, but 0.5 was"),
+        (SelectiveBackprop, {"beta": -1}, ValueError, "beta must be .* at least 0, but -1 was"),
+        (
+            SelectiveBackprop,
+            {"prune_ratio": 0.5, "beta": 1},
+            ValueError,
+            "give prune_ratio or beta, not both: prune_ratio=0.5 and beta=1 were given",
+        ),
         (SeTa, {"num_groups": 0}, ValueError, "num_groups must be at least 1, but 0 was given"),
         (SeTa, {"num_groups": 2.5}, TypeError, "num_groups must be an integer, but 2.5"),
         (SeTa, {"window_scale": 0}, ValueError, r"window_scale must be in \(0, 1\], but 0"),
@@ -243,7 +300,7 @@ def test_update_for_a_batch_of_an_epoch_that_is_over():
         (1.0, "wants the loss as a tensor, but a float was given: .* not loss.item()"),
         (None, "wants the loss as a tensor, but a NoneType was given"),
         (torch.tensor(1), "wants a loss of a float type, but torch.int64 was given"),
-        (torch.ones(3), r"shape \(3,\) was given for a batch of 5, .* mean loss .* shape \(5,\)"),
+        (torch.ones(4), r"shape \(4,\) was given for a batch of 5, .* mean loss .* shape \(5,\)"),
         (torch.ones(5, 2), r"shape \(5, 2\) was given for a batch of 5, .*flatten"),
         (torch.ones(1, 1), r"shape \(1, 1\) was given for a batch of 5"),
         (torch.ones(0), r"shape \(0,\) was given for a batch of 5"),

@@ -7,8 +7,22 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 """
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .chunks import chunked
 from .loader import DataLoader
-from .methods import InfoBatch, NoPrune, RandomPrune, SeTa, StaticPrune
+from .methods import (
+    UCB,
+    EpsilonGreedy,
+    InfoBatch,
+    NoPrune,
+    OrderDP,
+    RandomPrune,
+    RePB,
+    SelectiveBackprop,
+    SeTa,
+    SkipConverged,
+    StaticPrune,
+    TrimmedLoss,
+)
 from .plan import Selection
 from .pruned import PrunedDataset
 from .recording import read_recording
@@ -23,22 +37,30 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BLS",
+    "UCB",
     "DataLoader",
+    "EpsilonGreedy",
     "InfoBatch",
     "KalmanBLS",
     "NoPrune",
+    "OrderDP",
     "PrunedDataset",
     "PrunedIterableDataset",
     "PrunedScheduler",
     "PruningSampler",
     "RandomPrune",
+    "RePB",
     "SampleLoss",
     "Score",
     "SeTa",
     "Selection",
+    "SelectiveBackprop",
     "Sharded",
+    "SkipConverged",
     "StaticPrune",
     "Summary",
+    "TrimmedLoss",
+    "chunked",
     "load_checkpoint",
     "read_recording",
     "save_checkpoint",

@@ -21,7 +21,8 @@ class Batches:
     """The measurements of an epoch, in the order in which they were made.
 
     A measurement is the mean loss of a group of samples. A step that reported one mean loss made
-    one measurement of its whole batch; a step that reported a loss vector made one of each sample.
+    one measurement of its whole batch; a step that reported a loss vector made one of each sample,
+    and one that reported the means of slices one of each slice.
     Groups are consecutive slices of `indices`.
 
     Attributes:

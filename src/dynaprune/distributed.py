@@ -30,6 +30,7 @@ class Ranks:
         self.group: Any = None
         self.are_apart = False
         self._bytes_a_sample = 0.0  # of a message, as agreed upon: all ranks have the same number
+        self._bytes_a_batch = 8  # likewise: a last batch with fewer samples may take as many
         self._longest = 0  # message of the epoch before: what one of a stream is taken to need
 
     @property
@@ -65,6 +66,7 @@ class Ranks:
         gathered = self._gather_numbers([*_numbers(facts), needed, first.indices.numel()])
         _check_agreement(gathered[:, : len(facts)], facts)
         self._bytes_a_sample = float((gathered[:, -2] / gathered[:, -1]).max())
+        self._bytes_a_batch = _round_up(int(gathered[:, -2].max()))
 
     def exchange(self, own: Batches, plan: Plan, facts: Mapping[str, Any]) -> Batches:
         """Return what all ranks have measured in an epoch: a collective.
@@ -85,7 +87,7 @@ class Ranks:
         body = encode(own, shares[self.own])
         head = np.array([*numbers, len(body)], dtype=np.int64).tobytes()
         if plan.keys is None:
-            room = _round_up(HEADER.itemsize + self._bytes_a_sample * served)
+            room = HEADER.itemsize + _round_up(self._bytes_a_sample * served, self._bytes_a_batch)
         else:
             room = _round_up(self._longest)
         sent = body if len(body) <= room else b""
@@ -96,8 +98,12 @@ class Ranks:
         bodies = [message[len(head) :] for message in gathered]
         if longest > room:
             bodies = self._gather(body.ljust(_round_up(longest), b"\0"))
-            self._bytes_a_sample = (longest - HEADER.itemsize) / served
-        return in_turn([Message(*each) for each in zip(bodies, shares, strict=True)])
+        messages = [Message(*each) for each in zip(bodies, shares, strict=True)]
+        if longest > room:
+            needed, steps = longest - HEADER.itemsize, max(each.num_steps for each in messages)
+            self._bytes_a_sample = needed / served
+            self._bytes_a_batch = max(self._bytes_a_batch, _round_up(needed / max(1, steps)))
+        return in_turn(messages)
 
     def range_of(self, number: int) -> tuple[int, int]:
         """Return the least and the most of the numbers that the ranks give: a collective."""
@@ -152,9 +158,9 @@ def _device(group: Any) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _round_up(size: float) -> int:
-    """Return the next multiple of eight bytes."""
-    return int(-(-size // 8)) * 8
+def _round_up(size: float, unit: int = 8) -> int:
+    """Return the next multiple of `unit` bytes."""
+    return int(-(-size // unit)) * unit
 
 
 def _numbers(facts: Mapping[str, Any]) -> list[int]:

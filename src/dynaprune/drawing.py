@@ -106,6 +106,12 @@ def where(mask: NDArray[np.bool_]) -> Tensor:
     return found
 
 
+def numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    """Return a generator of NumPy, seeded by one of torch."""
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+    return np.random.default_rng(seed)
+
+
 def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:
     """Return a mask of shape (`total`,) that holds for `count` of them, uniformly drawn.
 
@@ -115,8 +121,7 @@ def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool
     """
     if 2 * count > total:  # those that are not drawn are fewer
         return ~drawn(total - count, total, generator)
-    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-    source = np.random.default_rng(seed)
+    source = numpy_generator(generator)
     mask = np.zeros(total, dtype=np.bool_)
     done = 0
     for start in range(0, total, CHUNK):

@@ -165,7 +165,7 @@ class Epochs:
         Arguments:
             plan: the plan that the batch was served by.
             batch: its samples.
-            loss: its mean loss, or one loss a sample.
+            loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
         if plan is not self.plan:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
+
+from .slicing import can_be_cut, num_slices, slice_size
 
 
 class _Scorer(Protocol):
@@ -12,7 +15,9 @@ class _Scorer(Protocol):
 
 
 def check_loss(loss: Tensor, batch_size: int, score: _Scorer) -> None:
-    """Check that a loss is a mean loss, or a vector with one loss a sample where that is needed.
+    """Check that a loss is a mean loss, where that is enough, or the mean losses of slices.
+
+    One loss a sample is the case of slices of one sample.
 
     Raises:
         RuntimeError: it is no tensor, not of a float type, or of another shape.
@@ -31,21 +36,31 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer) -> None:
         )
     if not loss.is_floating_point():
         raise RuntimeError(f"update() wants a loss of a float type, but {loss.dtype} was given")
-    is_vector = loss.shape == (batch_size,)
     is_mean = loss.shape in ((), (1,))
-    if is_vector or (is_mean and (batch_size == 1 or not score.needs_loss_vector)):
+    if is_mean and (batch_size == 1 or not score.needs_loss_vector):
+        return
+    if not is_mean and loss.dim() == 1 and can_be_cut(batch_size, loss.numel()):
         return
     name = type(score).__name__
     given = f"a loss of shape {tuple(loss.shape)} was given for a batch of {batch_size}"
     if is_mean:
         raise RuntimeError(
             f"{given}, but {name} scores by per-sample losses, of shape ({batch_size},). Use a "
-            'criterion with reduction="none", or score by mean losses: BLS(...).proxy()'
+            'criterion with reduction="none", or the means of slices, chunked(criterion, chunks), '
+            "or score by mean losses: BLS(...).proxy()"
         )
     means = "" if score.needs_loss_vector else "a mean loss of shape () or (1,), or "
+    advice = "Average a loss over its other dimensions first, such as loss.flatten(1).mean(1)"
+    if loss.dim() == 1 and 1 < loss.numel() < batch_size:
+        size = slice_size(batch_size, loss.numel())
+        fewer, more = num_slices(batch_size, loss.numel()), slice_size(batch_size, size - 1)
+        advice = (
+            "It may also be the means of slices that are of one size but for a smaller last one, "
+            f"as chunked(criterion, chunks) and torch.chunk cut them: of {batch_size} samples "
+            f"there can be {fewer} or {more} such slices, but not {loss.numel()}"
+        )
     raise RuntimeError(
-        f"{given}, but update() wants {means}one loss a sample, of shape ({batch_size},). Average "
-        "a loss over its other dimensions first, such as loss.flatten(1).mean(1)"
+        f"{given}, but update() wants {means}one loss a sample, of shape ({batch_size},). {advice}"
     )
 
 
@@ -68,16 +83,50 @@ def check_scaled(loss: Tensor) -> None:
 
 
 def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
-    """Return the loss times its weight, averaged if it is a vector: shape (), its type kept.
+    """Return a mean loss times its weight: shape (), its type kept.
 
     Arguments:
-        loss: a mean loss of shape () or (1,), or a loss vector of shape (B,).
-        weight: a number, a tensor of shape (), or one weight a sample, of shape (B,).
+        loss: of shape () or (1,).
+        weight: the mean weight of the batch, a number or a tensor of shape ().
     """
     if isinstance(weight, Tensor):
-        # float32 weights with a float16 loss are multiplied and averaged in float32
+        # float32 weights with a float16 loss are multiplied in float32
         weight = weight.to(loss.device, non_blocking=True)
         return (loss * weight).mean().to(loss.dtype)
     if weight != 1.0:
         loss = loss * weight
     return loss if loss.dim() == 0 else loss.mean()
+
+
+def scale_slices(losses: Tensor, weights: float | Tensor, batch_size: int) -> Tensor:
+    """Return the sum of n_c·w_c·L_c / B over the slices c of a batch: shape (), the type kept.
+
+    n_c is the number of a slice's samples and w_c their mean weight. Each slice's loss meets its
+    own samples' weights, so less is mistaken than where one mean of a batch meets another; with a
+    slice for each sample, nothing is.
+
+    Arguments:
+        losses: shape (C,): L_c, the mean loss of each slice, C ≥ 2.
+        weights: one weight a sample, of shape (B,), or 1.0 if all are 1.
+        batch_size: B.
+    """
+    count = losses.numel()
+    size = slice_size(batch_size, count)
+    missing = count * size - batch_size  # samples that the last slice has fewer
+    wide = torch.promote_types(losses.dtype, torch.float32)  # a sum in float16 may be out of range
+    if isinstance(weights, Tensor):
+        shares = weights.to(wide)
+        if missing > 0:
+            shares = torch.nn.functional.pad(shares, (0, missing))
+        if size > 1:
+            shares = shares.view(count, size).sum(1)
+        shares = shares.to(losses.device, non_blocking=True)
+    elif missing == 0:
+        return losses.mean(dtype=wide).to(losses.dtype)
+    else:
+        shares = torch.full((count,), float(size), dtype=wide, device=losses.device)
+        shares[-1:].fill_(size - missing)
+    weighted = losses.to(wide) * shares
+    if size == 1:  # the mean is one operation less
+        return weighted.mean().to(losses.dtype)
+    return (weighted.sum() / batch_size).to(losses.dtype)

@@ -14,12 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from .batches import PORTION, Batches
+from .slicing import slice_sizes
 
 SLICES = 1
 """Batches are slices of the rank's share: where each one starts is sent, and not its samples."""
 
 ONE_A_STEP, ONE_A_SAMPLE, MIXED = 0, 2, 4
-"""Measurements of a step: its mean loss, a loss for each sample, or something else."""
+"""Measurements of a step: its mean loss, a loss for each sample, or as many as are sent along.
+
+How many there are tells their sizes, by the rule of `slicing`.
+"""
 
 HEADER = np.dtype([("form", "<i8"), ("groups", "<i8"), ("steps", "<i8"), ("samples", "<i8")])
 
@@ -28,7 +32,7 @@ def encode(batches: Batches, share: NDArray[np.integer[Any]] | None) -> bytes:
     """Return measurements as bytes.
 
     Arguments:
-        batches: what the rank has measured.
+        batches: what the rank has measured, in steps that are cut by the rule of `slicing`.
         share: shape (K,): the samples that it serves, in order, if the others know them.
     """
     starts = None if share is None else _slices(batches, share)
@@ -65,12 +69,10 @@ class Message:
         self._starts, self._lengths = starts, lengths
         if form & MIXED:
             counts = reader.take(np.int32, self.num_steps).astype(np.int64)
-            sizes = reader.take(np.int32, self.num_groups).astype(np.int64)
-        elif form & ONE_A_SAMPLE:
-            counts, sizes = lengths, np.ones(self.num_samples, dtype=np.int64)
         else:
-            counts, sizes = np.ones(self.num_steps, dtype=np.int64), lengths
-        self._sizes, self._groups = sizes, np.concatenate([[0], np.cumsum(counts)])
+            counts = lengths if form & ONE_A_SAMPLE else np.ones(self.num_steps, dtype=np.int64)
+        self._sizes = slice_sizes(lengths, counts)
+        self._groups = np.concatenate([[0], np.cumsum(counts)])
 
     def part(self, first: int, last: int) -> Batches:
         """Return what was measured in the steps from `first` to before `last`."""
@@ -111,11 +113,10 @@ def in_turn(messages: Sequence[Message]) -> Batches:
 def _pack(batches: Batches, starts: NDArray[np.int64] | None) -> bytes:
     """Return measurements as bytes, by where their batches start if `starts` says so."""
     counts, lengths = _steps(batches)
-    sizes = batches.sizes.numpy()
     if bool((counts == 1).all()):
         kind = ONE_A_STEP
     else:
-        kind = ONE_A_SAMPLE if bool((sizes == 1).all()) else MIXED
+        kind = ONE_A_SAMPLE if np.array_equal(counts, lengths) else MIXED
     header = np.zeros(1, HEADER)
     header["form"] = kind | (0 if starts is None else SLICES)
     header["groups"], header["steps"] = len(batches), counts.size
@@ -126,7 +127,7 @@ def _pack(batches: Batches, starts: NDArray[np.int64] | None) -> bytes:
     else:
         parts.append(starts.astype(np.int32))
     if kind == MIXED:
-        parts += [counts.astype(np.int32), sizes.astype(np.int32)]
+        parts.append(counts.astype(np.int32))
     return b"".join(part.tobytes() for part in parts)
 
 

@@ -20,7 +20,7 @@ from .epochs import Epochs
 from .findings import Progress
 from .indexed import IndexedDataset, as_indices, check_range, fetch
 from .keys import Key, KeyTable, fingerprint
-from .loss import check_loss, check_scaled, scale
+from .loss import check_loss, check_scaled, scale, scale_slices
 from .passes import Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
 from .recording import Recorder
@@ -66,11 +66,15 @@ class PrunedDataset(Dataset[Any], ABC):
     """The score that the method was published with."""
 
     reads: ClassVar[tuple[str, ...]] = ()
-    """What `select` takes beside the scores, as further arguments of these names, shape (N,) each:
+    """What `select` takes beside the scores, as further arguments of these names:
 
-    - `errors`: float32, the standard errors of the scores; `None` if the score does not know them;
-    - `visits`: int32, how often each sample was measured;
-    - `last_steps`: int32, the step of the run in which each was measured last, −1 for never.
+    - `errors`: float32, shape (N,): the standard errors of the scores; `None` if the score does not
+      know them;
+    - `visits`: int32, shape (N,): how often each sample was measured;
+    - `last_steps`: int32, shape (N,): the step of the run in which each was measured last, −1 for
+      never;
+    - `shape`: how the losses of single samples are distributed, a `LossShape`, as the epochs tell
+      that have served everything; `None` before the first of them has ended.
     """
 
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:
@@ -181,19 +185,22 @@ class PrunedDataset(Dataset[Any], ABC):
         """Take down the loss of the batch at hand and return it rescaled, ready for `backward`.
 
         A mean loss is multiplied by the mean weight of the batch's samples. A loss vector is
-        multiplied by its samples' weights, then averaged. The loss is not read: there is no wait
-        for a device, no transfer, and the given tensor is left as it is.
+        multiplied by its samples' weights, then averaged; so are the mean losses of slices, each
+        of which counts as many times as it has samples. The loss is not read: there is no wait for
+        a device, no transfer, and the given tensor is left as it is.
 
         Call it once a batch, with the loss of that batch alone: after several losses were summed
         up, before the sum is divided for gradient accumulation and before `scaler.scale`.
 
         Arguments:
-            loss: the mean loss of the batch, of shape () or (1,), or a loss vector of shape (B,).
+            loss: the mean loss of the batch, of shape () or (1,); a loss vector of shape (B,); or
+                the mean losses of C slices of it, of shape (C,), as `chunked` returns them: all of
+                ⌈B/C⌉ samples, but the last, which may have fewer.
             indices: the batch's samples, integers of shape (B,), if a loader other than ours has
                 served them (see `with_indices`). They may lie on any device.
-            mean_loss: the mean loss of the batch, of shape () or (1,), where `loss` is something
-                else: normalised by the tokens of several accumulated batches, say. Then this is
-                scored, and `loss` only rescaled.
+            mean_loss: what else `loss` could be, where it is a single number that is no mean:
+                normalised by the tokens of several accumulated batches, say. Then this is scored,
+                and `loss` only rescaled.
 
         Returns:
             The loss to call `backward` on: shape (), in the type of `loss`.
@@ -217,8 +224,9 @@ class PrunedDataset(Dataset[Any], ABC):
             check_scaled(loss)
         if loss.numel() > 1:
             source = plan if current is None else current
-            weight = source.sample_weights(batch)
-        scaled = scale(loss, weight)
+            scaled = scale_slices(loss, source.sample_weights(batch), len(batch))
+        else:
+            scaled = scale(loss, weight)
         self.epochs.report(plan, batch, measured, current)
         return scaled
 

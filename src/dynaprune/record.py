@@ -11,12 +11,14 @@ from torch import Tensor
 
 from .batches import Batches
 from .plan import Indices
+from .slicing import slice_sizes
 
 SLOTS = 64
 """Mean losses that are written to one tensor before it is put by."""
 
 PENDING = 64
-"""Batches whose samples are kept one by one before they are put together."""
+"""Batches whose samples, or several losses each, are kept one by one before they are put together.
+"""
 
 
 class LossRecord:
@@ -43,9 +45,10 @@ class LossRecord:
         self._blocks: list[Tensor] = []  # those after them
         self._pending: list[NDArray[np.int64]] = []  # and the last ones
         self._lengths: list[int] = []  # samples of each step
-        self._counts: list[int] = []  # measurements of each step: 1, or one a sample
-        self._losses: list[Tensor] = []  # of all steps but those still in slots, in order
-        self._slots: tuple[Tensor, ...] = ()  # views of _staging, of shape (1,)
+        self._counts: list[int] = []  # measurements of each step: 1, one a slice, or one a sample
+        self._losses: list[Tensor] = []  # of all steps but the last ones, in order
+        self._vectors: list[Tensor] = []  # of the last ones, on one device, if they have several
+        self._slots: tuple[Tensor, ...] = ()  # those of others: views of _staging, of shape (1,)
         self._staging = torch.empty(0, device="cpu")
         self._used = 0
         self.num_visits = 0
@@ -54,12 +57,13 @@ class LossRecord:
         return len(self._lengths)
 
     def append(self, indices: Indices, loss: Tensor) -> None:
-        """Take down one step: `indices` of shape (B,), `loss` with one element or B of them."""
+        """Take down one step: `indices` of shape (B,), `loss` with one element for each slice."""
         count = loss.numel()
         if count > 1:
-            self._put_by()
-            self._losses.append(loss.detach().clone())
+            self._append_vector(loss)
         else:
+            if self._vectors:
+                self._put_by()
             if self._used == len(self._slots) or self._staging.device != loss.device:
                 self._make_room(loss.device)
             self._slots[self._used].copy_(loss.detach())
@@ -75,13 +79,22 @@ class LossRecord:
         if len(self._pending) == PENDING:
             self._put_together()
 
+    def _append_vector(self, losses: Tensor) -> None:
+        """Take down several losses of one step, of shape (C,)."""
+        waiting = self._vectors
+        if waiting and (len(waiting) == PENDING or waiting[0].device != losses.device):
+            self._put_by()
+        if self._used > 0:
+            self._put_by()
+        self._vectors.append(losses.detach().clone())
+
     def first(self) -> Batches:
         """Return the first step with losses of 0, which tells its form without reading a loss."""
-        count = self._counts[0]
         indices = self._samples()[: self._lengths[0]]
-        sizes = torch.full((count,), indices.numel() // count, device="cpu")
-        nothing = torch.zeros(count, dtype=torch.int64, device="cpu")
-        return Batches(indices, sizes, nothing.float(), nothing)
+        lengths, counts = (np.array(each[:1], np.int64) for each in (self._lengths, self._counts))
+        sizes = slice_sizes(lengths, counts)
+        nothing = torch.zeros(sizes.size, dtype=torch.int64, device="cpu")
+        return Batches(indices, torch.from_numpy(sizes), nothing.float(), nothing)
 
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
@@ -89,11 +102,9 @@ class LossRecord:
         lengths = np.array(self._lengths, dtype=np.int64)
         counts = np.array(self._counts, dtype=np.int64)
         steps = np.repeat(np.arange(len(self)), counts)
-        # one measurement: of the whole batch; as many as samples: of one sample each
-        sizes = np.where(counts == 1, lengths, 1)[steps]
         return Batches(
             indices=self._samples(),
-            sizes=torch.from_numpy(sizes),
+            sizes=torch.from_numpy(slice_sizes(lengths, counts)),
             losses=_to_host(self._losses).float(),
             steps=torch.from_numpy(steps),
         )
@@ -117,7 +128,10 @@ class LossRecord:
             self._blocks.append(torch.from_numpy(block).to(self._order.dtype))
 
     def _put_by(self) -> None:
-        """Move the losses in slots to `_losses`."""
+        """Move the losses of the last steps to `_losses`."""
+        if self._vectors:
+            self._losses.append(torch.cat(self._vectors))
+            self._vectors.clear()
         if self._used > 0:
             self._losses.append(self._staging[: self._used].clone())
             self._used = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,15 +17,42 @@ def check_share(
 
     Raises `TypeError` if it is not a real number and `ValueError` if it lies outside.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
-        )
-    share = float(value)
+    share = _number(name, value)
     inside = 0.0 < share < 1.0  # NaN fails every comparison
     if not (inside or (share == 0.0 and "[0" in allowed) or (share == 1.0 and "1]" in allowed)):
         raise ValueError(f"{name} must be in {allowed}, but {value!r} was given")
     return share
+
+
+def check_number(name: str, value: float, *, minimum: float = -math.inf) -> float:
+    """Return `value` as a float if it is a finite number of at least `minimum`.
+
+    Raises `TypeError` if it is not a real number and `ValueError` if it is another one.
+    """
+    number = _number(name, value)
+    if not math.isfinite(number) or number < minimum:
+        allowed = "finite" if minimum == -math.inf else f"finite and at least {minimum}"
+        raise ValueError(f"{name} must be {allowed}, but {value!r} was given")
+    return number
+
+
+def check_between(name: str, value: float, low: float, high: float) -> float:
+    """Return `value` as a float if it is above `low` and below `high`.
+
+    Raises `TypeError` if it is not a real number and `ValueError` if it lies outside.
+    """
+    number = _number(name, value)
+    if not low < number < high:
+        raise ValueError(f"{name} must be in ({low}, {high}), but {value!r} was given")
+    return number
+
+
+def _number(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
+        )
+    return float(value)
 
 
 def check_integer(name: str, value: int, *, minimum: int) -> int:
@@ -39,6 +67,18 @@ def check_integer(name: str, value: int, *, minimum: int) -> int:
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, but {value!r} was given")
     return int(value)
+
+
+def check_either(name: str, value: object, other: str, instead: object) -> None:
+    """Check that not both of two arguments are given.
+
+    Raises:
+        ValueError: both are.
+    """
+    if value is not None and instead is not None:
+        raise ValueError(
+            f"give {name} or {other}, not both: {name}={value!r} and {other}={instead!r} were given"
+        )
 
 
 def check_map_style(dataset: Any) -> int:
@@ -83,3 +123,11 @@ def check_keys(state: Any, keys: Sequence[str], what: str) -> None:
 def count_share(share: float, total: int) -> int:
     """Return `share` of `total`, rounded as Python rounds, to a whole number in [0, total]."""
     return min(total, max(0, round(share * total)))
+
+
+def count_share_of_epoch(share: float, total: int, epoch: int) -> int:
+    """Return how many of `total` samples are an epoch's part of `share` of all visits of a run.
+
+    What rounding takes from one epoch, another gets.
+    """
+    return count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)

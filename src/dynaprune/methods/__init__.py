@@ -1,9 +1,29 @@
 """Which samples an epoch keeps: one class a file, each of them one `select`."""
 
+from .epsilon_greedy import EpsilonGreedy
 from .info_batch import InfoBatch
 from .no_prune import NoPrune
+from .order_dp import OrderDP
 from .random_prune import RandomPrune
+from .repb import RePB
+from .selective_backprop import SelectiveBackprop
 from .seta import SeTa
+from .skip_converged import SkipConverged
 from .static_prune import StaticPrune
+from .trimmed_loss import TrimmedLoss
+from .ucb import UCB
 
-__all__ = ["InfoBatch", "NoPrune", "RandomPrune", "SeTa", "StaticPrune"]
+__all__ = [
+    "UCB",
+    "EpsilonGreedy",
+    "InfoBatch",
+    "NoPrune",
+    "OrderDP",
+    "RandomPrune",
+    "RePB",
+    "SeTa",
+    "SelectiveBackprop",
+    "SkipConverged",
+    "StaticPrune",
+    "TrimmedLoss",
+]

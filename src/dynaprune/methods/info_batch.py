@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..drawing import drawn, everything, taken, where
+from ..drawing import everything, taken, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
-from ..validation import check_share, count_share
+from ..validation import check_between, check_either, check_share, count_share
 from .annealing import first_annealed_epoch
+from .ranking import lowest, some_of
+from .saving import Saving
+from .thresholds import mean_of, thompson_draws, upper_bounds
 
 MAX_WEIGHT = 10
 """With `saving`, at least one in this many candidates is kept, so that no weight exceeds it. The
@@ -28,7 +31,12 @@ class InfoBatch(PrunedDataset):
     with per-sample losses the expected gradient is that of full training. The last epochs, from
     ⌊δ·E⌋ on, train on everything, which removes what bias remains.
 
-    Source: InfoBatch, arXiv:2303.04947, equations 2 to 6.
+    A score from batch losses is noisy. Where it knows how noisy (`KalmanBLS`), `confidence` counts
+    only those samples as below the mean that surely are, and `thompson` lets chance decide about
+    the others, anew in each epoch: a sample is below the mean as often as it is likely to be.
+
+    Source: InfoBatch, arXiv:2303.04947, equations 2 to 6; for `thompson`, Thompson, Biometrika 25
+    (1933).
 
     Arguments:
         dataset: a map-style dataset of N samples.
@@ -41,11 +49,17 @@ class InfoBatch(PrunedDataset):
             epochs: every selecting epoch skips the same number of samples. Where there are too
             few samples below the mean for that, the threshold is raised until at most nine in
             ten of those below it are skipped.
+        confidence: how sure it has to be that a sample is below the mean, in (0.5, 1): its score +
+            z·error has to be, z being that quantile of the normal distribution.
+        thompson: whether a draw from N(score, error²) is compared with the mean in place of the
+            score. While all scores are equal, none is below.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
+        TypeError: an argument is no number.
         ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
-            or `saving` cannot be reached in this number of epochs.
+            or both `confidence` and `thompson`, or `saving` cannot be reached in this number of
+            epochs.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -53,6 +67,8 @@ class InfoBatch(PrunedDataset):
         >>> len(train.sampler)  # scores are equal in the first epoch: nothing is skipped
         1000
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("errors",)
 
     def __init__(
         self,
@@ -62,96 +78,86 @@ class InfoBatch(PrunedDataset):
         delta: float = 0.875,
         *,
         saving: float | None = None,
+        confidence: float | None = None,
+        thompson: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        if prune_ratio is not None and saving is not None:
+        check_either("prune_ratio", prune_ratio, "saving", saving)
+        if confidence is not None and thompson:
             raise ValueError(
-                f"give prune_ratio or saving, not both: prune_ratio={prune_ratio!r} and "
-                f"saving={saving!r} were given"
+                f"give confidence or thompson, not both: confidence={confidence!r} and "
+                f"thompson={thompson!r} were given"
             )
         self.prune_ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
         self.delta = check_share("delta", delta, "[0, 1]")
-        self.saving = None if saving is None else self._check_saving(saving)
+        self.confidence = (
+            None if confidence is None else check_between("confidence", confidence, 0.5, 1)
+        )
+        self.thompson = thompson
+        self.saving: float | None = None
+        if saving is not None:
+            total = self._length_as_said()
+            self.saving = self._spread(saving).check(
+                total,
+                most=total * (MAX_WEIGHT - 1) // MAX_WEIGHT,
+                full=f"the first, and the last ones by delta={self.delta}",
+                more="more epochs or a larger delta",
+            )
 
-    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
-        """Keep all samples at or above the mean, and a uniform share of those below it."""
+    def select(
+        self,
+        scores: Tensor,
+        epoch: int,
+        generator: torch.Generator,
+        errors: Tensor | None = None,
+    ) -> Selection:
+        """Keep all samples at or above the mean, and a uniform share of those below it.
+
+        Raises:
+            RuntimeError: the method goes by the errors of scores, and the score knows none.
+        """
         total = scores.numel()
-        if epoch >= self._last_selecting_epoch + 1:
+        compared = self._compared(scores, errors, generator)
+        if epoch >= first_annealed_epoch(self.delta, self.num_epochs):
             return Selection(everything(total))
-        below = below_mean(scores)
+        below: NDArray[np.bool_] = np.less(compared, np.float64(mean_of(scores.numpy())))
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
         else:
-            done = self._skipped_before(epoch, total)
-            skipped = self._skipped_before(epoch + 1, total) - done
+            skipped = self._spread(self.saving).skipped(epoch, total)
             # of a stream that has another length than was said, not all can be skipped
             skipped = min(skipped, total * (MAX_WEIGHT - 1) // MAX_WEIGHT)
             if int(np.count_nonzero(below)) < _candidates_for(skipped):
-                below = lowest(scores, _candidates_for(skipped), generator)
+                below = lowest(compared, _candidates_for(skipped), generator)
             kept = int(np.count_nonzero(below)) - skipped
         candidates = int(np.count_nonzero(below))
         if kept >= candidates:
             return Selection(everything(total))
-        is_kept = ~below
-        # by number: a mask without a pattern is slow to write through
-        is_kept[where(below).numpy()] = drawn(kept, candidates, generator)
-        indices = where(is_kept)
+        indices = where(~below | some_of(below, kept, generator))
         levels = np.float32(candidates / kept), np.float32(1)
         weights = np.where(taken(below, indices), *levels)
         return Selection(indices, torch.from_numpy(weights))
 
-    @property
-    def _last_selecting_epoch(self) -> int:
-        return first_annealed_epoch(self.delta, self.num_epochs) - 1
-
-    def _skipped_before(self, epoch: int, total: int) -> int:
-        """Return how many samples epochs 1 to `epoch` − 1 skip, of `total` each, for `saving`."""
-        if self.saving is None or self._last_selecting_epoch < 1:
-            return 0
-        visits = count_share(self.saving, total * self.num_epochs)
-        done = min(max(epoch - 1, 0), self._last_selecting_epoch)
-        return visits * done // self._last_selecting_epoch
-
-    def _check_saving(self, saving: float) -> float:
-        share = check_share("saving", saving)
-        selecting = max(self._last_selecting_epoch, 0)
-        total = self._length_as_said()
-        most = total * (MAX_WEIGHT - 1) // MAX_WEIGHT
-        reachable = selecting * most / (total * self.num_epochs)
-        if count_share(share, total * self.num_epochs) > selecting * most:
-            raise ValueError(
-                f"saving={saving!r} cannot be reached: {self.num_epochs - selecting} of "
-                f"{self.num_epochs} epochs train on everything (the first, and the last ones by "
-                f"delta={self.delta}), and the others can skip at most {most:,} of {total:,} "
-                f"samples. At most {reachable:.3f} can be saved; more with more epochs or a "
-                "larger delta"
+    def _compared(
+        self, scores: Tensor, errors: Tensor | None, generator: torch.Generator
+    ) -> NDArray[np.float32]:
+        """Return what is compared with the mean score: shape (N,)."""
+        if self.confidence is None and not self.thompson:
+            values: NDArray[np.float32] = scores.numpy()
+            return values
+        if errors is None:
+            asked = "thompson=True" if self.thompson else f"confidence={self.confidence!r}"
+            raise RuntimeError(
+                f"{asked} goes by the errors of scores, but {type(self.epochs.score).__name__} "
+                "knows none: score with one that does, KalmanBLS(InfoBatch(...)).proxy()"
             )
-        return share
+        if self.confidence is not None:
+            return upper_bounds(scores, errors, self.confidence)
+        return thompson_draws(scores, errors, generator)
 
-
-def below_mean(scores: Tensor) -> NDArray[np.bool_]:
-    """Return which scores are below their mean: shape (N,).
-
-    The mean is taken in float64 and can still round above the highest of many equal scores, which
-    would put all of them below it; so it is kept within the scores' range.
-    """
-    values: NDArray[np.float32] = scores.numpy()
-    mean = np.mean(values, dtype=np.float64)
-    return np.less(values, min(mean, np.float64(values.max())))
-
-
-def lowest(scores: Tensor, count: int, generator: torch.Generator) -> NDArray[np.bool_]:
-    """Return which scores are the `count` lowest, ties drawn at random: shape (N,)."""
-    values: NDArray[np.float32] = scores.numpy()
-    highest = np.partition(values, count - 1)[count - 1]
-    chosen: NDArray[np.bool_] = np.less(values, highest)
-    ties = np.flatnonzero(values == highest)
-    drawn = torch.randperm(ties.size, generator=generator, device="cpu")[
-        : count - np.count_nonzero(chosen)
-    ]
-    chosen[ties[drawn.numpy()]] = True
-    return chosen
+    def _spread(self, saving: float) -> Saving:
+        return Saving(saving, self.num_epochs, 1, first_annealed_epoch(self.delta, self.num_epochs))
 
 
 def _candidates_for(skipped: int) -> int:

@@ -11,7 +11,7 @@ from ..drawing import drawn, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..scores import BLS, Score
-from ..validation import check_share, count_share
+from ..validation import check_share, count_share_of_epoch
 
 
 class RandomPrune(PrunedDataset):
@@ -44,6 +44,5 @@ class RandomPrune(PrunedDataset):
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep a uniform share of all samples, with weight 1."""
         total = scores.numel()
-        share = 1 - self.prune_ratio
-        kept = count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
-        return Selection(where(drawn(max(1, kept), total, generator)))
+        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, total, epoch))
+        return Selection(where(drawn(kept, total, generator)))

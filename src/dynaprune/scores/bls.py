@@ -21,7 +21,8 @@ class BLS(Score):
     and s_i is the mean loss of the run's first batch before that. The average is a low-pass
     filter, with impulse response (1 − α)·αⁿ: what a sample's neighbours add changes from batch to
     batch and is damped, what the sample itself adds comes back every epoch and stays. A loss
-    vector is as many measurements of single samples.
+    vector is as many measurements of single samples, the means of slices are as many of small
+    batches.
 
     Source: Batch Loss Score, arXiv:2604.04681.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..distributed import require_single_process
 from ..indexed import as_indices
-from ..loss import check_loss, scale
+from ..loss import check_loss, scale, scale_slices
 from ..record import LossRecord
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _update(base: Any, loss: Tensor) -> Tensor:
 
     Arguments:
         base: the object.
-        loss: the batch's mean loss, of one element, or a loss vector of shape (B,).
+        loss: the batch's mean loss, of one element; a loss vector of shape (B,); or the mean losses
+            of C slices of the batch, of shape (C,).
 
     Raises:
         RuntimeError: there is no batch at hand, or the loss has the wrong shape.
@@ -108,8 +109,8 @@ def _update(base: Any, loss: Tensor) -> Tensor:
     positions = as_indices(base.cur_batch_index, f"cur_batch_index of this {type(base).__name__}")
     weights = base.weights[positions.to(base.weights.device)]
     check_loss(loss, len(positions), state.score)
-    if loss.numel() == len(positions):
-        scaled = scale(loss, weights)
+    if loss.numel() > 1:
+        scaled = scale_slices(loss, weights, len(positions))
     else:
         on_host = weights.device.type == "cpu"
         scaled = scale(loss, float(weights.mean()) if on_host else weights.mean())

@@ -14,7 +14,7 @@ from ..batches import Batches
 from ..drawing import taken
 from ..validation import check_keys
 from .score import Score
-from .windows import LENGTH, Numbers, Windows
+from .windows import Numbers, Windows
 
 ENOUGH = 32
 """Measurements from which the level and the spread of the losses are taken anew."""
@@ -78,6 +78,7 @@ class KalmanBLS(Score):
         self._mean_loss = 0.0  # of the last epoch
         self._spread = 0.0  # of a sample's loss in it: a standard deviation
         self._is_positive = True  # whether no loss in it was below 0
+        self._num_measured = 0  # losses, in the run
 
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
@@ -85,7 +86,7 @@ class KalmanBLS(Score):
         sizes, losses = batches.sizes.numpy(), batches.losses.numpy().astype(np.float64)
         windows = Windows(sizes)
         deviations = windows.deviations(losses)
-        self._set_unit(losses, sizes, deviations)
+        self._set_unit(losses, sizes, deviations, windows.count)
         excess = self._values_of(batches.indices)
         variances = taken(self._variances, batches.indices)
         expected = windows.centred(_means(excess, sizes))
@@ -141,7 +142,7 @@ class KalmanBLS(Score):
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
         return super().state_dict() | {
             "variances": torch.tensor(self._variances),
-            "unit": [self._mean_loss, self._spread, float(self._is_positive)],
+            "unit": [self._mean_loss, self._spread, self._is_positive, self._num_measured],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -155,8 +156,9 @@ class KalmanBLS(Score):
             check_keys(state, ("variances", "unit"), "the state's score")
         super().load_state_dict(state)
         self._variances = state["variances"].to(torch.float32).numpy().copy()
-        self._mean_loss, self._spread, is_positive = map(float, state["unit"])
-        self._is_positive = bool(is_positive)
+        mean_loss, spread, is_positive, num_measured = state["unit"]
+        self._mean_loss, self._spread = float(mean_loss), float(spread)
+        self._is_positive, self._num_measured = bool(is_positive), int(num_measured)
 
     def _grow(self, places: Tensor, num_samples: int) -> None:
         super()._grow(places, num_samples)
@@ -164,15 +166,17 @@ class KalmanBLS(Score):
         grown[places.numpy()] = self._variances
         self._variances = grown
 
-    def _set_unit(self, losses: Numbers, sizes: NDArray[np.int64], deviations: Numbers) -> None:
+    def _set_unit(
+        self, losses: Numbers, sizes: NDArray[np.int64], deviations: Numbers, windows: int
+    ) -> None:
         """Take the level and the spread of the losses of single samples from those of batches."""
         mean_loss = float((losses * sizes).sum() / sizes.sum())
-        freedom = max(1, losses.size - max(1, losses.size // LENGTH))
-        variance = float(np.square(deviations).sum()) / freedom
-        if self._spread > 0:  # few measurements change what is known already by little
-            trust = min(1.0, losses.size / ENOUGH)
-            mean_loss = trust * mean_loss + (1 - trust) * self._mean_loss
-            variance = trust * variance + (1 - trust) * self._spread**2
+        variance = float(deviations @ deviations) / max(1, losses.size - windows)
+        # few measurements change little of what is known already by more
+        trust = losses.size / min(losses.size + self._num_measured, max(losses.size, ENOUGH))
+        mean_loss = trust * mean_loss + (1 - trust) * self._mean_loss
+        variance = trust * variance + (1 - trust) * self._spread**2
+        self._num_measured += losses.size
         self._mean_loss, self._spread = mean_loss, math.sqrt(variance)
         self._is_positive = bool(losses.min() >= 0) and mean_loss > 0
 

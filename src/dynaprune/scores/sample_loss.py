@@ -12,6 +12,7 @@ class SampleLoss(Score):
     """A sample's own last loss, s_i ← l_i: the score that InfoBatch and SeTa were published with.
 
     `update` wants a loss vector of shape (batch,), as criteria with `reduction="none"` return it.
+    It takes the means of two or more slices as well (see `chunked`): each sample gets its slice's.
     Before a sample's first visit its score is the mean loss of the run's first batch.
 
     Source: InfoBatch, arXiv:2303.04947, section 2.

@@ -19,6 +19,7 @@ from ..keys import KeyTable
 from ..validation import check_keys
 from . import convention
 from .history import History
+from .moments import Moments
 from .reliability import SAMPLES, Reliability
 
 DTYPES = (torch.float32, torch.float16)
@@ -48,7 +49,8 @@ class Score(ABC):
     memory: where each measurement changes the scores of its own samples only."""
 
     needs_loss_vector: ClassVar[bool] = False
-    """Whether a mean loss says nothing to this score, so that `update` wants a loss a sample."""
+    """Whether the mean loss of a batch says nothing to this score, so that `update` wants a loss a
+    sample, or at least the mean losses of several slices."""
 
     def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
         if not hasattr(base, "__len__"):
@@ -70,6 +72,7 @@ class Score(ABC):
         self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
         self._history: History | None = None  # where a method reads it
         self._reliability = Reliability()
+        self._moments = Moments()
 
     @property
     def num_samples(self) -> int:
@@ -115,17 +118,21 @@ class Score(ABC):
 
     def compare(self, batches: Batches) -> None:
         """Compare the losses of an epoch with the scores, before they are observed."""
+        if batches.indices.numel() >= self.num_samples:  # else some kind of them is missing
+            self._moments.add(batches.sizes.numpy(), batches.losses.numpy())
         if self._started:
             last = batches.last(SAMPLES)
             scores = self._values_of(last.indices)
             self._reliability.compare(scores, last.sizes.numpy(), last.losses.numpy())
 
-    def beside(self, names: Collection[str]) -> dict[str, Tensor | None]:
-        """Return what a method reads beside the scores, by name; shape (N,) each."""
-        found: dict[str, Tensor | None] = {}
+    def beside(self, names: Collection[str]) -> dict[str, Any]:
+        """Return what a method reads beside the scores, by name: see `PrunedDataset.reads`."""
+        found: dict[str, Any] = {}
         for name in names:
             if name == "errors":
                 found[name] = self.errors()
+            elif name == "shape":
+                found[name] = self._moments.shape
             else:
                 found[name] = None if self._history is None else self._history.read(name)
         return found
@@ -222,6 +229,7 @@ class Score(ABC):
             "first_loss": self._first_loss,
             "started": self._started,
             "reliability": self._reliability.state(),
+            "moments": self._moments.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -231,7 +239,7 @@ class Score(ABC):
             RuntimeError: the state is another score's or of another number of samples.
         """
         name = type(self).__name__
-        names = ["name", "values", "level", "first_loss", "started", "reliability"]
+        names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
         names += [] if self.keys is None else ["keys"]
         names += [] if self._history is None else ["history"]
         check_keys(state, names, "the state's score")
@@ -254,6 +262,7 @@ class Score(ABC):
             self.restore(state["values"].float() + state["level"])
         self._first_loss, self._started = float(state["first_loss"]), bool(state["started"])
         self._reliability.restore(state["reliability"])
+        self._moments.restore(state["moments"])
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""

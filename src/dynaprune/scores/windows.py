@@ -21,14 +21,17 @@ class Windows:
 
     Arguments:
         sizes: int64, shape (G,): the number of samples of each measurement.
+
+    Attributes:
+        count: the number of windows.
     """
 
     def __init__(self, sizes: NDArray[np.int64]) -> None:
         self._sizes = sizes
-        count = max(1, sizes.size // LENGTH)
-        self._window = np.arange(sizes.size) * count // max(1, sizes.size)
-        self._lengths = np.bincount(self._window, minlength=count)
-        self._samples = np.bincount(self._window, sizes, minlength=count)
+        self.count = max(1, sizes.size // LENGTH)
+        self._window = np.arange(sizes.size) * self.count // max(1, sizes.size)
+        self._lengths = np.bincount(self._window, minlength=self.count)
+        self._samples = np.bincount(self._window, sizes, minlength=self.count)
 
     def lengths(self) -> NDArray[np.int64]:
         """Return how many measurements each one's window holds, itself included: shape (G,)."""

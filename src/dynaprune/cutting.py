@@ -1,0 +1,218 @@
+"""Cutting what a criterion is called with into slices: which parts of it have a batch dimension.
+
+`chunks.Chunked` says what the rules are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Lists: TypeAlias = Literal["parts", "samples"]
+"""What a list or tuple holds: things that are of the whole batch each, or a thing a sample."""
+
+
+class Kind(Enum):
+    """What a value is, for a batch of some size."""
+
+    WRONG = 0
+    """Nothing that goes with such a batch."""
+    PLAIN = 1
+    """Nothing of a batch: each slice gets the whole."""
+    CUT = 2
+    """A tensor that is cut, or what holds some."""
+    SAMPLES = 3
+    """A list of samples."""
+    EITHER = 4
+    """A list of samples, or of parts that are cut."""
+
+
+def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
+    """Return B, the number of samples that everything in `given` is about.
+
+    Arguments:
+        given: what a criterion is called with, by position or name.
+        lists: what lists are where shapes do not tell.
+
+    Raises:
+        RuntimeError: there is no such number, or more than one.
+    """
+    outside = set(_first_dimensions(given, of_lists=False))
+    if len(outside) > 1:
+        raise RuntimeError(
+            "chunked() cuts tensors along their first dimension, but those that were given differ "
+            f"in it: {_described(given)}. {_ADVICE}"
+        )
+    if outside:
+        fitting = [size for size in outside if _fits(given, size)]
+    else:
+        inside = set(_first_dimensions(given, of_lists=True))
+        lengths = {len(each) for each in _outermost_lists(given)}
+        fitting = [size for size in inside | lengths if _fits(given, size)]
+        if len(fitting) > 1 and lists is not None:
+            said = inside if lists == "parts" else lengths
+            fitting = [size for size in fitting if size in said]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        sizes = " or ".join(map(str, sorted(fitting)))
+        raise RuntimeError(
+            f"chunked() cannot tell whether this is a batch of {sizes} samples: "
+            f"{_described(given)}. {_SAY_LISTS}"
+        )
+    raise RuntimeError(
+        "chunked() cannot tell how many samples this is a batch of, because not everything in it "
+        f"agrees: {_described(given)}. {_ADVICE}"
+    )
+
+
+def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> list[Any]:
+    """Return slices of `size` samples, the last of which may have fewer.
+
+    Arguments:
+        value: what to cut; it must go with a batch of that size.
+        batch_size: B.
+        size: s.
+        lists: what lists are where shapes do not tell.
+
+    Raises:
+        RuntimeError: a list may be of samples as well as of parts, and `lists` does not say which.
+    """
+    kind = kind_of(value, batch_size)
+    starts = range(0, batch_size, size)
+    if kind == Kind.PLAIN:
+        return [value] * len(starts)
+    if isinstance(value, Tensor):
+        return list(torch.split(value, size))
+    if kind == Kind.EITHER and lists is None:
+        raise RuntimeError(
+            f"chunked() cannot tell whether {_described(value)} is a list of {batch_size} samples, "
+            f"or of parts of {batch_size} samples each. {_SAY_LISTS}"
+        )
+    is_samples = kind == Kind.SAMPLES or (kind == Kind.EITHER and lists == "samples")
+    if isinstance(value, np.ndarray) or is_samples:
+        return [value[start : start + size] for start in starts]
+    parts = _parts(value)
+    columns = [cut(part, batch_size, size, lists) for part in parts.values()]
+    return [
+        _with_parts(value, dict(zip(parts, each, strict=True)))
+        for each in zip(*columns, strict=True)
+    ]
+
+
+def kind_of(value: Any, batch_size: int) -> Kind:
+    """Return what a value is, for a batch of that size."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        if value.ndim == 0:
+            return Kind.PLAIN
+        return Kind.CUT if value.shape[0] == batch_size else Kind.WRONG
+    parts = _parts(value)
+    if not parts:
+        return Kind.PLAIN
+    kinds = {kind_of(part, batch_size) for part in parts.values()}
+    if Kind.WRONG in kinds:
+        together = Kind.WRONG
+    else:
+        together = Kind.PLAIN if kinds == {Kind.PLAIN} else Kind.CUT
+    if not _is_list(value):
+        return together
+    if len(value) == batch_size:
+        return Kind.EITHER if together == Kind.CUT else Kind.SAMPLES
+    is_plain = together == Kind.PLAIN and any(part is not None for part in value)
+    return Kind.WRONG if is_plain else together
+
+
+def _fits(given: Mapping[Any, Any], size: int) -> bool:
+    return size > 0 and kind_of(given, size) not in (Kind.WRONG, Kind.PLAIN)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value may be a list of samples: a list or tuple whose elements have no names."""
+    is_named = hasattr(value, "_fields") or isinstance(value, torch.Size)
+    return isinstance(value, (list, tuple)) and not is_named
+
+
+def _parts(value: Any) -> Mapping[Any, Any]:
+    """Return what a value holds, by name or place; nothing of what is not looked into."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return dict(enumerate(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return {}
+
+
+def _with_parts(value: Any, parts: dict[Any, Any]) -> Any:
+    """Return a value of the same type that holds other parts."""
+    if type(value) is dict:
+        return parts
+    if isinstance(value, (list, tuple)):
+        elements = list(parts.values())
+        return value._make(elements) if hasattr(value, "_make") else type(value)(elements)
+    if isinstance(value, Mapping):
+        if not hasattr(value, "__setitem__"):
+            return parts
+        changed = copy.copy(value)
+        for name, part in parts.items():
+            changed[name] = part
+        return changed
+    changed = copy.copy(value)
+    for name, part in parts.items():
+        object.__setattr__(changed, name, part)  # frozen ones too
+    return changed
+
+
+def _first_dimensions(value: Any, *, of_lists: bool) -> Iterator[int]:
+    """Yield the first dimensions of the tensors in a value, with those in lists or without."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        if value.ndim > 0:
+            yield int(value.shape[0])
+    elif of_lists or not _is_list(value):
+        for part in _parts(value).values():
+            yield from _first_dimensions(part, of_lists=of_lists)
+
+
+def _outermost_lists(value: Any) -> Iterator[Any]:
+    if _is_list(value):
+        yield value
+    elif not isinstance(value, (Tensor, np.ndarray)):
+        for part in _parts(value).values():
+            yield from _outermost_lists(part)
+
+
+def _described(value: Any) -> str:
+    """Return the shapes in a value, in short."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+    parts = _parts(value)
+    if not parts:
+        return f"a {type(value).__name__}"
+    if _is_list(value):
+        elements = _listed([_described(part) for part in value])
+        return f"a {type(value).__name__} of {len(value)} ({elements})"
+    return _listed([f"{name}: {_described(part)}" for name, part in parts.items()])
+
+
+def _listed(descriptions: Iterable[str], most: int = 4) -> str:
+    every = list(descriptions)
+    return ", ".join(every[:most] + (["…"] if len(every) > most else []))
+
+
+_ADVICE = (
+    "Everything of a batch must have the batch size for its first dimension or, if a list, for its "
+    "length. Bind what is not of the batch to the criterion: functools.partial(criterion, "
+    "weight=weight)"
+)
+
+_SAY_LISTS = (
+    'Say which: chunked(..., lists="parts") where lists and tuples hold tensors of the whole batch '
+    'each, chunked(..., lists="samples") where they hold an element a sample'
+)

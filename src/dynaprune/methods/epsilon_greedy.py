@@ -1,0 +1,68 @@
+"""The ε-greedy bandit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..drawing import where
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..validation import check_share, count_share, count_share_of_epoch
+from .ranking import highest, some_of
+
+
+class EpsilonGreedy(PrunedDataset):
+    """Keeps the samples with the highest scores, and a few random ones of the rest.
+
+    Of the (1 − r)·N samples that an epoch keeps, a share 1 − ε are those that score highest, and a
+    share ε is drawn uniformly from all others, so that each sample has its turn and its score stays
+    true. All weights are 1. Over E epochs it serves (1 − r)·N·E samples to within one, so a run
+    saves the share r of its sample visits, if at least one sample is kept in each epoch.
+
+    While all scores are equal, as in the first epoch, it keeps a uniform share.
+
+    Source: Raju, Daruwalla & Lipasti, "Accelerating Deep Learning with Dynamic Data Pruning",
+    arXiv:2111.12621.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs E that the run will train.
+        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1). At least one
+            sample is kept.
+        epsilon: ε, the share of those kept that is drawn at random, in [0, 1]; 1 is `RandomPrune`.
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range.
+
+    Example:
+        >>> from dynaprune import BLS, EpsilonGreedy
+        >>> train = BLS(EpsilonGreedy(range(1000), num_epochs=10, prune_ratio=0.3)).proxy()
+        >>> len(train.sampler)
+        700
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        prune_ratio: float = 0.5,
+        epsilon: float = 0.1,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        self.epsilon = check_share("epsilon", epsilon, "[0, 1]")
+
+    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+        """Keep the highest scores and a few of the others, with weight 1."""
+        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, scores.numel(), epoch))
+        explored = count_share(self.epsilon, kept)
+        chosen = highest(scores.numpy(), kept - explored, generator)
+        chosen |= some_of(~chosen, explored, generator)
+        return Selection(where(chosen))

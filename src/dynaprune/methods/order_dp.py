@@ -1,0 +1,76 @@
+"""OrderDP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..drawing import drawn, taken, where
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..validation import check_share, count_share, count_share_of_epoch
+from .ranking import highest
+
+
+class OrderDP(PrunedDataset):
+    """Draws a random pool of samples and keeps those of it with the highest scores.
+
+    The pool is uniform, a share of all samples; the q = (1 − r)·N highest scores of it are kept,
+    with weight 1. So what a sample's chance depends on is its rank alone, and the expected gradient
+    is that of another loss, in which a sample weighs the more the higher it ranks. The smaller the
+    pool, the closer to `RandomPrune`, which it is where pool = 1 − r.
+
+    Over E epochs it serves (1 − r)·N·E samples to within one, so a run saves the share r of its
+    sample visits, if at least one sample is kept in each epoch.
+
+    Source: Jin et al., "OrderDP: A Theoretically Guaranteed Lossless Dynamic Data Pruning
+    Framework", ICLR 2026, arXiv:2606.08574.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs E that the run will train.
+        prune_ratio: r, the share of all samples that an epoch skips, in [0, 1). At least one
+            sample is kept.
+        pool: the share of all samples that is drawn first, in (1 − r, 1]; by default half way
+            between these two.
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range.
+
+    Example:
+        >>> from dynaprune import BLS, OrderDP
+        >>> train = BLS(OrderDP(range(1000), num_epochs=10, prune_ratio=0.4, pool=0.8)).proxy()
+        >>> len(train.sampler)
+        600
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        prune_ratio: float = 0.5,
+        pool: float | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        self.pool = check_share("pool", 1 - prune_ratio / 2 if pool is None else pool, "(0, 1]")
+        if self.pool < 1 and self.pool <= 1 - self.prune_ratio:
+            raise ValueError(
+                f"pool must be in (1 - prune_ratio, 1], but pool={pool!r} and "
+                f"prune_ratio={prune_ratio!r} were given: the samples that are kept are chosen "
+                "from the pool"
+            )
+
+    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+        """Keep the highest scores of a uniform pool, with weight 1."""
+        total = scores.numel()
+        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, total, epoch))
+        pool = where(drawn(max(kept, count_share(self.pool, total)), total, generator))
+        chosen = highest(taken(scores.numpy(), pool), kept, generator)
+        return Selection(torch.from_numpy(taken(pool.numpy(), where(chosen))))

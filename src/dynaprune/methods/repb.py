@@ -1,0 +1,118 @@
+"""RePB."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..drawing import taken, where
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..validation import check_integer, check_number, check_share, count_share
+from .ranking import some_of
+
+
+class RePB(PrunedDataset):
+    """Compares scores of the same time only, and makes up for how rarely a sample was served.
+
+    A loss that was measured late in an epoch is lower than an early one because the model is
+    better, and not because its sample is easier. So a score is compared with the mean score of the
+    samples that were last measured within the same `window` consecutive steps. Those below it are
+    candidates; a uniform share r of all candidates is skipped, drawn anew in each epoch.
+
+    In the epoch with number e, counted from 0, a sample that was measured v times has the weight
+    (e + 1)/(v + 1), at most `max_weight`, times a factor that makes the weights of an epoch sum to
+    N. A sample that is served with chance p has v ≈ p·e, and so a weight near 1/p: over the run,
+    its gradient comes in as often as if all samples were served in all epochs. The factor is common
+    to all samples, so it leaves their proportions as they are; it keeps the size of a step, which
+    is about N/K times that of unweighted samples where K are served.
+
+    What a run saves is r times the share of the candidates, about r/2 where scores are spread
+    evenly about their mean. In the first epoch, and wherever the scores of a window are equal,
+    nothing is skipped. Of a stream, samples that come in later epochs are weighted as if they had
+    been skipped before.
+
+    Source: Zhou et al., "Inconsistency Biases in Dynamic Data Pruning" (RePB: resolving pruning
+    biases), ICLR 2026. The weights are made from its description; `window` and `max_weight` have
+    defaults of ours.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs that the run will train.
+        prune_ratio: r, the share of the candidates that an epoch skips, in [0, 1).
+        window: how many consecutive steps are compared, at least 1. They should hold a hundred
+            samples or more, and still be few enough that the model hardly changes.
+        max_weight: what no weight exceeds before the common factor, at least 1.
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type, or outside its range.
+
+    Example:
+        >>> from dynaprune import DataLoader, RePB
+        >>> import torch
+        >>> train = RePB(torch.arange(100.0), num_epochs=10, prune_ratio=0.4, window=5)
+        >>> for loss in DataLoader(train, batch_size=20):
+        ...     loss = train.update(loss)
+        >>> len(train.sampler)  # fifty are below the mean of the only window
+        80
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("visits", "last_steps")
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        prune_ratio: float = 0.5,
+        window: int = 16,
+        max_weight: float = 10.0,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        self.window = check_integer("window", window, minimum=1)
+        self.max_weight = check_number("max_weight", max_weight, minimum=1)
+
+    def select(  # type: ignore[override]  # it `reads` more than scores
+        self,
+        scores: Tensor,
+        epoch: int,
+        generator: torch.Generator,
+        visits: Tensor,
+        last_steps: Tensor,
+    ) -> Selection:
+        """Keep all but a uniform share of those below the mean of their window, and weight them."""
+        below = below_mean_of_window(scores.numpy(), last_steps.numpy(), self.window)
+        skipped = count_share(self.prune_ratio, int(np.count_nonzero(below)))
+        indices = where(~some_of(below, skipped, generator))
+        seen = taken(visits.numpy(), indices)
+        weights = np.minimum(np.float32(epoch + 1) / (seen + np.float32(1)), self.max_weight)
+        weights *= scores.numel() / weights.sum(dtype=np.float64)
+        if weights.min() == weights.max() == 1:
+            return Selection(indices)
+        return Selection(indices, torch.from_numpy(weights.astype(np.float32)))
+
+
+def below_mean_of_window(
+    values: NDArray[np.float32], last_steps: NDArray[np.int32], window: int
+) -> NDArray[np.bool_]:
+    """Return which values are below the mean of those of the same window: shape (N,).
+
+    Arguments:
+        values: shape (N,).
+        last_steps: the step in which each was measured last, −1 for never: shape (N,). Those that
+            never were have a window of their own.
+        window: how many steps are one window.
+    """
+    groups = last_steps // np.int32(window) + np.int32(1)
+    counts = np.bincount(groups)
+    means = np.bincount(groups, values) / np.maximum(counts, 1)
+    # in float32: the mean of equal values is that value then, and never rounds above it
+    below: NDArray[np.bool_] = np.less(values, means.astype(np.float32).take(groups))
+    return below

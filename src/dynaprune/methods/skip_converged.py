@@ -1,0 +1,90 @@
+"""Skipping what has been learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..drawing import everything, where
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..validation import check_number, check_share, count_share
+from .annealing import first_annealed_epoch
+from .ranking import lowest, some_of
+
+
+class SkipConverged(PrunedDataset):
+    """Skips the lowest scores, as many as hold a small share of all the loss together.
+
+    The samples are taken from the lowest score up, as long as what they hold of the loss, the sum
+    of their max(score − floor, 0), is at most the share ε of that of all samples. These are
+    skipped, except a random share `refresh` of them: they are trained on, so that their scores
+    stay true and a sample that is forgotten comes back. All weights are 1.
+
+    So an epoch gives up at most a share ε of the loss there is to lower, however many samples that
+    are: about as few as ε·N while all are still being learned, nothing while all scores are equal,
+    as in the first epoch, and many once most of them have converged. What a run saves depends on
+    how fast that is.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs E that the run will train.
+        epsilon: ε, the share of the total loss that the skipped samples may hold, in [0, 1).
+        refresh: the share of them that is trained on all the same, in [0, 1]. At least one sample
+            is kept.
+        floor: the loss of a sample that has been learned: 0 for cross-entropy and squared errors.
+            Scores below count as that, so say what it is where losses can be negative or never
+            come close to 0, as for the log-likelihood of a density or with label smoothing.
+        delta: δ, the share of the run after which nothing is skipped any more, in [0, 1].
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range.
+
+    Example:
+        >>> from dynaprune import DataLoader, SkipConverged
+        >>> import torch
+        >>> losses = torch.tensor([0.001] * 80 + [1.0] * 20)
+        >>> train = SkipConverged(losses, num_epochs=8)
+        >>> loader = DataLoader(train, batch_size=20)
+        >>> for loss in loader:
+        ...     loss = train.update(loss)
+        >>> len(train.sampler)  # all that is hard, and 15% of what was learned
+        32
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        epsilon: float = 0.05,
+        refresh: float = 0.15,
+        floor: float = 0.0,
+        delta: float = 1.0,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        self.epsilon = check_share("epsilon", epsilon)
+        self.refresh = check_share("refresh", refresh, "[0, 1]")
+        self.floor = check_number("floor", floor)
+        self.delta = check_share("delta", delta, "[0, 1]")
+
+    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+        """Keep the scores that hold nearly all the loss, and a few of the others, with weight 1."""
+        values, total = scores.numpy(), scores.numel()
+        if values.min() == values.max() or epoch >= first_annealed_epoch(
+            self.delta, self.num_epochs
+        ):
+            return Selection(everything(total))
+        losses = np.sort(values)
+        losses -= np.float32(self.floor)
+        held = np.cumsum(np.maximum(losses, 0, out=losses), dtype=np.float64)
+        converged = int(np.searchsorted(held, self.epsilon * held[-1], side="right"))
+        skipped = min(total - 1, converged - count_share(self.refresh, converged))
+        learned = lowest(values, converged, generator)
+        return Selection(where(~some_of(learned, skipped, generator)))

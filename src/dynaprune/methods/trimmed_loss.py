@@ -1,0 +1,183 @@
+"""Iterative trimmed loss minimisation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..drawing import everything, where
+from ..outliers import LossShape, share_of_outliers
+from ..plan import Selection, epoch_generator
+from ..pruned import PrunedDataset
+from ..validation import check_either, check_integer, check_share, count_share
+from .ranking import highest, some_of
+from .saving import Saving
+
+
+class TrimmedLoss(PrunedDataset):
+    """Skips the samples with the highest scores, whose labels are most probably wrong.
+
+    A model learns what most samples have in common before it learns a wrong label by heart, so
+    after a while those with wrong labels have the highest losses. From epoch ⌈start·E⌉ on (the
+    second one at least) the share `trim` of all samples is skipped that scores highest, except a
+    random share `refresh` of these: they are trained on, so that their scores stay true and a
+    sample that was put there by mistake comes back. All weights are 1.
+
+    A run of E epochs saves (1 − ⌈start·E⌉/E) · trim · (1 − refresh) of its sample visits.
+
+    Source: Shen & Sanghavi, "Learning with Bad Training Data via Iterative Trimmed Loss
+    Minimization", arXiv:1810.11874, algorithm 1; the small-loss trick of Co-teaching,
+    arXiv:1804.06872. `start` and `refresh` are ours.
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs E that the run will train.
+        trim: the share of the samples that is taken to be wrong, in [0, 1), or "auto" for what
+            the losses say in the epochs before trimming begins: the share of those that are of
+            another kind (`share_of_outliers`), which is none where labels are right. "auto" if
+            neither it nor `saving` is given.
+        start: the share of the run before which everything is trained on, in [0, 1].
+        refresh: the share of those with the highest scores that is trained on, in [0, 1).
+        saving: in place of `trim`, the share of all sample visits of the run that is to be
+            avoided, full epochs counted. It is met exactly, to the sample, by a run of E whole
+            epochs.
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range, both `trim` and `saving` are given, or
+            `saving` cannot be reached in this number of epochs.
+
+    Example:
+        >>> from dynaprune import BLS, DataLoader, TrimmedLoss
+        >>> import torch
+        >>> is_wrong = torch.arange(100) % 20 == 0
+        >>> train = BLS(TrimmedLoss(is_wrong.float(), num_epochs=8, trim=0.05)).proxy()
+        >>> loader = DataLoader(train, batch_size=1)
+        >>> for epoch in range(2):
+        ...     for loss in loader:
+        ...         loss = train.update(loss.mean())
+        >>> len(loader)  # from epoch ⌈0.25 · 8⌉ on: five are trimmed, a tenth of them is none
+        95
+        >>> sorted(train.suspects().tolist())
+        [0, 20, 40, 60, 80]
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("shape",)
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        trim: float | Literal["auto"] | None = None,
+        start: float = 0.25,
+        refresh: float = 0.1,
+        *,
+        saving: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        check_either("trim", trim, "saving", saving)
+        self.trim = _check_trim("auto" if trim is None else trim)
+        self.start = check_share("start", start, "[0, 1]")
+        self.refresh = check_share("refresh", refresh)
+        self.saving: float | None = None
+        if saving is not None:
+            total = self._length_as_said()
+            self.saving = self._spread(saving).check(
+                total,
+                most=self._skippable(total),
+                full=f"the first ones, by start={self.start}",
+                more="a smaller start or refresh",
+            )
+
+    def select(
+        self,
+        scores: Tensor,
+        epoch: int,
+        generator: torch.Generator,
+        shape: LossShape | None = None,
+    ) -> Selection:
+        """Keep all but the highest scores, and a few of these, with weight 1."""
+        trimmed, skipped = self._counts(scores, shape, epoch)
+        if epoch < self._first_trimming_epoch or skipped == 0:
+            return Selection(everything(scores.numel()))
+        worst = highest(scores.numpy(), trimmed, generator)
+        return Selection(where(~some_of(worst, skipped, generator)))
+
+    def suspects(self, count: int | None = None) -> Tensor:
+        """Return the samples whose labels are most probably wrong: int64, shape (count,).
+
+        The most suspect comes first, by the scores with all that was reported so far; those with
+        equal scores come in random order. Of a stream they are numbers as `numbers_of` returns
+        them.
+
+        Arguments:
+            count: how many, from 0 to N; by default as many as an epoch would trim now.
+
+        Raises:
+            TypeError: `count` is no integer.
+            ValueError: `count` is below 0 or above N.
+            RuntimeError: all scores are equal, so that none stands out.
+        """
+        score = self.epochs.known_score()
+        scores, total = score.values(), score.num_samples
+        if total == 0 or bool((scores == scores[0]).all()):
+            raise RuntimeError(
+                "suspects() was called, but no sample stands out, because all scores are equal: "
+                "train for some epochs first"
+            )
+        if count is None:
+            epoch = max(min(self.epoch, self.num_epochs - 1), self._first_trimming_epoch)
+            count, _ = self._counts(scores, score.beside(self.reads)["shape"], epoch)
+        if check_integer("count", count, minimum=0) > total:
+            raise ValueError(f"count must be at most {total}, the samples, but {count!r} was given")
+        generator = epoch_generator(self.seed, self.epoch, stream=2)
+        values = scores.numpy()
+        found = np.flatnonzero(highest(values, count, generator))
+        found = found[torch.randperm(count, generator=generator, device="cpu").numpy()]
+        return torch.from_numpy(found[np.argsort(-values[found], kind="stable")])
+
+    @property
+    def _first_trimming_epoch(self) -> int:
+        # without what floating point adds to products such as 0.55 · 100
+        return max(1, math.ceil(self.start * self.num_epochs - 1e-9))
+
+    def _counts(self, scores: Tensor, shape: LossShape | None, epoch: int) -> tuple[int, int]:
+        """Return how many samples are taken to be wrong, and how many of them are skipped."""
+        total = scores.numel()
+        if self.saving is not None:
+            # of a stream that has another length than was said, not all can be skipped
+            skipped = min(self._spread(self.saving).skipped(epoch, total), self._skippable(total))
+            return min(total, math.ceil(skipped / (1 - self.refresh) - 1e-9)), skipped
+        if self.trim != "auto":
+            share = self.trim
+        else:
+            share = 0.0 if shape is None else share_of_outliers(shape)
+        trimmed = count_share(share, total)
+        return trimmed, min(total - 1, trimmed - count_share(self.refresh, trimmed))
+
+    def _skippable(self, total: int) -> int:
+        """Return how many of all samples an epoch can skip at most."""
+        return min(total - 1, total - math.ceil(self.refresh * total - 1e-9))
+
+    def _spread(self, saving: float) -> Saving:
+        return Saving(saving, self.num_epochs, self._first_trimming_epoch, self.num_epochs)
+
+
+def _check_trim(trim: float | str) -> float | Literal["auto"]:
+    """Return `trim` if it is a share or "auto".
+
+    Raises:
+        TypeError: it is neither a number nor a string.
+        ValueError: it is another string, or outside [0, 1).
+    """
+    if isinstance(trim, str):
+        if trim != "auto":
+            raise ValueError(f'trim must be "auto" or a share in [0, 1), but {trim!r} was given')
+        return "auto"
+    return check_share("trim", trim)

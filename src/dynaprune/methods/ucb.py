@@ -1,0 +1,102 @@
+"""The bandit of upper confidence bounds."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..drawing import where
+from ..plan import Selection
+from ..pruned import PrunedDataset
+from ..validation import check_number, check_share, count_share_of_epoch
+from .ranking import highest
+
+
+class UCB(PrunedDataset):
+    """Keeps the samples whose loss may be the highest: score + c·error, its upper confidence bound.
+
+    What was not looked at for long is uncertain, so it has its turn without being drawn at random.
+    Where the score knows its errors (`KalmanBLS`), these are taken. Where it does not, a sample
+    that was measured v times, of V measurements of all samples, has the error σ·√(ln V / v), σ
+    being the standard deviation of the scores; those that were never measured come first. The paper
+    takes the variance of each sample's loss over time, which is what its score, a moving average,
+    leaves out; here it is not known, and how often a sample was measured stands for it.
+
+    All weights are 1. Over E epochs it serves (1 − r)·N·E samples to within one, so a run saves the
+    share r of its sample visits, if at least one sample is kept in each epoch.
+
+    Source: Raju, Daruwalla & Lipasti, "Accelerating Deep Learning with Dynamic Data Pruning",
+    arXiv:2111.12621; UCB1 of Auer, Cesa-Bianchi & Fischer, Machine Learning 47 (2002).
+
+    Arguments:
+        dataset: a map-style dataset of N samples.
+        num_epochs: the number of epochs E that the run will train.
+        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1). At least one
+            sample is kept.
+        c: how many errors the bound is above the score, at least 0; at 0 it is the score. One that
+            knows its errors says how likely a bound is; the other bonus is wider.
+        seed: fixes the samples of each epoch and their order.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range.
+
+    Example:
+        >>> from dynaprune import BLS, UCB
+        >>> train = BLS(UCB(range(1000), num_epochs=10, prune_ratio=0.3)).proxy()
+        >>> len(train.sampler)
+        700
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("errors", "visits")
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        prune_ratio: float = 0.5,
+        c: float = 1.0,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        self.c = check_number("c", c, minimum=0)
+
+    def select(  # type: ignore[override]  # it `reads` more than scores
+        self,
+        scores: Tensor,
+        epoch: int,
+        generator: torch.Generator,
+        errors: Tensor | None,
+        visits: Tensor,
+    ) -> Selection:
+        """Keep the samples with the highest bounds, with weight 1."""
+        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, scores.numel(), epoch))
+        values: NDArray[np.float32] = scores.numpy()
+        if errors is None:
+            bounds = ucb1(values, visits.numpy(), self.c)
+        else:
+            bounds = values + np.float32(self.c) * errors.numpy()
+        return Selection(where(highest(bounds, kept, generator)))
+
+
+def ucb1(values: NDArray[np.float32], visits: NDArray[np.int32], c: float) -> NDArray[np.float32]:
+    """Return value + c·σ·√(ln V / v), infinite for what was never visited: shape (N,).
+
+    Arguments:
+        values: shape (N,).
+        visits: v, how often each one was measured: shape (N,).
+        c: how many errors are added.
+    """
+    total = max(1, int(visits.sum(dtype=np.int64)))
+    scale = c * float(values.std(dtype=np.float64)) * np.sqrt(np.log(total))
+    bounds: NDArray[np.float32] = np.sqrt(1 / np.maximum(visits, 1)).astype(np.float32)
+    bounds *= np.float32(scale)
+    bounds += values
+    bounds[visits == 0] = np.inf
+    return bounds

@@ -1,0 +1,50 @@
+"""How many samples have wrong labels, by how the losses are distributed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+ALONE, MIXED = 1.5, 1.2
+"""Skewness over coefficient of variation: above the first, one kind of samples explains the losses;
+below the second, it does not. Measured: see docs/methods.md."""
+
+
+@dataclass(frozen=True)
+class LossShape:
+    """The distribution of the losses of single samples, by its moments.
+
+    Attributes:
+        variation: the coefficient of variation, standard deviation over mean.
+        skewness: the third central moment over the third power of the standard deviation.
+    """
+
+    variation: float
+    skewness: float
+
+
+def share_of_outliers(shape: LossShape) -> float:
+    """Return which share of the samples is of another kind, with higher losses, in [0, 0.5].
+
+    Losses of samples of one kind, easy and hard, are about gamma distributed: their skewness g is
+    twice their coefficient of variation c. A group of its own with higher losses, as wrong labels
+    make that are not learned by heart, adds more to the variation than to the skewness. Where g/c
+    is 1.5 or more, 0 is returned; where it is 1.2 or less, the share p of the higher of two numbers
+    that has the skewness g = (1 − 2p)/√(p·(1 − p)), p = (1 − g/√(4 + g²))/2; and less in between.
+
+    Arguments:
+        shape: of the losses in an epoch that has served all samples.
+
+    Example:
+        >>> from dynaprune.outliers import LossShape, share_of_outliers
+        >>> share_of_outliers(LossShape(variation=1.0, skewness=2.0))  # exponential
+        0.0
+        >>> round(share_of_outliers(LossShape(variation=2.0, skewness=1.5)), 3)  # one in five is 4
+        0.2
+    """
+    if shape.variation <= 0:  # a mean below 0 says nothing of how much the losses vary
+        return 0.0
+    skewness = shape.skewness
+    ratio = skewness / shape.variation
+    trust = min(1.0, max(0.0, (ALONE - ratio) / (ALONE - MIXED)))
+    return trust * min(0.5, (1 - skewness / math.sqrt(4 + skewness**2)) / 2)
