@@ -174,6 +174,24 @@ def test_epochs_with_gaps_count_by_visits(means):
     assert found.noise_variance == pytest.approx(B - 1, rel=0.05)
 
 
+@pytest.mark.parametrize("sizes", [[4, 4], [4, 12]])
+def test_slices_and_batches_of_several_sizes(sizes):
+    """A visit to a group of G has G − 1 neighbours; a group of G has G visits."""
+    losses, rng, epochs = constant(1.0), np.random.default_rng(0), []
+    counts = np.tile(sizes, N // sum(sizes))
+    for each in losses:
+        order = rng.permutation(N)
+        means = np.add.reduceat(each[order], np.cumsum(counts) - counts) / counts
+        steps = np.arange(counts.size) // 2
+        parts = (order, counts, means.astype(np.float32), steps)
+        epochs.append(Batches(*map(torch.tensor, parts)))
+    found = spectrum(epochs)
+    expected = sum(size**2 for size in sizes) / sum(sizes)
+    assert found.batch_size == pytest.approx(expected)
+    assert found.signal_variance == pytest.approx(1, abs=4 * found.signal_error + 0.03)
+    assert found.noise_variance == pytest.approx(expected - 1, rel=0.07)
+
+
 def test_levels_of_epochs_do_not_matter():
     falling = constant(1.0) + 10 * 0.8 ** np.arange(E)[:, None]
     found, flat = (spectrum(recording(each, means=True)) for each in (falling, constant(1.0)))
