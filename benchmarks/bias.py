@@ -125,15 +125,15 @@ def run(task: Task, score: str, trained: int, seed: int) -> dict[str, Any]:
             scale = kept.size / total
             for batch in np.split(order, range(BATCH, order.size, BATCH))[:-1]:
                 coefficients = share(weights[batch]) * scale
+                if share is no_weights:  # its scale is that of a smaller learning rate
+                    coefficients = coefficients / scale
                 mean[batch] += coefficients
                 if draw < 20:
                     inside = products[np.ix_(batch, batch)]
                     second += float(coefficients @ inside @ coefficients)
                     batches += 1
         # what was left out of each epoch's last batch makes no bias, but another scale
-        mean /= mean.sum() / float(share(np.ones(BATCH)).sum())
-        if name in ("no weights",):
-            mean /= mean.sum()
+        mean /= mean.sum()
         apart = mean - 1 / total
         found[name] = (
             math.sqrt(max(0.0, float(apart @ products @ apart)) / full),

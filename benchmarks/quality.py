@@ -61,7 +61,7 @@ class Setting:
         methods: keys of `METHODS`, each with the budgets at which it is run: shares of visits that
             are saved. A method that saves what it likes has the budget 0.
         wrong: the share of wrong labels.
-        copies: the share of the samples that are copies of 250 of them.
+        copies: the share of the samples that are copies of one in 16 of them.
     """
 
     task: str
@@ -107,6 +107,7 @@ METHODS: dict[str, Way] = {
     "InfoBatch, BLS": _way(InfoBatch, BLS),
     "InfoBatch, KalmanBLS": _way(InfoBatch, KalmanBLS),
     "InfoBatch, KalmanBLS, slices": _way(InfoBatch, KalmanBLS, SLICES),
+    "InfoBatch, KalmanBLS, sorted slices": _way(InfoBatch, KalmanBLS, SLICES, batch_size=64),
     "InfoBatch, KalmanBLS, Thompson": _way(InfoBatch, KalmanBLS, 1, thompson=True),
     "SeTa, BLS": _way(SeTa, BLS),
     "SeTa, KalmanBLS, slices": _way(SeTa, KalmanBLS, SLICES),
@@ -133,8 +134,9 @@ WORTH = {
     **AT_ANY,
     "InfoBatch, true losses": SHOWN,
     "InfoBatch, BLS": SHOWN,
-    "InfoBatch, KalmanBLS": SHOWN,
-    "InfoBatch, KalmanBLS, slices": SHOWN,
+    "InfoBatch, KalmanBLS": (0.2,),
+    "InfoBatch, KalmanBLS, slices": (0.2,),
+    "InfoBatch, KalmanBLS, sorted slices": SHOWN,
     "SeTa, BLS": (0.0,),
     "SkipConverged, KalmanBLS, slices": (0.0,),
     "EpsilonGreedy, KalmanBLS": (0.2,),
@@ -158,18 +160,18 @@ TRIMMED = {
     FEWER: (0.2,),
     RANDOM: (0.2,),
     "TrimmedLoss, true losses": (0.2,),
-    "TrimmedLoss, BLS": (0.2,),
     "TrimmedLoss, KalmanBLS": (0.2,),
     "TrimmedLoss, KalmanBLS, slices": (0.2,),
+    "TrimmedLoss auto, KalmanBLS, slices": (0.0,),
 }
 SMALL_BATCHES = {name: TRIMMED[name] for name in (FULL, FEWER, RANDOM, "TrimmedLoss, KalmanBLS")}
-SIZES = {"images": (6000, 16), "wrong text": (6920, 16), "wrong audio": (1000, 24)}
+SIZES = {"images": (3000, 16), "wrong text": (6920, 16), "wrong audio": (1000, 24)}
 """Of the settings with wrong labels: samples and epochs."""
 
 SETTINGS = {
-    "short": Setting("images", 6000, 12, 64, WORTH),
-    "long": Setting("images", 3000, 40, 64, WORTH),
-    "redundant": Setting("images", 4000, 40, 64, CONVERGED, copies=0.75),
+    "short": Setting("images", 4000, 12, 64, WORTH),
+    "long": Setting("images", 2000, 40, 64, WORTH),
+    "redundant": Setting("images", 2000, 40, 64, CONVERGED, copies=0.75),
 } | {
     f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
         task, *SIZES[task], size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong
@@ -186,7 +188,7 @@ def prepare(setting: Setting, root: Path, seed: int) -> tuple[Task, torch.Tensor
     task = task.first(setting.samples, seed, test_on_rest=setting.task == "wrong audio")
     if setting.copies:
         kept = round((1 - setting.copies) * setting.samples)
-        originals = torch.arange(setting.samples - kept) % 250 + kept
+        originals = torch.arange(setting.samples - kept) % (setting.samples // 16) + kept
         chosen = torch.cat([torch.arange(kept), originals])
         task = replace(task, inputs=task.inputs[chosen], labels=task.labels[chosen])
     return task.mislabelled(setting.wrong, seed)

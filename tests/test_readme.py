@@ -18,7 +18,7 @@ def test_every_example(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     streams = [block for block in blocks if "PrunedIterableDataset" in block]
     blocks = [block for block in blocks if block not in streams]
-    assert (len(blocks), len(streams)) == (8, 1)
+    assert (len(blocks), len(streams)) == (9, 1)
     model = torch.nn.Linear(4, 3)
     names = {
         "torch": torch,
@@ -47,6 +47,7 @@ def test_every_example(tmp_path, monkeypatch, capsys):
     for block in blocks[3:]:
         exec(block, names)
     assert names["train"].summary().epochs == 8
+    assert names["found"].num_samples == 500
     stored = [{"__key__": f"{i}", "png": i} for i in range(40)]
     in_stream = {**names, "shards": stored, "decode_image": lambda each: each["png"]}
     exec(streams[0].replace("num_workers=4", "num_workers=1"), in_stream)

@@ -8,6 +8,7 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inj
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .chunks import chunked
+from .diagnostics import Audit, audit
 from .loader import DataLoader
 from .methods import (
     UCB,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BLS",
     "UCB",
+    "Audit",
     "DataLoader",
     "EpsilonGreedy",
     "InfoBatch",
@@ -60,6 +62,7 @@ __all__ = [
     "StaticPrune",
     "Summary",
     "TrimmedLoss",
+    "audit",
     "chunked",
     "load_checkpoint",
     "read_recording",

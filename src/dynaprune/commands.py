@@ -24,8 +24,11 @@ from . import __version__
 from .bench.data import load_images
 from .bench.demo import METHODS, RECIPES, Result, run_demo
 from .bench.report import as_table, draw_accuracy, summarise, write_results
+from .diagnostics import audit as audit_run
 from .diagnostics.figures import draw_spectrum, spectrum_table
+from .diagnostics.loading import Mistake, load
 from .diagnostics.spectrum import spectrum as spectrum_of
+from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
 
 app = typer.Typer(
@@ -59,6 +62,13 @@ def options(
     """Take the options that belong to no command."""
 
 
+def _failed(command: str, error: Exception) -> typer.Exit:
+    """Print what the user has to mend, and return what ends the command."""
+    message = Text.assemble((f"dynaprune {command}: ", "red"), str(error))  # as text: no markup
+    Console(stderr=True, soft_wrap=True).print(message)
+    return typer.Exit(2)
+
+
 @app.command()
 def demo(
     data: Annotated[
@@ -82,9 +92,7 @@ def demo(
     try:
         images = load_images(data.value, root)
     except (ImportError, OSError, ValueError) as error:
-        message = Text.assemble(("dynaprune demo: ", "red"), str(error))  # as text: no markup
-        Console(stderr=True, soft_wrap=True).print(message)
-        raise typer.Exit(2) from None
+        raise _failed("demo", error) from None
     recipe = RECIPES[data.value]
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
@@ -136,6 +144,33 @@ def demo(
 
 
 @app.command()
+def audit(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:FUNCTION",
+            help="A function that returns train, model, loss_fn, and a collate_fn if there is one.",
+        ),
+    ],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="What save_checkpoint(PATH, train=..., model=...) has written."),
+    ] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Samples to measure.")] = 1000,
+) -> None:
+    """Hold the scores of a run against the true losses of some samples, and give advice."""
+    try:
+        train, model, loss_fn, collate_fn = load(place, checkpoint)
+    except Mistake as error:
+        raise _failed("audit", error) from None
+    found = audit_run(train, model, loss_fn, num_samples=num_samples, collate_fn=collate_fn)
+    console = Console()
+    console.print(findings_table(found, place))
+    for sentence in found.advice:
+        console.print(Text(f"- {sentence}"))
+
+
+@app.command()
 def spectrum(
     run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
     alpha: Annotated[float, typer.Option(help="Of the moving average of BLS, in [0, 1).")] = 0.7,
@@ -152,8 +187,6 @@ def spectrum(
         title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
         draw_spectrum(out, found, title)
     except (OSError, RuntimeError, ValueError) as error:
-        message = Text.assemble(("dynaprune spectrum: ", "red"), str(error))  # as text: no markup
-        Console(stderr=True, soft_wrap=True).print(message)
-        raise typer.Exit(2) from None
+        raise _failed("spectrum", error) from None
     console.print(spectrum_table(found, title))
     console.print(f"wrote {out}", soft_wrap=True)

@@ -9,6 +9,10 @@ ALONE, MIXED = 1.5, 1.2
 """Skewness over coefficient of variation: above the first, one kind of samples explains the losses;
 below the second, it does not. Measured: see docs/methods.md."""
 
+ALIKE, APART = 0.2, 0.3
+"""Coefficients of variation: below the first, losses are too much alike to tell kinds of samples,
+and about normally distributed for other reasons, as those of long texts are."""
+
 
 @dataclass(frozen=True)
 class LossShape:
@@ -31,6 +35,7 @@ def share_of_outliers(shape: LossShape) -> float:
     make that are not learned by heart, adds more to the variation than to the skewness. Where g/c
     is 1.5 or more, 0 is returned; where it is 1.2 or less, the share p of the higher of two numbers
     that has the skewness g = (1 − 2p)/√(p·(1 − p)), p = (1 − g/√(4 + g²))/2; and less in between.
+    Nor is there one where c is below 0.2, or g below 0, which would make it the larger group.
 
     Arguments:
         shape: of the losses in an epoch that has served all samples.
@@ -42,9 +47,13 @@ def share_of_outliers(shape: LossShape) -> float:
         >>> round(share_of_outliers(LossShape(variation=2.0, skewness=1.5)), 3)  # one in five is 4
         0.2
     """
-    if shape.variation <= 0:  # a mean below 0 says nothing of how much the losses vary
+    skewness, variation = shape.skewness, shape.variation
+    if variation <= 0 or skewness <= 0:
         return 0.0
-    skewness = shape.skewness
-    ratio = skewness / shape.variation
-    trust = min(1.0, max(0.0, (ALONE - ratio) / (ALONE - MIXED)))
-    return trust * min(0.5, (1 - skewness / math.sqrt(4 + skewness**2)) / 2)
+    trust = _ramp((ALONE - skewness / variation) / (ALONE - MIXED))
+    trust *= _ramp((variation - ALIKE) / (APART - ALIKE))
+    return trust * (1 - skewness / math.sqrt(4 + skewness**2)) / 2
+
+
+def _ramp(value: float) -> float:
+    return min(1.0, max(0.0, value))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .composition import Composition
 from .drawing import count_distinct, index_type, shuffled
 from .keys import KeyTable
 
@@ -27,10 +28,12 @@ class Selection:
         indices: int64 or int32, shape (K,): the kept samples, in any order, none twice.
         weights: float32, shape (K,): what each one's loss is multiplied by; `None` where all
             are 1, which spares a dataset's worth of memory.
+        composition: how they are put into batches, `None` for any way; those of a stream are not.
     """
 
     indices: Tensor
     weights: Tensor | None = None
+    composition: Composition | None = None
 
 
 @dataclass(frozen=True)
@@ -204,13 +207,13 @@ def make_plan(
     The plan of a stream, whose `keys` are given, is not shuffled: that is done as it is served.
     """
     order = selection.indices.to(index_type(num_samples))
-    if keys is None:
-        order = shuffled(order, epoch_generator(seed, epoch, stream=1))
-    else:
-        order = order.sort().values
+    generator = epoch_generator(seed, epoch, stream=1)
+    order = shuffled(order, generator) if keys is None else order.sort().values
     weights = None
     if selection.weights is not None:
         weights = Weights.scattered(selection.indices, selection.weights, num_samples)
+        if selection.composition is not None and keys is None:
+            order = selection.composition.applied(order, weights.of(order.numpy()), generator)
     return Plan(epoch, order, weights, due=order, keys=keys)
 
 

@@ -65,7 +65,10 @@ class PrunedDataset(Dataset[Any], ABC):
     default_score: ClassVar[type[Score]] = SampleLoss
     """The score that the method was published with."""
 
-    reads: ClassVar[tuple[str, ...]] = ()
+    skips_highest: ClassVar[bool] = False
+    """Whether the method means to skip the samples with the highest scores, not the lowest."""
+
+    reads: tuple[str, ...] = ()
     """What `select` takes beside the scores, as further arguments of these names:
 
     - `errors`: float32, shape (N,): the standard errors of the scores; `None` if the score does not
@@ -289,6 +292,21 @@ class PrunedDataset(Dataset[Any], ABC):
         if weights is None:
             return torch.ones(len(self), dtype=torch.float32, device="cpu")
         return torch.from_numpy(weights.every().copy())
+
+    def next_selection(self, epoch: int | None = None) -> Selection:
+        """Return what the method would select by the scores as they are known; nothing changes.
+
+        Arguments:
+            epoch: for which epoch, from 0; by default for the one after that in progress, or for
+                the coming one if none is.
+
+        Raises:
+            ValueError: `epoch` is below 0.
+            RuntimeError: the dataset's length has changed, or the method's selection is none.
+        """
+        if epoch is None:
+            epoch = self.epochs.number + (1 if self.epochs.findings.visits > 0 else 0)
+        return self._select(self.epochs.known_score(), check_integer("epoch", epoch, minimum=0))
 
     @property
     def epoch(self) -> int:
@@ -598,6 +616,11 @@ class PrunedDataset(Dataset[Any], ABC):
 
     def _make_plan(self, score: Score, epoch: int) -> Plan:
         """Let the method select from these scores, and make it a plan."""
+        selection = self._select(score, epoch)
+        return make_plan(selection, score.num_samples, epoch, self.seed, score.keys)
+
+    def _select(self, score: Score, epoch: int) -> Selection:
+        """Let the method select from these scores, and check what it has selected."""
         if not self.is_stream and len(self.dataset) != len(self):
             raise RuntimeError(
                 f"the dataset has {len(self.dataset):,} samples now, but had {len(self):,} "
@@ -606,9 +629,8 @@ class PrunedDataset(Dataset[Any], ABC):
             )
         total = score.num_samples
         if total == 0:  # of a stream nothing is known yet: what is new is served
-            selection = Selection(everything(0))
-        else:
-            generator = epoch_generator(self.seed, epoch)
-            selection = self.select(score.values(), epoch, generator, **score.beside(self.reads))
-            check_selection(selection, total, type(self).__name__)
-        return make_plan(selection, total, epoch, self.seed, score.keys)
+            return Selection(everything(0))
+        generator = epoch_generator(self.seed, epoch)
+        selection = self.select(score.values(), epoch, generator, **score.beside(self.reads))
+        check_selection(selection, total, type(self).__name__)
+        return selection

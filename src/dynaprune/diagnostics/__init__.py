@@ -1,1 +1,6 @@
-"""What the scores of a run are worth, and why."""
+"""What a run tells about itself: whether its scores, and its method, do what they are for."""
+
+from .audit import audit
+from .report import Audit
+
+__all__ = ["Audit", "audit"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..composition import Composition
 from ..drawing import everything, taken, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
-from ..validation import check_between, check_either, check_share, count_share
+from ..validation import check_between, check_either, check_integer, check_share, count_share
 from .annealing import first_annealed_epoch
 from .ranking import lowest, some_of
 from .saving import Saving
@@ -53,6 +54,13 @@ class InfoBatch(PrunedDataset):
             z·error has to be, z being that quantile of the normal distribution.
         thompson: whether a draw from N(score, error²) is compared with the mean in place of the
             score. While all scores are equal, none is below.
+        batch_size: samples a step, over all ranks, if batches are to be composed by weight. One
+            loss a batch cannot tell weighted samples from others, so it is multiplied by their mean
+            weight: that gives the easy samples, which have the weights, too little of the gradient.
+            With `batch_size` the samples inside of each batch are sorted by weight, so that the
+            slices of `chunked` are of one weight each, but one.
+        pure: whether the batches themselves are of one weight each, for loops without `chunked`.
+            Needs `batch_size`. The gradient of a batch varies more then.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
@@ -68,8 +76,6 @@ class InfoBatch(PrunedDataset):
         1000
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("errors",)
-
     def __init__(
         self,
         dataset: Any,
@@ -80,6 +86,8 @@ class InfoBatch(PrunedDataset):
         saving: float | None = None,
         confidence: float | None = None,
         thompson: bool = False,
+        batch_size: int | None = None,
+        pure: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
@@ -95,6 +103,13 @@ class InfoBatch(PrunedDataset):
             None if confidence is None else check_between("confidence", confidence, 0.5, 1)
         )
         self.thompson = thompson
+        self.reads = () if confidence is None and not thompson else ("errors",)
+        if pure and batch_size is None:
+            raise ValueError("pure=True needs batch_size, the samples a step, but none was given")
+        self.composition: Composition | None = None
+        if batch_size is not None:
+            batch_size = check_integer("batch_size", batch_size, minimum=1)
+            self.composition = Composition(batch_size, pure)
         self.saving: float | None = None
         if saving is not None:
             total = self._length_as_said()
@@ -137,7 +152,7 @@ class InfoBatch(PrunedDataset):
         indices = where(~below | some_of(below, kept, generator))
         levels = np.float32(candidates / kept), np.float32(1)
         weights = np.where(taken(below, indices), *levels)
-        return Selection(indices, torch.from_numpy(weights))
+        return Selection(indices, torch.from_numpy(weights), self.composition)
 
     def _compared(
         self, scores: Tensor, errors: Tensor | None, generator: torch.Generator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class RePB(PrunedDataset):
         80
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("visits", "last_steps")
+    reads: tuple[str, ...] = ("visits", "last_steps")
 
     def __init__(
         self,

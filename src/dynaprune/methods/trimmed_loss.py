@@ -67,7 +67,8 @@ class TrimmedLoss(PrunedDataset):
         [0, 20, 40, 60, 80]
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("shape",)
+    reads: tuple[str, ...] = ("shape",)
+    skips_highest: ClassVar[bool] = True
 
     def __init__(
         self,

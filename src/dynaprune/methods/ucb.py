@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class UCB(PrunedDataset):
         700
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("errors", "visits")
+    reads: tuple[str, ...] = ("errors", "visits")
 
     def __init__(
         self,

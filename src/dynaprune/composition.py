@@ -1,0 +1,53 @@
+"""Batches composed by weight, so that one loss a batch, or a slice, meets one weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How the samples of a shuffled epoch are put into batches.
+
+    A mean loss times a mean weight is not the mean of weight times loss, as weights and losses go
+    together: the samples with more weight are the easy ones. With all samples of a batch, or of a
+    slice of it, of one weight it is.
+
+    Attributes:
+        batch_size: B, samples a step, over all ranks.
+        is_pure: whether each batch has samples of one weight, but one batch for each change of
+            weights. Otherwise batches stay as they were drawn, and the samples inside of each are
+            sorted by weight: then slices of it (`chunked`) are of one weight, but one.
+    """
+
+    batch_size: int
+    is_pure: bool
+
+    def applied(
+        self, order: Tensor, weights: NDArray[np.float32], generator: torch.Generator
+    ) -> Tensor:
+        """Return the samples of an epoch in the order in which they are to be served.
+
+        Arguments:
+            order: shape (K,): shuffled.
+            weights: shape (K,): theirs.
+            generator: the source of all randomness.
+        """
+        places = self._pure(weights, generator) if self.is_pure else self._sorted_inside(weights)
+        return torch.from_numpy(order.numpy().take(places))
+
+    def _sorted_inside(self, weights: NDArray[np.float32]) -> NDArray[np.int64]:
+        batches = np.arange(weights.size) // self.batch_size
+        return np.lexsort((weights, batches))
+
+    def _pure(self, weights: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.int64]:
+        places = np.argsort(weights, kind="stable")
+        whole = places.size // self.batch_size
+        shuffled = torch.randperm(whole, generator=generator, device="cpu").numpy()
+        full = places[: whole * self.batch_size].reshape(whole, self.batch_size)
+        return np.concatenate([full[shuffled].ravel(), places[whole * self.batch_size :]])

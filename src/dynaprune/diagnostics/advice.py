@@ -1,0 +1,84 @@
+"""What follows from an audit, in plain sentences."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .report import Audit
+
+WEAK = 0.2
+"""The rank correlation below which scores are called weak."""
+
+
+def advise(audit: Audit) -> list[str]:
+    """Return a sentence or two on the scores, on what is skipped by them, and on wrong labels."""
+    if math.isnan(audit.correlation.low):
+        return [_on_too_little(audit)]
+    return [_on_scores(audit), _on_skipping(audit), _on_labels(audit)]
+
+
+def _on_too_little(audit: Audit) -> str:
+    if math.isnan(audit.correlation.value):
+        return (
+            "All scores, or all losses, are equal, so there is no order to compare: train for an "
+            "epoch first, and load the checkpoint of that."
+        )
+    return f"{audit.num_samples} samples are too few to say anything: give a larger num_samples."
+
+
+def _on_scores(audit: Audit) -> str:
+    found = audit.correlation
+    finer = "measure more finely, with chunked(...), smaller batches or KalmanBLS"
+    if found.high < 0:
+        return (
+            f"The scores order the samples against their losses, {found}: does update() get the "
+            "loss of the batch at hand, and loss_fn compute the same loss?"
+        )
+    if found.low <= 0:
+        return (
+            f"The scores are as good as random, {found}: {finer}, or take RandomPrune, which needs "
+            "no scores."
+        )
+    if found.value < WEAK:
+        return f"The scores order the samples by their losses, but weakly, {found}: {finer}."
+    return f"The scores order the samples by their losses, {found}."
+
+
+def _on_skipping(audit: Audit) -> str:
+    ratio = audit.skipped_loss_ratio
+    if math.isnan(ratio.low):
+        return (
+            "What the method skips was not judged: it skips none of the measured samples in epoch "
+            f"{audit.planned_epoch}, or losses are 0 or below."
+        )
+    skipped = f"The mean loss of the skipped samples is {ratio} of that of all"
+    if ratio.low <= 1 <= ratio.high:
+        return f"{skipped}: as if drawn at random, so RandomPrune would do as well."
+    if (ratio.value > 1) == audit.skips_highest:
+        meant = "hard" if audit.skips_highest else "easy"
+        return f"{skipped}: the method skips {meant} samples, which random pruning does not."
+    if audit.skips_highest:
+        return f"{skipped}: the method means to skip hard samples, and skips easy ones."
+    return (
+        f"{skipped}: the method skips hard samples. Unless it means to in this epoch, as SeTa does "
+        "in some, RandomPrune would do better."
+    )
+
+
+def _on_labels(audit: Audit) -> str:
+    share = audit.outlier_share
+    if share == 0:
+        return (
+            "No group of samples has distinctly higher losses: TrimmedLoss would drop hard samples "
+            "rather than wrong ones, and is advised against. (Wrong labels that were learned by "
+            "heart already, or that are as hard as the hard samples, do not show in the losses.)"
+        )
+    found = f"About {share:.0%} of the samples have distinctly higher losses, as wrong labels have"
+    if audit.correlation.low <= 0:
+        return f"{found}; but the scores do not tell which, so TrimmedLoss would not find them."
+    return (
+        f"{found}: TrimmedLoss(trim={share:.2f}) may give a better model. Look at its "
+        "train.suspects() first: they may be a hard class, and not wrong."
+    )

@@ -1,0 +1,75 @@
+"""What the command audits: what a function in a user's file makes, and its checkpoint."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..checkpoint import load_checkpoint
+from ..validation import check_keys
+from .audit import check_audited
+
+
+class Mistake(Exception):
+    """Something that the user of a command has to mend; shown without a traceback."""
+
+
+def load(place: str, checkpoint: Path | None = None) -> tuple[Any, Any, Any, Any]:
+    """Return train, model, loss_fn, and collate_fn or `None`: what a function in a file makes.
+
+    Arguments:
+        place: `FILE.py:FUNCTION`. The file is run; its folder comes first on the path of imports,
+            as if `python` ran it.
+        checkpoint: what `save_checkpoint(path, train=..., model=...)` has written, to be loaded.
+
+    Raises:
+        Mistake: there is no such file, function or checkpoint; the function returns something
+            else; the checkpoint is damaged, or belongs to other objects.
+        Exception: whatever the file or the function raises.
+    """
+    made = _function_in(place)()
+    if not isinstance(made, tuple) or len(made) not in (3, 4):
+        given = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
+        raise Mistake(
+            f"{place} must return train, model, loss_fn, and a collate_fn if there is one, but it "
+            f"returned {given}"
+        )
+    train, model, loss_fn, *rest = made
+    try:
+        check_audited(train, model, loss_fn)
+        if checkpoint is not None:
+            states = load_checkpoint(checkpoint)
+            check_keys(states, ("train", "model"), f"the checkpoint {checkpoint}")
+            train.load_state_dict(states["train"])
+            model.load_state_dict(states["model"])
+    except (OSError, RuntimeError, TypeError) as error:
+        raise Mistake(str(error)) from error
+    return train, model, loss_fn, rest[0] if rest else None
+
+
+def _function_in(place: str) -> Callable[[], Any]:
+    file, _, name = place.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise Mistake(f"give FILE.py:FUNCTION, such as train.py:make, but {place!r} was given")
+    if not Path(file).is_file():
+        raise Mistake(f"there is no file {file}")
+    function = getattr(_run(Path(file).resolve()), name, None)
+    if not callable(function):
+        raise Mistake(f"{file} has no function {name}, which is to return train, model, loss_fn")
+    found: Callable[[], Any] = function
+    return found
+
+
+def _run(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:  # not so for a name that ends in .py
+        raise Mistake(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent))
+    sys.modules[file.stem] = module  # where classes of it, and workers, look it up
+    spec.loader.exec_module(module)
+    return module

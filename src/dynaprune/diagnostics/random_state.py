@@ -1,0 +1,41 @@
+"""Random draws that leave no trace in the user's global generators."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def restored_random_state(devices: Collection[torch.device]) -> Iterator[None]:
+    """Restore the global generators of torch, NumPy and Python when the block is left.
+
+    Arguments:
+        devices: whose generators of torch, besides that of the CPU: those that are CUDA devices.
+    """
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=_cuda(devices)):
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+def seed_all(seed: int, devices: Collection[torch.device]) -> None:
+    """Seed the same generators; `seed` is from 0 to 2³² − 1, as NumPy wants it."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    # not torch.manual_seed: it would also seed devices that are not restored
+    torch.default_generator.manual_seed(seed)
+    for device in _cuda(devices):
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def _cuda(devices: Collection[torch.device]) -> list[torch.device]:
+    return [device for device in devices if device.type == "cuda"]

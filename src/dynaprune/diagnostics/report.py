@@ -1,0 +1,97 @@
+"""What an audit has found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .advice import advise
+from .estimates import Estimate
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `audit` has found; `print` shows it, with advice.
+
+    Attributes:
+        num_samples: the samples whose true losses were measured.
+        left_out: those beside them whose losses were not finite.
+        seconds: wall-clock seconds that it took.
+        correlation: Spearman's rank correlation of scores and true losses.
+        reliability: what `train.reliability` says of it without an extra pass.
+        precision: of the samples that score below the mean of all scores, the share whose true
+            loss is below the mean true loss; NaN if there are none.
+        base_rate: the share of all samples whose true loss is below the mean: the precision of
+            scores drawn at random.
+        kept_share: the share of all samples that the coming epoch would keep.
+        saved_share: the share of all sample visits that were avoided so far.
+        skipped_loss_ratio: the mean true loss of the samples that epoch `planned_epoch` would
+            skip, over that of all samples; random pruning has 1.
+        planned_epoch: the coming epoch; if it would skip nothing, as the first and the last ones
+            do, one that would by these scores: the middle one of the run, its last or its second.
+        outlier_share: the share of the samples that are a group of their own with higher losses;
+            see `wrong_share`.
+        skips_highest: whether the method means to skip the samples with the highest scores.
+        indices: int64, shape (num_samples,): which samples were measured.
+        losses: float64, shape (num_samples,): their true losses.
+    """
+
+    num_samples: int
+    left_out: int
+    seconds: float
+    correlation: Estimate
+    reliability: float
+    precision: float
+    base_rate: float
+    kept_share: float
+    saved_share: float
+    skipped_loss_ratio: Estimate
+    planned_epoch: int
+    outlier_share: float
+    skips_highest: bool
+    indices: NDArray[np.int64] = field(repr=False, compare=False)
+    losses: NDArray[np.float64] = field(repr=False, compare=False)
+
+    @property
+    def advice(self) -> list[str]:
+        """What follows from it, in plain sentences."""
+        return advise(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what was found as names and values."""
+        left_out = f"; {self.left_out:,} losses were not finite" if self.left_out else ""
+        return [
+            ("true losses measured", f"{self.num_samples:,} in {self.seconds:.1f} s{left_out}"),
+            ("rank correlation of scores and true losses", str(self.correlation)),
+            ("the same, estimated from batches alone", _number(self.reliability)),
+            (
+                "of those below the mean score, below the mean loss",
+                f"{_percent(self.precision)} (of all samples: {_percent(self.base_rate)})",
+            ),
+            (
+                "the coming epoch keeps",
+                f"{_percent(self.kept_share)} of the samples; {_percent(self.saved_share)} of "
+                "visits saved so far",
+            ),
+            (
+                f"mean loss of those that epoch {self.planned_epoch} skips, over that of all",
+                str(self.skipped_loss_ratio),
+            ),
+            ("a group with distinctly higher losses", _percent(self.outlier_share)),
+        ]
+
+    def __str__(self) -> str:
+        width = max(len(name) for name, _ in self.rows())
+        lines = [f"{name:<{width}}  {value}" for name, value in self.rows()]
+        return "\n".join(lines + [f"- {sentence}" for sentence in self.advice])
+
+
+def _number(value: float) -> str:
+    return "not known" if math.isnan(value) else f"{value:.2f}"
+
+
+def _percent(share: float) -> str:
+    return "not known" if math.isnan(share) else f"{share:.1%}"
