@@ -26,6 +26,7 @@ from .methods import (
 )
 from .plan import Selection
 from .pruned import PrunedDataset
+from .recording import read_recording
 from .sampler import PruningSampler
 from .schedule import PrunedScheduler
 from .scores import BLS, KalmanBLS, SampleLoss, Score
@@ -64,5 +65,6 @@ __all__ = [
     "audit",
     "chunked",
     "load_checkpoint",
+    "read_recording",
     "save_checkpoint",
 ]

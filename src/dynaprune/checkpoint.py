@@ -1,12 +1,14 @@
-"""Checkpoint files that a killed job cannot leave half-written."""
+"""Files that a killed job cannot leave half-written: checkpoints, and what else must be whole."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -28,11 +30,17 @@ def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
         >>> save_checkpoint(path, model=model.state_dict(), train=train.state_dict())
         >>> train.load_state_dict(load_checkpoint(path)["train"])
     """
-    path = Path(path)
+    with whole_file(Path(path)) as file:
+        torch.save(states, file)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to be written, which takes the place of `path` once all of it is on the disk."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            torch.save(states, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

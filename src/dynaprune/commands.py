@@ -25,8 +25,11 @@ from .bench.data import load_images
 from .bench.demo import METHODS, RECIPES, Result, run_demo
 from .bench.report import as_table, draw_accuracy, summarise, write_results
 from .diagnostics import audit as audit_run
+from .diagnostics.figures import draw_spectrum, spectrum_table
 from .diagnostics.loading import Mistake, load
+from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
+from .recording import read_recording, read_run
 
 app = typer.Typer(
     help="Train the same PyTorch model on fewer samples.",
@@ -165,3 +168,25 @@ def audit(
     console.print(findings_table(found, place))
     for sentence in found.advice:
         console.print(Text(f"- {sentence}"))
+
+
+@app.command()
+def spectrum(
+    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
+    alpha: Annotated[float, typer.Option(help="Of the moving average of BLS, in [0, 1).")] = 0.7,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Another one than the recording's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("spectrum.png"),
+) -> None:
+    """Tell what a sample's own loss and what its neighbours add to the losses of its batches."""
+    console = Console()
+    try:
+        run, recording = read_run(run_dir), read_recording(run_dir)
+        found = spectrum_of(recording, alpha, batch_size)
+        title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
+        draw_spectrum(out, found, title)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _failed("spectrum", error) from None
+    console.print(spectrum_table(found, title))
+    console.print(f"wrote {out}", soft_wrap=True)

@@ -19,6 +19,7 @@ from .findings import Findings, Progress
 from .passes import Pass, Passes
 from .plan import Indices, Plan, digest
 from .record import LossRecord
+from .recording import Recorder
 from .scores import Score
 from .share import Share
 from .summary import Summary
@@ -59,6 +60,7 @@ class Epochs:
         begun: what the sampler was given last.
         totals: of the epochs before it.
         ranks: the processes that train together.
+        recorder: where each epoch that is over is written, if anywhere.
     """
 
     def __init__(self, num_samples: int, identity: Mapping[str, Any]) -> None:
@@ -74,6 +76,7 @@ class Epochs:
         self.passes = Passes()
         self.begun: Share | None = None
         self.totals = Summary()
+        self.recorder: Recorder | None = None
         self._have_agreed = False
         self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
         self._fold: Fold | None = None  # the findings, folded, as far as they were then
@@ -244,10 +247,11 @@ class Epochs:
     def finish(self, current: Pass) -> bool:
         """Go on to the next epoch where `current` has trained this one to its end on all ranks.
 
-        Here all ranks come by; later, one alone may save a checkpoint or read scores.
+        Here all ranks come by; later, one alone may save a checkpoint or read scores. An epoch that
+        is to be recorded is ended here also on one rank: nothing comes by after the last one.
         """
         is_trained = current is self.passes.trained and current.plan is self.plan
-        if is_trained and self.ranks.in_step > 1:
+        if is_trained and (self.ranks.in_step > 1 or self.recorder is not None):
             self.advance()
             return True
         return False
@@ -255,6 +259,7 @@ class Epochs:
     def advance(self) -> None:
         """Fold what the epoch has reported into the scores and go on to the next one."""
         fold = self.folded()
+        self._write_down(fold.batches, fold.score)
         if fold.left_out:
             logger.warning(
                 "epoch %d: %d losses were not finite and were left out of scoring",
@@ -272,6 +277,11 @@ class Epochs:
             self.passes.retire(over)
             if self.begun is not None and self.begun.plan is over:
                 self.begun = self.begun.retired()
+
+    def _write_down(self, batches: Batches, score: Score) -> None:
+        """Record the epoch, which is over, if that was asked for: one rank does it for all."""
+        if self.recorder is not None and self.ranks.own == 0:
+            self.recorder.write(self.number, batches, score)
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
@@ -291,6 +301,7 @@ class Epochs:
             plan.epoch,
             len(plan),
         )
+        self._write_down(Batches.none(), self.score)
         self.number, self.plan = self.number + 1, None
 
     def summary(self) -> Summary:
@@ -325,7 +336,7 @@ class Epochs:
         """Return the scores with the findings folded in; the epoch's own stay as they are."""
         visits = self.findings.visits
         if visits == 0:
-            return Fold(self.score, 0, 0, (0, 0))
+            return Fold(self.score, Batches.none(), 0, 0, (0, 0))
         now = self._step(), visits
         if self._fold is None or self._fold.folded_at != now:
             self._fold = self._timed(lambda: self._fold_measured(now))
@@ -347,7 +358,7 @@ class Epochs:
         for part in finite.disjoint(in_parts=score.observes_in_parts):
             score.observe(part)
         score.settle()
-        return Fold(score, measured.visits, left_out, now)
+        return Fold(score, measured.batches, measured.visits, left_out, now)
 
     def _check_keys(self, batches: Batches) -> None:
         """Warn if samples of a stream have come more than once in the epoch."""
@@ -465,6 +476,7 @@ class Fold:
 
     Attributes:
         score: the scores.
+        batches: the findings, losses that are not finite included.
         visits: the sample visits of the epoch, by all ranks.
         left_out: how many losses were not finite.
         folded_at: the step, and how many visits were known of then.
@@ -472,6 +484,7 @@ class Fold:
     """
 
     score: Score
+    batches: Batches
     visits: int
     left_out: int
     folded_at: tuple[int, int]

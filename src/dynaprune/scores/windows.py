@@ -40,6 +40,10 @@ class Windows:
         self._lengths = np.bincount(self._window, minlength=self.count)
         self._samples = np.bincount(self._window, sizes, minlength=self.count)
 
+    def lengths(self) -> NDArray[np.int64]:
+        """Return how many measurements each one's window holds, itself included: shape (G,)."""
+        return self._lengths[self._window]
+
     def centred(self, values: Numbers) -> Numbers:
         """Return values, shape (G,), less the mean over their window's samples."""
         sums = np.bincount(self._window, values * self._sizes)
