@@ -89,6 +89,17 @@ class Task:
         return replace(self, labels=labels), labels != self.labels
 
 
+class Pictures(SmallCNN):
+    """The demo's network, with the layout in memory that takes half the time on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 32, 10)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.contiguous(memory_format=torch.channels_last))
+
+
 class BagOfWords(nn.Module):
     """The mean of a sentence's word vectors, and two layers; or, regularised, dropout and one."""
 
@@ -145,8 +156,7 @@ def load(name: str, root: Path) -> Task:
 def _images(root: Path) -> Task:
     data = load_images("cifar10", root)
     inputs, labels = data.train.tensors
-    model = lambda: SmallCNN(3, 32, 10)  # noqa: E731
-    return Task("images", inputs, labels, data.test_images, data.test_labels, model, 0.01)
+    return Task("images", inputs, labels, data.test_images, data.test_labels, Pictures, 0.01)
 
 
 def _text(root: Path) -> Task:

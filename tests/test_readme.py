@@ -17,8 +17,9 @@ def test_every_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     streams = [block for block in blocks if "PrunedIterableDataset" in block]
-    blocks = [block for block in blocks if block not in streams]
-    assert (len(blocks), len(streams)) == (9, 1)
+    trimmed = [block for block in blocks if "TrimmedLoss" in block]
+    blocks = [block for block in blocks if block not in streams + trimmed]
+    assert (len(blocks), len(streams), len(trimmed)) == (9, 1, 1)
     model = torch.nn.Linear(4, 3)
     names = {
         "torch": torch,
@@ -48,6 +49,8 @@ def test_every_example(tmp_path, monkeypatch, capsys):
         exec(block, names)
     assert names["train"].summary().epochs == 8
     assert names["found"].num_samples == 500
+    exec(trimmed[0].replace("16", "4"), dict(names))
+    assert "tensor([" in capsys.readouterr().out  # the suspects
     stored = [{"__key__": f"{i}", "png": i} for i in range(40)]
     in_stream = {**names, "shards": stored, "decode_image": lambda each: each["png"]}
     exec(streams[0].replace("num_workers=4", "num_workers=1"), in_stream)
