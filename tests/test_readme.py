@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def test_every_example(tmp_path, monkeypatch, capsys):
@@ -84,8 +86,23 @@ def test_defaults_in_the_table_of_methods():
             assert default == float(value), (name, argument)
 
 
-def test_links_lead_somewhere():
-    headings = re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE)
-    anchors = {"#" + heading.lower().replace(" ", "-") for heading in headings}
-    for target in re.findall(r"\]\((?!https?:)(.*?)\)", README):
-        assert target in anchors or (Path(__file__).parents[1] / target).exists(), target
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)(.*?)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        found = page if path == "" else page.parent / path
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors_of(found.read_text()), target
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return what headings are linked by: words in lower case, with hyphens, without marks."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]|[⁰¹²³⁴⁵⁶⁷⁸⁹]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
