@@ -111,8 +111,7 @@ class Ours:
 
     def fold(self, batches: Batches) -> None:
         self.score.compare(batches)
-        self.score.observe(batches)
-        self.score.settle()
+        self.score.fold(batches)
 
     def values(self) -> NDArray[np.float32]:
         return self.score.values().numpy()

@@ -9,9 +9,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch.utils.data import Dataset
 
-from dynaprune import BLS, SampleLoss
+from dynaprune import BLS, KalmanBLS, SampleLoss
 
 
 class TheirInfoBatch(Dataset):
@@ -202,3 +203,38 @@ def test_in_workers():
             train, batch_size=5, num_workers=1, multiprocessing_context=context
         )
         assert [i for indices, _ in loader for i in indices.tolist()] == list(range(20))
+
+
+def trained_by(train, true, epochs, read_each_step=False, seed=0):
+    for epoch in range(epochs):
+        for indices in batches(len(true), 10, seed=seed + epoch):
+            train.cur_batch_index = indices
+            train.update(true[indices].mean())
+            if read_each_step:
+                assert train.scores.shape == true.shape
+    return train
+
+
+def test_kalman_reads_their_batches_beside_each_other():
+    """Also if scores are read in every step, as a progress bar may."""
+    true = torch.from_numpy(np.random.default_rng(0).lognormal(size=200)).float()
+    often = trained_by(KalmanBLS(TheirInfoBatch(list(range(200)))).proxy(), true, 12, True)
+    once = trained_by(KalmanBLS(TheirInfoBatch(list(range(200)))).proxy(), true, 12)
+    assert spearmanr(once.scores, true).statistic > 0.5
+    torch.testing.assert_close(often.scores, once.scores)
+
+
+def test_kalman_goes_on_from_scores_that_they_wrote():
+    train = KalmanBLS(TheirInfoBatch(list(range(6)))).proxy()
+    train.scores = torch.arange(1.0, 7.0)
+    train.cur_batch_index = torch.arange(3)
+    train.update(torch.tensor(float("nan")))
+    assert train.scores.tolist() == [1, 2, 3, 4, 5, 6]  # nothing was measured
+
+
+def test_kalman_follows_losses_that_change():
+    true = torch.from_numpy(np.random.default_rng(1).lognormal(size=200)).float()
+    train = KalmanBLS(TheirInfoBatch(list(range(200)))).proxy()
+    trained_by(train, true, 100)
+    trained_by(train, true.flip(0), 100, seed=100)
+    assert spearmanr(train.scores, true.flip(0)).statistic > 0.8

@@ -174,8 +174,15 @@ def test_saving_prunes_the_lowest_where_too_few_are_below_the_mean():
     selection = select(train, scores, 3)
     skipped = sorted(set(range(100)) - set(selection.indices.tolist()))
     assert len(skipped) == pytest.approx(0.2 * 10 / 7 * 100, abs=1)
-    candidates = -(-len(skipped) * 10 // 9)
-    assert max(skipped) < candidates
+    assert max(skipped) < 2 * len(skipped)
+    assert selection.weights.max() == 2  # half of those below the raised threshold are skipped
+
+
+def test_saving_raises_weights_only_where_all_samples_are_candidates():
+    train = InfoBatch(Numbers(100), 10, saving=0.49, delta=1.0)  # of 100 in nine of ten epochs, 54
+    selection = select(train, torch.rand(100), 3)
+    assert selection.weights.unique().numel() == 1
+    assert float(selection.weights[0]) == pytest.approx(100 / selection.indices.numel())
 
 
 def test_saving_that_cannot_be_reached_says_what_can():

@@ -103,8 +103,7 @@ def test_equals_the_formulas_sample_by_sample(seed, length, batch_size, skipped,
 def observed(batches: list[list[int]], losses: list[float], count: int, epochs: int = 1):
     score = KalmanBLS(NoPrune(Numbers(count), 1))
     for _ in range(epochs):
-        score.observe(as_batches(batches, losses))
-        score.settle()
+        score.fold(as_batches(batches, losses))
     return score
 
 
@@ -127,10 +126,9 @@ def fidelity(score, *, epochs: int, batch_size: int, vectors: bool = False, powe
         losses = true[order] * scale
         if vectors:
             batches = [[i] for i in order.ravel().tolist()]
-            score.observe(as_batches(batches, losses.ravel().tolist()))
+            score.fold(as_batches(batches, losses.ravel().tolist()))
         else:
-            score.observe(as_batches(order.tolist(), losses.mean(1).tolist()))
-        score.settle()
+            score.fold(as_batches(order.tolist(), losses.mean(1).tolist()))
     return spearmanr(score.values().numpy(), true).statistic
 
 
@@ -264,3 +262,33 @@ def test_random_losses_are_not_reliable():
     for _ in range(8):
         train_epoch(loader, lambda _: torch.tensor(random.lognormal()))
     assert abs(train.reliability) < 0.15
+
+
+def test_samples_that_repeat_within_an_epoch_are_read_beside_all_others():
+    random = np.random.default_rng(5)
+    true = random.lognormal(size=500)
+    score = KalmanBLS(NoPrune(Numbers(500), 1))
+    for _ in range(30):
+        batches = random.integers(0, 500, size=(60, 8))
+        score.fold(as_batches(batches.tolist(), true[batches].mean(1).tolist()))
+    assert spearmanr(score.values().numpy(), true).statistic > 0.7
+
+
+def test_a_state_goes_into_another_precision():
+    full = KalmanBLS(NoPrune(Numbers(1000), 1))
+    fidelity(full, epochs=5, batch_size=20)
+    half = KalmanBLS(NoPrune(Numbers(1000), 1), dtype=torch.float16)
+    half.load_state_dict(full.state_dict())
+    np.testing.assert_allclose(half.values().numpy(), full.values().numpy(), rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("variances", torch.ones(5)), ("unit", torch.ones(2)), ("reliability", torch.ones(2)),
+     ("moments", torch.ones(3)), ("unit", [1, 2, 3, 4])],
+)  # fmt: skip
+def test_damaged_states(name, value):
+    score = KalmanBLS(NoPrune(Numbers(6), 1))
+    state = score.state_dict() | {name: value}
+    with pytest.raises(RuntimeError, match=f"the state is damaged: its {name} must be a tensor"):
+        score.load_state_dict(state)

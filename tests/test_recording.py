@@ -69,6 +69,8 @@ def test_what_is_said_of_the_run(tmp_path):
         "num_samples": 30,
         "num_epochs": 7,
         "seed": 5,
+        "dataset": "Numbers",
+        "dataset_length": 30,
         "version": __version__,
     }
 
@@ -140,20 +142,23 @@ def test_a_directory_of_another_run(tmp_path):
     train = bls(InfoBatch, 40)
     train.record(tmp_path)
     run(train, 2)
-    other = bls(InfoBatch, 40, seed=1)
-    run(other, 2)
-    other.record(tmp_path)
     with pytest.raises(RuntimeError, match=r"recording of another run \(seed 0, not 1\)"):
-        run(other, 1)
+        bls(InfoBatch, 40, seed=1).record(tmp_path)
+    with pytest.raises(RuntimeError, match=r"another run \(dataset_length 40, not 50\)"):
+        bls(InfoBatch, 50).record(tmp_path)
+    other = InfoBatch(Numbers(40), 10)  # with another score, which may still be put in
+    other.record(tmp_path)
+    with pytest.raises(RuntimeError, match=r"another run \(score 'BLS', not 'SampleLoss'\)"):
+        run(other, 1, sample_losses)
+    assert len(read_recording(tmp_path)) == 2
 
 
-def test_a_new_run_takes_the_place_of_an_old_one(tmp_path):
-    for epochs, seed in ((3, 0), (2, 1)):
-        train = bls(NoPrune, 40, seed=seed)
+def test_the_same_run_again_takes_the_place_of_the_first(tmp_path):
+    for epochs in (3, 2):
+        train = bls(NoPrune, 40)
         train.record(tmp_path)
         served = run(train, epochs)
     assert [groups(batches) for batches in read_recording(tmp_path)] == served
-    assert read_run(tmp_path)["seed"] == 1
 
 
 @pytest.mark.parametrize(("loss_of", "a_visit"), [(mean_loss, 4.7), (sample_losses, 8.2)])

@@ -91,9 +91,42 @@ def test_auto_trims_what_is_of_another_kind_and_nothing_else(batch_size, wrong):
     for _ in range(4):
         train_epoch(loader, lambda batch: losses[batch].mean())
     skipped = 1 - len(train.sampler) / 4000
-    # the estimate's standard error is √(6·B/G) in skewness, with G measurements of B samples
-    assert skipped == pytest.approx(0.9 * wrong, abs=0.05 if batch_size < 32 else 0.12)
+    if batch_size < 32:
+        assert skipped == pytest.approx(0.9 * wrong, abs=0.05)
+    else:  # 125 measurements an epoch are few: less is trimmed, or nothing
+        assert 0 <= skipped <= 0.9 * wrong + 0.1
     assert skipped == 0 or wrong > 0
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_auto_takes_epochs_that_lack_a_tail_or_a_loss(drops):
+    losses = torch.from_numpy(losses_of_two_kinds(0.3, 4001)).float()
+    losses[7] = math.nan
+    train = KalmanBLS(TrimmedLoss(Numbers(4001), 8, start=0.5)).proxy()
+    loader = DataLoader(train, batch_size=8, drop_last=drops)
+    for _ in range(4):
+        train_epoch(loader, lambda batch: losses[batch].mean())
+    assert 1 - len(train.sampler) / 4001 == pytest.approx(0.27, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda random: random.uniform(0, 2, 5000),
+        lambda random: random.normal(1, 0.3, 5000),
+        lambda random: random.exponential(1, 5000),
+        lambda random: random.lognormal(0, 1, 5000),
+    ],
+    ids=["uniform", "normal", "exponential", "lognormal"],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_auto_trims_nothing_where_one_kind_explains_the_losses(draw, seed):
+    losses = torch.from_numpy(draw(np.random.default_rng(seed))).float()
+    train = KalmanBLS(TrimmedLoss(Numbers(5000), 12, seed=seed)).proxy()
+    loader = DataLoader(train, batch_size=100)
+    for _ in range(5):
+        train_epoch(loader, lambda batch: losses[batch].mean())
+    assert len(train.sampler) > 4900
 
 
 def test_auto_keeps_to_what_was_found_before_trimming_began():

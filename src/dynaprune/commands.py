@@ -26,7 +26,7 @@ from .bench.demo import METHODS, RECIPES, Result, run_demo
 from .bench.report import as_table, draw_accuracy, summarise, write_results
 from .diagnostics import audit as audit_run
 from .diagnostics.figures import draw_spectrum, spectrum_table
-from .diagnostics.loading import Mistake, load
+from .diagnostics.loading import Mistake, is_ours, load
 from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
@@ -163,7 +163,12 @@ def audit(
         train, model, loss_fn, collate_fn = load(place, checkpoint)
     except Mistake as error:
         raise _failed("audit", error) from None
-    found = audit_run(train, model, loss_fn, num_samples=num_samples, collate_fn=collate_fn)
+    try:
+        found = audit_run(train, model, loss_fn, num_samples=num_samples, collate_fn=collate_fn)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if not is_ours(error):
+            raise  # what goes wrong in the user's own code needs its traceback
+        raise _failed("audit", error) from None
     console = Console()
     console.print(findings_table(found, place))
     for sentence in found.advice:

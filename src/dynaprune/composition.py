@@ -20,7 +20,7 @@ class Composition:
 
     Attributes:
         batch_size: B, samples a step, over all ranks.
-        is_pure: whether each batch has samples of one weight, but one batch for each change of
+        is_pure: whether each full batch has samples of one weight, but one batch for each change of
             weights. Otherwise batches stay as they were drawn, and the samples inside of each are
             sorted by weight: then slices of it (`chunked`) are of one weight, but one.
     """
@@ -46,8 +46,10 @@ class Composition:
         return np.lexsort((weights, batches))
 
     def _pure(self, weights: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.int64]:
-        places = np.argsort(weights, kind="stable")
-        whole = places.size // self.batch_size
+        whole = weights.size // self.batch_size
+        # the batch that is not full is of all weights, as drawn: a loader may drop it
+        rest = weights.size - whole * self.batch_size
+        places = rest + np.argsort(weights[rest:], kind="stable")
         shuffled = torch.randperm(whole, generator=generator, device="cpu").numpy()
-        full = places[: whole * self.batch_size].reshape(whole, self.batch_size)
-        return np.concatenate([full[shuffled].ravel(), places[whole * self.batch_size :]])
+        full = places.reshape(whole, self.batch_size)[shuffled]
+        return np.concatenate([full.ravel(), np.arange(rest)])

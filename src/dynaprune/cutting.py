@@ -135,8 +135,9 @@ def _fits(given: Mapping[Any, Any], size: int) -> bool:
 
 def _is_list(value: Any) -> bool:
     """Whether a value may be a list of samples: a list or tuple whose elements have no names."""
-    is_named = hasattr(value, "_fields") or isinstance(value, torch.Size)
-    return isinstance(value, (list, tuple)) and not is_named
+    if not isinstance(value, (list, tuple)) or isinstance(value, torch.Size):
+        return False
+    return not hasattr(value, "_fields")
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:

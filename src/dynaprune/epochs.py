@@ -354,10 +354,9 @@ class Epochs:
             # ranks that serve equally many samples repeat a few, which are not scored twice
             finite = finite.first_visits()
         score.remember(finite)
-        score.compare(finite)
-        for part in finite.disjoint(in_parts=score.observes_in_parts):
-            score.observe(part)
-        score.settle()
+        is_whole = self.plan is not None and len(self.plan) >= self.num_samples
+        score.compare(finite, is_whole=is_whole)
+        score.fold(finite)
         return Fold(score, measured.batches, measured.visits, left_out, now)
 
     def _check_keys(self, batches: Batches) -> None:

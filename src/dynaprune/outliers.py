@@ -13,6 +13,14 @@ ALIKE, APART = 0.2, 0.3
 """Coefficients of variation: below the first, losses are too much alike to tell kinds of samples,
 and about normally distributed for other reasons, as those of long texts are."""
 
+SYMMETRIC, SKEWED = 0.3, 0.6
+"""Skewness over coefficient of variation: below the first, losses lie alike on both sides of their
+mean, as those of one kind can. Unless they are wide apart:"""
+
+NARROW, WIDE = 0.6, 0.8
+"""Coefficients of variation: symmetric losses of one kind, not below 0, stay below the first, which
+is that of a uniform distribution."""
+
 
 @dataclass(frozen=True)
 class LossShape:
@@ -21,10 +29,12 @@ class LossShape:
     Attributes:
         variation: the coefficient of variation, standard deviation over mean.
         skewness: the third central moment over the third power of the standard deviation.
+        error: the standard error of the skewness.
     """
 
     variation: float
     skewness: float
+    error: float = 0.0
 
 
 def share_of_outliers(shape: LossShape) -> float:
@@ -35,7 +45,12 @@ def share_of_outliers(shape: LossShape) -> float:
     make that are not learned by heart, adds more to the variation than to the skewness. Where g/c
     is 1.5 or more, 0 is returned; where it is 1.2 or less, the share p of the higher of two numbers
     that has the skewness g = (1 − 2p)/√(p·(1 − p)), p = (1 − g/√(4 + g²))/2; and less in between.
-    Nor is there one where c is below 0.2, or g below 0, which would make it the larger group.
+    A standard error is added to g before that. Nothing is to be told where c is below 0.2, nor
+    where it is below 0.6 and g/c below 0.3: losses that are alike, or symmetric, may be so for
+    other reasons.
+
+    It goes by what losses of models are like; other distributions of one kind can mislead it, such
+    as a Weibull distribution of shape 2.5.
 
     Arguments:
         shape: of the losses in an epoch that has served all samples.
@@ -50,7 +65,11 @@ def share_of_outliers(shape: LossShape) -> float:
     skewness, variation = shape.skewness, shape.variation
     if variation <= 0 or skewness <= 0:
         return 0.0
-    trust = _ramp((ALONE - skewness / variation) / (ALONE - MIXED))
+    trust = _ramp((ALONE - (skewness + shape.error) / variation) / (ALONE - MIXED))
+    trust *= max(
+        _ramp((skewness / variation - SYMMETRIC) / (SKEWED - SYMMETRIC)),
+        _ramp((variation - NARROW) / (WIDE - NARROW)),
+    )
     trust *= _ramp((variation - ALIKE) / (APART - ALIKE))
     return trust * (1 - skewness / math.sqrt(4 + skewness**2)) / 2
 

@@ -33,7 +33,7 @@ from .streams import PrunedIterableDataset
 from .summary import Summary
 from .validation import check_integer, check_keys, check_map_style
 
-STATE_VERSION = 4  # plans are drawn otherwise than in version 3, and scores say their level
+STATE_VERSION = 5  # scores say their reliability, and how losses are distributed
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -359,7 +359,7 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Raises:
             OSError: the directory cannot be made; later, in the loop, a file cannot be written.
-            RuntimeError: later, in the loop: the directory holds the first epochs of another run.
+            RuntimeError: the directory holds the recording of another run.
 
         Example:
             >>> import tempfile, torch
@@ -373,8 +373,10 @@ class PrunedDataset(Dataset[Any], ABC):
             [10, 10]
         """
         facts = {"method": type(self).__name__, "seed": self.seed, "num_epochs": self.num_epochs}
+        facts |= {"dataset": type(self.dataset).__name__, "dataset_length": self._num_samples}
         folder = f"rank-{self._part['rank']}" if self._part else "."
         self.epochs.recorder = Recorder(Path(directory) / folder, facts)
+        self.epochs.recorder.check_run(facts)
 
     # Checkpoints
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RUN = "run.json"
 EPOCH = re.compile(r"epoch-(\d{5,})\.npz")
 ARRAYS = ("indices", "sizes", "losses", "steps")
-SAME = ("method", "score", "seed")
+SAME = ("method", "score", "seed", "dataset", "dataset_length")
 """What the epochs of one run have in common."""
 
 
@@ -50,15 +50,15 @@ class Recorder:
 
         Raises:
             OSError: a file cannot be written; the message names it.
-            RuntimeError: the directory holds the first epochs of another run.
+            RuntimeError: the directory holds the recording of another run.
         """
         from . import __version__
 
         run = {**self._facts, "score": type(score).__name__, "num_samples": score.num_samples}
         path = self.directory / f"epoch-{number:05}.npz"
         try:
-            if number > 0 and not self._has_written:
-                self._check_run(run)
+            if not self._has_written:
+                self.check_run(run)
             with whole_file(self.directory / RUN) as file:
                 file.write(json.dumps({**run, "version": __version__}, indent=2).encode())
             with whole_file(path) as file:
@@ -73,12 +73,16 @@ class Recorder:
             ) from error
         self._has_written = True
 
-    def _check_run(self, run: Mapping[str, Any]) -> None:
-        """Make sure that epochs which are there already are of the same run."""
+    def check_run(self, run: Mapping[str, Any]) -> None:
+        """Make sure that epochs which are there already are of the same run.
+
+        Raises:
+            RuntimeError: they are not.
+        """
         if not (self.directory / RUN).exists():
             return
         before = read_run(self.directory)
-        differing = [name for name in SAME if before.get(name) != run[name]]
+        differing = [name for name in SAME if name in run and before.get(name) != run[name]]
         if differing:
             said = ", ".join(
                 f"{name} {before.get(name)!r}, not {run[name]!r}" for name in differing

@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from torch import Tensor
 from torch.utils.data import IterableDataset
 
 
@@ -117,6 +118,20 @@ def check_keys(state: Any, keys: Sequence[str], what: str) -> None:
     if missing:
         raise RuntimeError(
             f"{what} is incomplete, it has no {', '.join(missing)}: was it made by state_dict()?"
+        )
+
+
+def check_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Check a tensor of a state.
+
+    Raises:
+        RuntimeError: it is none, or of another shape.
+    """
+    if not isinstance(value, Tensor) or value.shape != shape:
+        given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise RuntimeError(
+            f"the state is damaged: its {name} must be a tensor of shape {shape}, but {given} was "
+            "found"
         )
 
 

@@ -54,6 +54,7 @@ def evaluated(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        model.train(modes[0][1])  # some parts do work in it, such as splitting what eval() merged
         for module, mode in modes:
             module.training = mode
 

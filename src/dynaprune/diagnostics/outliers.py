@@ -67,7 +67,8 @@ def _share_by_moments(values: Numbers) -> float:
     if values.size < FEWEST or spread == 0 or mean <= 0 or values.min() < 0:
         return 0.0
     skewness = float((((values - mean) / spread) ** 3).mean())
-    share = share_of_outliers(LossShape(spread / mean, skewness))
+    error = float(np.sqrt(6 / values.size))  # that of normally distributed losses
+    share = share_of_outliers(LossShape(spread / mean, skewness, error))
     return share if share >= SMALLEST else 0.0
 
 

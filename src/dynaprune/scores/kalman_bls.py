@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..batches import Batches
 from ..drawing import taken
-from ..validation import check_keys
+from ..validation import check_keys, check_shape
 from .score import Score
 from .windows import Numbers, Windows
 
@@ -74,6 +75,9 @@ class KalmanBLS(Score):
         'InfoBatch'
     """
 
+    observes_in_parts: ClassVar[bool] = True
+    compares_batches: ClassVar[bool] = True
+
     def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(base, dtype=dtype)
         self._variances = np.ones(self.num_samples, dtype=np.float32)  # P
@@ -81,19 +85,27 @@ class KalmanBLS(Score):
         self._spread = 0.0  # of a sample's loss in it: a standard deviation
         self._is_positive = True  # whether no loss in it was below 0
         self._num_measured = 0  # losses, in the run
+        self._centre = 0.0  # the mean excess of the samples that an epoch has served
 
-    def observe(self, batches: Batches) -> None:
-        """Fold measurements into the scores, all at once; no sample is in two of them."""
+    def read(self, batches: Batches) -> Batches:
+        """Return an epoch's measurements with normal scores for losses, in units of the excess."""
         self._started = True
         sizes, losses = batches.sizes.numpy(), batches.losses.numpy().astype(np.float64)
         windows = Windows(sizes)
         deviations = windows.deviations(losses)
         self._set_unit(losses, sizes, deviations, windows.count)
         excess = self._values_of(batches.indices)
+        self._centre = float(excess.mean(dtype=np.float64))
+        unit = self._spread_among(excess, batches.indices)
+        scores = unit * windows.measured(deviations) / np.sqrt(sizes)
+        return replace(batches, losses=torch.from_numpy(scores.astype(np.float32)))
+
+    def observe(self, batches: Batches) -> None:
+        """Fold measurements into the scores, all at once; no sample is in two of them."""
+        sizes = batches.sizes.numpy()
+        excess = self._values_of(batches.indices)
         variances = taken(self._variances, batches.indices)
-        expected = windows.centred(_means(excess, sizes))
-        unit = self._spread_among(excess, variances)
-        residuals = unit * windows.measured(deviations) / np.sqrt(sizes) - expected
+        residuals = batches.losses.numpy() - (_means(excess, sizes) - self._centre)
         # K of each sample, and then what it is of the batch's residual
         gains = variances / np.repeat(_means(variances, sizes) + NOISE, sizes)
         excess += gains * np.repeat(residuals, sizes)
@@ -162,6 +174,8 @@ class KalmanBLS(Score):
         check_keys(state, ("name", "values"), "the state's score")
         if state["name"] == type(self).__name__:
             check_keys(state, ("variances", "unit"), "the state's score")
+            check_shape("variances", state["variances"], (state["values"].numel(),))
+            check_shape("unit", state["unit"], (4,))
         super().load_state_dict(state)
         self._variances = state["variances"].to(torch.float32).numpy().copy()
         mean_loss, spread, is_positive, num_measured = state["unit"].tolist()
@@ -194,7 +208,7 @@ class KalmanBLS(Score):
             return 0.0
         return math.sqrt(math.log1p((self._spread / self._mean_loss) ** 2))
 
-    def _spread_among(self, excess: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
+    def _spread_among(self, excess: NDArray[np.float32], indices: Tensor) -> float:
         """Return the standard deviation of the excess among some samples, where that of all is 1.
 
         A method that serves only the easy ones, say, makes batches that differ less.
@@ -202,11 +216,13 @@ class KalmanBLS(Score):
         if excess.size == self.num_samples:
             return 1.0
         every = self._read(self._values.numpy())
-        served = float(excess.var(dtype=np.float64)) + float(variances.mean(dtype=np.float64))
-        among_all = float(every.var(dtype=np.float64)) + float(
-            self._variances.mean(dtype=np.float64)
-        )
-        return math.sqrt(served / among_all)
+        served = _variance(excess, taken(self._variances, indices))
+        return math.sqrt(served / _variance(every, self._variances))
+
+
+def _variance(excess: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
+    """Return the variance of excesses that are known but for `variances`, shape (M,) each."""
+    return float(excess.var(dtype=np.float64)) + float(variances.mean(dtype=np.float64))
 
 
 def _means(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> Numbers:

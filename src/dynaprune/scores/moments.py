@@ -12,7 +12,7 @@ from torch import Tensor
 from ..outliers import LossShape
 from .windows import Windows
 
-KEPT = 0.7
+KEPT = 0.8
 """What an epoch counts an epoch later."""
 
 
@@ -25,7 +25,8 @@ class Moments:
     """
 
     def __init__(self) -> None:
-        self._sums = np.zeros(3)  # of ones, variations and skewnesses
+        self._sums = np.zeros(3)  # of weights, variations and skewnesses
+        self._variance = 0.0  # of the last of these sums
 
     def add(self, sizes: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
         """Take down an epoch.
@@ -44,18 +45,26 @@ class Moments:
             return
         spread = math.sqrt(squares / freedom)
         skewness = float((deviations / spread) ** 3 @ np.sqrt(sizes)) / freedom
-        self._sums = KEPT * self._sums + [1.0, spread / mean, skewness]
+        # that of normally distributed losses
+        variance = 6 * float(sizes.sum()) / freedom**2
+        # epochs of many measurements count more
+        weight = 1 / variance
+        self._sums = KEPT * self._sums + weight * np.array([1.0, spread / mean, skewness])
+        self._variance = KEPT**2 * self._variance + weight**2 * variance
 
     @property
     def shape(self) -> LossShape | None:
         """The distribution; `None` before the first epoch that served everything has ended."""
-        epochs, variation, skewness = self._sums.tolist()
-        return LossShape(variation / epochs, skewness / epochs) if epochs > 0 else None
+        weight, variation, skewness = self._sums.tolist()
+        if weight == 0:
+            return None
+        error = math.sqrt(self._variance) / weight
+        return LossShape(variation / weight, skewness / weight, error)
 
     def state(self) -> Tensor:
         """Return a tensor from which `restore` goes on."""
-        return torch.tensor(self._sums)
+        return torch.tensor([*self._sums, self._variance], dtype=torch.float64)
 
     def restore(self, state: Tensor) -> None:
         """Go on from what `state` returned."""
-        self._sums = state.numpy().copy()
+        self._sums, self._variance = state[:3].numpy().copy(), float(state[3])

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..batches import Batches
 from ..drawing import CHUNK
 from ..keys import KeyTable
-from ..validation import check_keys
+from ..validation import check_keys, check_shape
 from . import convention
 from .history import History
 from .moments import Moments
@@ -47,6 +47,9 @@ class Score(ABC):
     observes_in_parts: ClassVar[bool] = False
     """Whether an epoch may be observed in several parts, one after the other, which takes less
     memory: where each measurement changes the scores of its own samples only."""
+
+    compares_batches: ClassVar[bool] = False
+    """Whether a batch says nothing without those around it, so that they are read together."""
 
     needs_loss_vector: ClassVar[bool] = False
     """Whether the mean loss of a batch says nothing to this score, so that `update` wants a loss a
@@ -79,9 +82,24 @@ class Score(ABC):
         """N, the number of samples that have a score."""
         return self._values.numel()
 
+    def read(self, batches: Batches) -> Batches:
+        """Return all measurements of an epoch as `observe` is to get them, at once or in parts.
+
+        A score that compares batches with each other does so here.
+        """
+        return batches
+
     @abstractmethod
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
+
+    def fold(self, batches: Batches) -> None:
+        """Fold the measurements of an epoch into the scores, all with finite losses."""
+        if len(batches) > 0:
+            batches = self.read(batches)
+        for part in batches.disjoint(in_parts=self.observes_in_parts):
+            self.observe(part)
+        self.settle()
 
     def values(self) -> Tensor:
         """Return the scores, float32, shape (N,): the higher, the more worth training on.
@@ -116,9 +134,16 @@ class Score(ABC):
         """
         return self._reliability.value
 
-    def compare(self, batches: Batches) -> None:
-        """Compare the losses of an epoch with the scores, before they are observed."""
-        if batches.indices.numel() >= self.num_samples:  # else some kind of them is missing
+    def compare(self, batches: Batches, *, is_whole: bool = True) -> None:
+        """Compare the losses of an epoch with the scores, before they are observed.
+
+        Arguments:
+            batches: what it has measured.
+            is_whole: whether it was planned to serve all samples, so that no kind is missing.
+        """
+        if len(batches) == 0:
+            return
+        if is_whole:
             self._moments.add(batches.sizes.numpy(), batches.losses.numpy())
         if self._started:
             last = batches.last(SAMPLES)
@@ -253,13 +278,15 @@ class Score(ABC):
                 f"the state holds scores of {state['values'].numel():,} samples, but this "
                 f"{name} has {self._values.numel():,}"
             )
+        check_shape("reliability", state["reliability"], self._reliability.state().shape)
+        check_shape("moments", state["moments"], self._moments.state().shape)
         if self._history is not None:
             self._history.load_state_dict(state["history"], state["values"].numel())
         if state["values"].dtype == self._values.dtype:
             self._values = state["values"].detach().to("cpu", copy=True)
             self._level = float(state["level"])
         else:
-            self.restore(state["values"].float() + state["level"])
+            Score.restore(self, state["values"].float() + state["level"])
         self._first_loss, self._started = float(state["first_loss"]), bool(state["started"])
         self._reliability.restore(state["reliability"])
         self._moments.restore(state["moments"])
