@@ -1,9 +1,9 @@
 """Train the same PyTorch model on fewer samples.
 
-train = BLS(InfoBatch(train_set, num_epochs=200), alpha=0.7).proxy()     # 1 wrap
-loader = DataLoader(train, batch_size=128, sampler=train.sampler)        # 2 inject
+train = KalmanBLS(InfoBatch(train_set, num_epochs=200)).proxy()      # 1 wrap
+loader = DataLoader(train, batch_size=128, sampler=train.sampler)    # 2 inject
 ...
-        loss = train.update(loss)                                        # 3 score and rescale
+        loss = train.update(loss)                                    # 3 score and rescale
 """
 
 from .checkpoint import load_checkpoint, save_checkpoint
