@@ -165,13 +165,14 @@ TRIMMED = {
     "TrimmedLoss auto, KalmanBLS, slices": (0.0,),
 }
 SMALL_BATCHES = {name: TRIMMED[name] for name in (FULL, FEWER, RANDOM, "TrimmedLoss, KalmanBLS")}
-SIZES = {"images": (3000, 16), "wrong text": (6920, 16), "wrong audio": (1000, 24)}
+SIZES = {"wrong images": (3000, 16), "wrong text": (6920, 16), "wrong audio": (1000, 24)}
 """Of the settings with wrong labels: samples and epochs."""
 
 SETTINGS = {
     "short": Setting("images", 4000, 12, 64, WORTH),
     "long": Setting("images", 2000, 40, 64, WORTH),
     "redundant": Setting("images", 2000, 40, 64, CONVERGED, copies=0.75),
+    "wrong-pooled-40-64": Setting("images", 3000, 16, 64, TRIMMED, wrong=0.4),
 } | {
     f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
         task, *SIZES[task], size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong

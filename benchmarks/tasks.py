@@ -100,6 +100,23 @@ class Pictures(SmallCNN):
         return super().forward(images.contiguous(memory_format=torch.channels_last))
 
 
+class Places(nn.Module):
+    """Convolutions, and a layer that knows where they found what: it learns images by heart."""
+
+    def __init__(self, width: int = 16, num_classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * width, num_classes))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.float().contiguous(memory_format=torch.channels_last)
+        return self.layers(pixels / 127.5 - 1)
+
+
 class BagOfWords(nn.Module):
     """The mean of a sentence's word vectors, and two layers; or, regularised, dropout and one."""
 
@@ -142,9 +159,11 @@ class Spectra(nn.Module):
 def load(name: str, root: Path) -> Task:
     """Read a task's data.
 
-    For wrong labels: `wrong text` is `text` with a model that learns them less easily by heart, and
-    `wrong audio` is `audio` with one that learns them more easily.
+    For wrong labels: `wrong text` is `text` with a model that learns them less easily by heart;
+    `wrong images` and `wrong audio` are `images` and `audio` with models that do so more easily.
     """
+    if name == "wrong images":
+        return replace(load("images", root), make_model=Places)
     if name == "wrong audio":
         return replace(load("audio", root), make_model=lambda: Spectra(32, 10, width=128))
     if name == "wrong text":
