@@ -1,6 +1,6 @@
 """What one number a batch does to InfoBatch's gradient: its bias, and its noise.
 
-    python benchmarks/bias.py --root DATA --out runs/bias.jsonl
+    python benchmarks/bias.py --root DATA    # goes on where it stopped
 
 A mean loss times a mean weight is not the mean of weight times loss: the samples with weight are
 the easy ones. A model is trained for some epochs, the gradient of every sample is computed, and the
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept_runs import Runs
+from kept_runs import RESULTS, Runs
 from numpy.typing import NDArray
 from tasks import Task, load
 from torch import Tensor
@@ -163,7 +163,7 @@ def gradient_products(model: torch.nn.Module, task: Task) -> NDArray[np.float64]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--out", type=Path, default=Path("runs/bias.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "bias.jsonl")
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept_runs import Runs
+from kept_runs import RESULTS, Runs
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import lsqr
@@ -265,13 +265,14 @@ def cell(values: list[float]) -> str:
 
 
 def print_aims(results: list[dict[str, Any]]) -> None:
-    print("\n### Ratios to BLS 0.7 (mean over seeds of the correlation, all samples and pruned)\n")
+    print("\n### Ratios to BLS 0.7 (means over seeds of the correlation, all samples served)\n")
     shown = ("KalmanBLS", "KalmanBLS, 8 slices", "least squares", "linear filter")
     print("| task | batch | " + " | ".join(f"{n}: 10 / 20 / 30" for n in shown) + " |")
     print("| --- | ---: |" + " ---: |" * len(shown))
     for task in NAMES:
         for size in BATCH_SIZES:
-            mine = [e for e in results if (e["task"], e["batch_size"]) == (task, size)]
+            key = task, size, False
+            mine = [e for e in results if (e["task"], e["batch_size"], e["prune"]) == key]
             mine = [each["scores"] for each in mine]
             if mine:
                 at = lambda name, e: np.mean([one[name][str(e)][0] for one in mine])  # noqa: B023, E731
@@ -303,7 +304,7 @@ def print_aims(results: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="folder of the data sets; see tasks.py")
-    parser.add_argument("--out", type=Path, default=Path("runs/fidelity.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "fidelity.jsonl")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", default=",".join(NAMES))
     parser.add_argument("--tables", action="store_true", help="print what there is, train nothing")

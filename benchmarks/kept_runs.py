@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).parent / "results"
+"""Of the runs that the pages in docs/ show."""
+
 
 class Runs:
     """The runs of a benchmark.

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept_runs import Runs
+from kept_runs import RESULTS, Runs
 from tasks import Task, load
 from torch import nn
 
@@ -335,7 +335,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("setting", choices=SETTINGS)
     parser.add_argument("--root", type=Path, help="folder of the data sets; see tasks.py")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the results")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--table", action="store_true", help="print what there is, train nothing")
     parser.add_argument("--plot", type=Path, help="draw what there is, train nothing")
