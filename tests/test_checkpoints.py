@@ -430,3 +430,14 @@ def test_files_that_are_no_checkpoints(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(RuntimeError, match=r"holds a list, but the states of save_checkpoint are"):
         load_checkpoint(tmp_path / "list.pt")
+
+
+def test_objects_are_saved_by_their_state(tmp_path):
+    from dynaprune import load_checkpoint, save_checkpoint
+
+    model, train = torch.nn.Linear(2, 1), InfoBatch(Noisy(60), 10)
+    save_checkpoint(tmp_path / "c.pt", model=model, train=train, step=3)
+    states = load_checkpoint(tmp_path / "c.pt")
+    torch.nn.Linear(2, 1).load_state_dict(states["model"])
+    InfoBatch(Noisy(60), 10).load_state_dict(states["train"])
+    assert states["step"] == 3

@@ -20,7 +20,8 @@ def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
 
     Arguments:
         path: of the file; its folder must exist.
-        states: what is saved, by name, such as `model=model.state_dict()`.
+        states: what is saved, by name, such as `model=model.state_dict()`; of an object that has a
+            `state_dict()`, such as `model=model`, that.
 
     Example:
         >>> import tempfile, torch
@@ -30,8 +31,12 @@ def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
         >>> save_checkpoint(path, model=model.state_dict(), train=train.state_dict())
         >>> train.load_state_dict(load_checkpoint(path)["train"])
     """
+    saved = {
+        name: state.state_dict() if hasattr(state, "state_dict") else state
+        for name, state in states.items()
+    }
     with whole_file(Path(path)) as file:
-        torch.save(states, file)
+        torch.save(saved, file)
 
 
 @contextmanager

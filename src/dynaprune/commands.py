@@ -154,7 +154,7 @@ def audit(
     ],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="What save_checkpoint(PATH, train=..., model=...) has written."),
+        typer.Option(help="What save_checkpoint(PATH, train=train, model=model) has written."),
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Samples to measure.")] = 1000,
 ) -> None:
