@@ -308,3 +308,21 @@ def test_a_criterion_with_parameters():
     for twin in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):
         assert twin(LOGITS, LABELS).equal(criterion(LOGITS, LABELS))
     assert "chunks=3" in repr(criterion)
+
+
+def test_a_last_batch_as_short_as_a_list_in_it_is_not_cut():
+    """A pair of outputs for two samples may be anything; for others it was told what it is."""
+
+    def pair(outputs, labels):
+        logits, auxiliary = outputs
+        return sum(nn.functional.cross_entropy(each, labels) for each in (logits, auxiliary))
+
+    def given(count):
+        return (torch.randn(count, 3), torch.randn(count, 3)), torch.arange(count) % 3
+
+    with pytest.raises(RuntimeError, match="cannot tell whether"):
+        chunked(pair, chunks=2)(*given(2))
+    sliced = chunked(pair, chunks=2)
+    assert sliced(*given(8)).shape == (2,)
+    last = given(2)
+    assert sliced(*last).tolist() == [pair(*last).item()]

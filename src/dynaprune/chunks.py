@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cutting import Lists, batch_size_of, cut
+from .cutting import Lists, Undecided, batch_size_of, cut
 from .slicing import slice_size
 from .validation import check_integer
 
@@ -100,6 +100,7 @@ class Chunked(nn.Module):
         self.criterion = criterion
         self.chunks = check_integer("chunks", chunks, minimum=1)
         self.lists = lists
+        self._has_cut = False  # whether a batch was told to be cut
 
     def forward(self, *arguments: Any, **keywords: Any) -> Tensor:
         """Return the mean loss of each slice: shape (C',), C' ≤ C, in the criterion's type.
@@ -113,12 +114,20 @@ class Chunked(nn.Module):
                 criterion returned something else than a single number.
         """
         given: dict[Any, Any] = {**dict(enumerate(arguments)), **keywords}
-        batch_size = batch_size_of(given, self.lists)
-        size = slice_size(batch_size, self.chunks)
-        if size == batch_size:
+        try:
+            batch_size = batch_size_of(given, self.lists)
+            size = slice_size(batch_size, self.chunks)
+            slices = cut(given, batch_size, size, self.lists) if size < batch_size else []
+        except Undecided:
+            if not self._has_cut:
+                raise
+            # others were told: this is an epoch's last batch, as short as a list in it is
+            batch_size, size, slices = 1, 1, []
+        if not slices:
             return _single_number(self.criterion(*arguments, **keywords), size).reshape(1)
+        self._has_cut = True
         means = []
-        for start, each in enumerate(cut(given, batch_size, size, self.lists)):
+        for start, each in enumerate(slices):
             positional = [each.pop(place) for place in range(len(arguments))]
             mean = self.criterion(*positional, **each)
             means.append(_single_number(mean, min(size, batch_size - start * size)))

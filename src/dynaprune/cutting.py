@@ -19,6 +19,10 @@ Lists: TypeAlias = Literal["parts", "samples"]
 """What a list or tuple holds: things that are of the whole batch each, or a thing a sample."""
 
 
+class Undecided(RuntimeError):
+    """Shapes do not tell whether a list is of samples or of parts."""
+
+
 class Kind(Enum):
     """What a value is, for a batch of some size."""
 
@@ -42,7 +46,8 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
         lists: what lists are where shapes do not tell.
 
     Raises:
-        RuntimeError: there is no such number, or more than one.
+        RuntimeError: there is no such number.
+        Undecided: there is more than one.
     """
     outside = set(_first_dimensions(given, of_lists=False))
     if len(outside) > 1:
@@ -63,7 +68,7 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
         return fitting[0]
     if fitting:
         sizes = " or ".join(map(str, sorted(fitting)))
-        raise RuntimeError(
+        raise Undecided(
             f"chunked() cannot tell whether this is a batch of {sizes} samples: "
             f"{_described(given)}. {_SAY_LISTS}"
         )
@@ -83,7 +88,7 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
         lists: what lists are where shapes do not tell.
 
     Raises:
-        RuntimeError: a list may be of samples as well as of parts, and `lists` does not say which.
+        Undecided: a list may be of samples as well as of parts, and `lists` does not say which.
     """
     kind = kind_of(value, batch_size)
     starts = range(0, batch_size, size)
@@ -92,7 +97,7 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
     if isinstance(value, Tensor):
         return list(torch.split(value, size))
     if kind == Kind.EITHER and lists is None:
-        raise RuntimeError(
+        raise Undecided(
             f"chunked() cannot tell whether {_described(value)} is a list of {batch_size} samples, "
             f"or of parts of {batch_size} samples each. {_SAY_LISTS}"
         )
