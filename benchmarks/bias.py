@@ -182,9 +182,9 @@ def main() -> None:
             for way in WAYS:
                 bias = mean_of([each["ways"][way][0] for each in mine])
                 noise = mean_of([each["ways"][way][1] for each in mine])
+                wide = "" if math.isnan(noise.half_width) else f" ± {noise.half_width:.2f}"
                 print(
-                    f"| {score} | {trained} | {way} | {bias.percent()} | "
-                    f"{noise.value:.2f} ± {noise.half_width:.2f} |"
+                    f"| {score} | {trained} | {way} | {bias.percent()} | {noise.value:.2f}{wide} |"
                 )
 
 
