@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from dynaprune import SelectiveBackprop
-from dynaprune.methods.selective_backprop import percentiles
 from dynaprune.methods.systematic import inclusion_probabilities, systematic
+from dynaprune.percentiles import percentiles
 from dynaprune.plan import epoch_generator
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..percentiles import percentiles
+
 Numbers = NDArray[np.float64]
 
 NORMAL = 1.959963984540054
@@ -44,7 +46,7 @@ def rank_correlation(first: Numbers, second: Numbers) -> Estimate:
     """
     if first.size == 0 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return UNKNOWN
-    one, other = _ranks(first), _ranks(second)
+    one, other = percentiles(first), percentiles(second)
     one -= one.mean()
     other -= other.mean()
     value = float(one @ other / math.sqrt((one @ one) * (other @ other)))
@@ -79,10 +81,3 @@ def ratio_of_means(losses: Numbers, chosen: NDArray[np.bool_], seed: int) -> Est
         return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(ratios, [0.025, 0.975]).tolist()
     return Estimate(value, low, high)
-
-
-def _ranks(values: Numbers) -> Numbers:
-    """Return the ranks of values, shape (n,), from 1; equal ones share their mean rank."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    shared: Numbers = np.cumsum(counts) - (counts - 1) / 2
-    return shared[which]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..drawing import where
+from ..percentiles import percentiles
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_either, check_number, check_share, count_share_of_epoch
@@ -81,11 +81,3 @@ class SelectiveBackprop(PrunedDataset):
         sizes = np.maximum(percentiles(scores.numpy()) ** self.beta, 1e-30)
         probabilities = inclusion_probabilities(sizes, kept)
         return Selection(where(systematic(probabilities, kept, generator)))
-
-
-def percentiles(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return which share of the values is below each, equal ones counting half: shape (N,)."""
-    _, groups, counts = np.unique(values, return_inverse=True, return_counts=True)
-    behind = np.cumsum(counts)
-    shares: NDArray[np.float64] = (behind - counts / 2) / values.size
-    return shares[groups.reshape(-1)]

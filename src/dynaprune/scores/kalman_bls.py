@@ -15,7 +15,7 @@ from ..batches import Batches
 from ..drawing import taken
 from ..validation import check_keys, check_shape
 from .score import Score
-from .windows import Numbers, Windows
+from .windows import Numbers, Windows, means
 
 ENOUGH = 32
 """Measurements from which the level and the spread of the losses are taken anew."""
@@ -39,7 +39,7 @@ class KalmanBLS(Score):
     has a normal score z: the place of L among the losses around it in the run, less a trend, as a
     quantile of the standard normal distribution. It measures the mean excess of the batch, so
 
-        r   = z/√|B| − (mean of s over B − mean of s over all batches around)
+        r   = z/√|B| − (mean of s over B − mean of s over the epoch's samples)
         K_i = P_i / (mean of P over B + τ²)
         s_i ← s_i + K_i·r
         P_i ← P_i·(1 − K_i/|B|)
@@ -105,9 +105,9 @@ class KalmanBLS(Score):
         sizes = batches.sizes.numpy()
         excess = self._values_of(batches.indices)
         variances = taken(self._variances, batches.indices)
-        residuals = batches.losses.numpy() - (_means(excess, sizes) - self._centre)
+        residuals = batches.losses.numpy() - (means(excess, sizes) - self._centre)
         # K of each sample, and then what it is of the batch's residual
-        gains = variances / np.repeat(_means(variances, sizes) + NOISE, sizes)
+        gains = variances / np.repeat(means(variances, sizes) + NOISE, sizes)
         excess += gains * np.repeat(residuals, sizes)
         variances *= 1 - gains / np.repeat(sizes, sizes)
         self._write(batches.indices, excess)
@@ -178,8 +178,7 @@ class KalmanBLS(Score):
             check_shape("unit", state["unit"], (4,))
         super().load_state_dict(state)
         self._variances = state["variances"].to(torch.float32).numpy().copy()
-        mean_loss, spread, is_positive, num_measured = state["unit"].tolist()
-        self._mean_loss, self._spread = float(mean_loss), float(spread)
+        self._mean_loss, self._spread, is_positive, num_measured = state["unit"].tolist()
         self._is_positive, self._num_measured = bool(is_positive), int(num_measured)
 
     def _grow(self, places: Tensor, num_samples: int) -> None:
@@ -223,10 +222,3 @@ class KalmanBLS(Score):
 def _variance(excess: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
     """Return the variance of excesses that are known but for `variances`, shape (M,) each."""
     return float(excess.var(dtype=np.float64)) + float(variances.mean(dtype=np.float64))
-
-
-def _means(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> Numbers:
-    """Return the means of consecutive slices: shape (G,)."""
-    starts = np.cumsum(sizes) - sizes
-    means: Numbers = np.add.reduceat(values, starts, dtype=np.float64) / sizes
-    return means

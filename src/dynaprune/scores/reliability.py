@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .windows import Numbers, Windows, normal_quantiles
+from ..percentiles import percentiles
+from .windows import Windows, means, normal_quantiles
 
 SAMPLES = 1 << 15
 """Samples of an epoch, its last ones, that are looked at: enough, and little work."""
@@ -55,8 +56,7 @@ class Reliability:
         if sizes.size < 2:
             return
         windows = Windows(sizes)
-        starts = np.cumsum(sizes) - sizes
-        expected = windows.deviations(np.add.reduceat(_by_order(scores), starts) / sizes)
+        expected = windows.deviations(means(normal_quantiles(percentiles(scores)), sizes))
         found = windows.measured(windows.deviations(losses.astype(np.float64)))
         products = [expected @ found, expected @ expected, found @ found]
         self._sums = self._sums * min(0.95, max(0.5, 1 - sizes.size / ENOUGH)) + products
@@ -68,10 +68,3 @@ class Reliability:
     def restore(self, state: Tensor) -> None:
         """Go on from what `state` returned."""
         self._sums = state.numpy().copy()
-
-
-def _by_order(values: NDArray[np.float32]) -> Numbers:
-    """Return the normal scores of values, shape (M,), among them all."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    places = np.cumsum(counts) - counts / 2
-    return normal_quantiles(places / values.size)[which]

@@ -76,6 +76,7 @@ class Score(ABC):
         self._history: History | None = None  # where a method reads it
         self._reliability = Reliability()
         self._moments = Moments()
+        self._takes_moments = False  # whether a method reads them
 
     @property
     def num_samples(self) -> int:
@@ -118,6 +119,7 @@ class Score(ABC):
 
     def keep(self, names: Collection[str]) -> None:
         """Say what a method will read beside the scores: see `PrunedDataset.reads`."""
+        self._takes_moments = "shape" in names
         kept = tuple(name for name in ("visits", "last_steps") if name in names)
         self._history = History(self.num_samples, kept) if kept else None
 
@@ -143,7 +145,7 @@ class Score(ABC):
         """
         if len(batches) == 0:
             return
-        if is_whole:
+        if is_whole and self._takes_moments:
             self._moments.add(batches.sizes.numpy(), batches.losses.numpy())
         if self._started:
             last = batches.last(SAMPLES)

@@ -71,6 +71,8 @@ class Windows:
         explained = np.bincount(self._window, scores**2 - rest**2)
         left = np.bincount(self._window, rest**2) / np.maximum(self._lengths - 2, 1)
         is_sure = (explained > SURE * left) & (self._lengths >= FEWEST)
+        if not is_sure.any():
+            return scores
         return self.normal_scores(np.where(is_sure[self._window], rest, scores))
 
     def _mean(self, values: NDArray[np.int64]) -> Numbers:
@@ -94,6 +96,13 @@ class Windows:
         scores = np.empty(ordered.size)
         scores[order] = normal_quantiles(places / self._lengths[window])
         return scores
+
+
+def means(values: NDArray[np.floating], sizes: NDArray[np.int64]) -> Numbers:
+    """Return the means of consecutive slices of values, shape (M,), of these sizes: shape (G,)."""
+    starts = np.cumsum(sizes) - sizes
+    found: Numbers = np.add.reduceat(values, starts, dtype=np.float64) / sizes
+    return found
 
 
 def normal_quantiles(shares: Numbers) -> Numbers:
