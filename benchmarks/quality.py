@@ -179,7 +179,7 @@ SETTINGS = {
     )
     for task in SIZES
     for wrong in (0.0, 0.2, 0.4)
-    for size in (64, 32)
+    for size in (64, 32, 16, 8)
 }
 
 
