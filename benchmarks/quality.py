@@ -145,6 +145,17 @@ WORTH = {
     "RePB, KalmanBLS": (0.0,),
     "SelectiveBackprop, KalmanBLS": (0.2,),
 }
+LONG = {
+    name: WORTH[name]
+    for name in (
+        *AT_ANY,
+        "InfoBatch, true losses",
+        "InfoBatch, BLS",
+        "InfoBatch, KalmanBLS, sorted slices",
+        "SeTa, BLS",
+        "SkipConverged, KalmanBLS, slices",
+    )
+}
 CONVERGED = {
     **dict.fromkeys((FEWER, RANDOM), (0.2, 0.5)),
     FULL: (0.0,),
@@ -170,7 +181,7 @@ SIZES = {"wrong images": (3000, 16), "wrong text": (6920, 16), "wrong audio": (1
 
 SETTINGS = {
     "short": Setting("images", 4000, 12, 64, WORTH),
-    "long": Setting("images", 2000, 40, 64, WORTH),
+    "long": Setting("images", 2000, 40, 64, LONG),
     "redundant": Setting("images", 2000, 40, 64, CONVERGED, copies=0.75),
     "wrong-pooled-40-64": Setting("images", 3000, 16, 64, TRIMMED, wrong=0.4),
 } | {
