@@ -183,3 +183,40 @@ def test_one_sample():
     for epoch in range(10):
         selection = train.select(torch.zeros(1), epoch, epoch_generator(0, epoch))
         assert selection.indices.tolist() == [0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    total=st.integers(10, 300),
+    epochs=st.integers(1, 12),
+    saving=st.floats(0, 0.9),
+    distribution=st.sampled_from(sorted(distributions(np.random.default_rng(0), 10))),
+)
+def test_saving_is_met_exactly(total, epochs, saving, distribution):
+    train = SeTa(Numbers(total), epochs, saving=saving)
+    scores = distributions(np.random.default_rng(1), total)[distribution].astype(np.float32)
+    served = 0
+    for epoch in range(epochs):
+        kept = train.select(torch.from_numpy(scores), epoch, epoch_generator(0, epoch)).indices
+        assert len(set(kept.tolist())) == len(kept)
+        served += len(kept)
+    assert served == total * epochs - round(saving * total * epochs)
+
+
+def test_saving_serves_the_window():
+    scores = torch.arange(100.0)
+    train = SeTa(Numbers(100), 10, saving=0.3, window_scale=0.8)
+    for epoch, (low, high) in {1: (20, 100), 2: (0, 80)}.items():
+        kept = train.select(scores, epoch, epoch_generator(0, epoch)).indices
+        assert len(kept) == 70
+        assert low <= int(kept.min())
+        assert int(kept.max()) < high
+
+
+def test_a_window_that_holds_too_few_is_widened():
+    scores = torch.cat([torch.zeros(90), torch.linspace(5, 6, 10)])
+    train = SeTa(Numbers(100), 10, saving=0.3, num_groups=2, window_scale=0.5)
+    kept = train.select(scores, 1, epoch_generator(0, 1)).indices
+    assert len(kept) == 70  # the hard group holds ten
+    with pytest.raises(ValueError, match="prune_ratio or saving, not both"):
+        SeTa(Numbers(100), 10, 0.1, saving=0.3)

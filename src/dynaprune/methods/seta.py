@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..drawing import drawn, shuffled, taken, where
 from ..plan import Selection
 from ..pruned import PrunedDataset
-from ..validation import check_integer, check_share, count_share
+from ..validation import check_either, check_integer, check_share, count_share
 from .annealing import first_annealed_epoch
 from .kmeans import kmeans_cuts
+from .ranking import some_of
+from .saving import Saving
 
 
 class SeTa(PrunedDataset):
@@ -38,10 +42,16 @@ class SeTa(PrunedDataset):
         num_groups: the number of groups, at least 1.
         window_scale: the share of the groups that an epoch serves, in (0, 1].
         delta: δ, the share of the run after which the window is no longer used, in [0, 1].
+        saving: in place of `prune_ratio`: the share of all sample visits of the run that is saved,
+            exactly, in [0, 1). Each epoch skips as many. Groups are those of all samples then; a
+            window that holds fewer than an epoch is to serve takes in its neighbours, the harder
+            one first, and of one that holds more a uniform share is served.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type, or outside its range.
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range, or both `prune_ratio` and `saving` are
+            given.
 
     Example:
         >>> from dynaprune import BLS, SeTa
@@ -54,15 +64,18 @@ class SeTa(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
-        prune_ratio: float = 0.1,
+        prune_ratio: float | None = None,
         num_groups: int = 5,
         window_scale: float = 0.8,
         delta: float = 0.875,
         *,
+        saving: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        check_either("prune_ratio", prune_ratio, "saving", saving)
+        self.prune_ratio = check_share("prune_ratio", 0.1 if prune_ratio is None else prune_ratio)
+        self.saving = None if saving is None else check_share("saving", saving)
         self.num_groups = check_integer("num_groups", num_groups, minimum=1)
         self.window_scale = check_share("window_scale", window_scale, "(0, 1]")
         self.delta = check_share("delta", delta, "[0, 1]")
@@ -70,9 +83,16 @@ class SeTa(PrunedDataset):
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep a uniform share of all samples, and of these a window of groups."""
         total = scores.numel()
+        is_whole = epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs)
+        if self.saving is not None:
+            spread = Saving(self.saving, self.num_epochs, 0, self.num_epochs)
+            kept = max(1, total - spread.skipped(epoch, total))
+            if is_whole or scores.min() == scores.max():
+                return Selection(where(drawn(kept, total, generator)))
+            return self._exactly(kept, scores.numpy(), epoch, generator)
         kept = max(1, count_share(1 - self.prune_ratio, total))
         indices = where(drawn(kept, total, generator))
-        if epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs):
+        if is_whole:
             return Selection(indices)
         values = taken(scores.numpy(), indices)
         if values.min() == values.max():
@@ -82,11 +102,32 @@ class SeTa(PrunedDataset):
             return Selection(indices[kept * first // num_groups : kept * last // num_groups])
         cuts = kmeans_cuts(values, self.num_groups)
         first, last = window(epoch, cuts.size + 1, self.window_scale)
-        # group g holds the scores from cuts[g - 1] to below cuts[g]
-        bounds = [-math.inf, *cuts.tolist(), math.inf]
-        inside = (values >= bounds[first]) & (values < bounds[last])
+        inside = _between(values, cuts, first, last)
         del values  # its memory is wanted
         return Selection(torch.from_numpy(taken(indices.numpy(), where(inside))))
+
+    def _exactly(
+        self, kept: int, values: NDArray[np.float32], epoch: int, generator: torch.Generator
+    ) -> Selection:
+        """Keep so many of the window's samples, of a wider window where it holds fewer."""
+        cuts = kmeans_cuts(values, self.num_groups)
+        first, last = window(epoch, cuts.size + 1, self.window_scale)
+        inside = _between(values, cuts, first, last)
+        while int(np.count_nonzero(inside)) < kept:
+            is_harder_next = last <= cuts.size
+            first, last = (first, last + 1) if is_harder_next else (first - 1, last)
+            inside = _between(values, cuts, first, last)
+        return Selection(where(some_of(inside, kept, generator)))
+
+
+def _between(
+    values: NDArray[np.float32], cuts: NDArray[np.float32], first: int, last: int
+) -> NDArray[np.bool_]:
+    """Return which values are in the groups from `first` to below `last`: shape (M,)."""
+    # group g holds the scores from cuts[g - 1] to below cuts[g]
+    bounds = [-math.inf, *cuts.tolist(), math.inf]
+    inside: NDArray[np.bool_] = (values >= bounds[first]) & (values < bounds[last])
+    return inside
 
 
 def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:
