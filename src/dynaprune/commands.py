@@ -10,26 +10,24 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from . import __version__
-from .bench.data import load_images
-from .bench.demo import METHODS, RECIPES, Result, run_demo
-from .bench.report import as_table, draw_accuracy, summarise, write_results
+from .bench.commands import app as bench_app
+from .bench.commands import show_runs
+from .bench.comparison import compare
+from .bench.demo import DEMO_WAYS, SAVED, TASKS, as_table
+from .bench.figures import draw_quality
+from .bench.registry import find_task
+from .bench.results import Results, key_of
+from .bench.runner import plan_runs
 from .diagnostics import audit as audit_run
 from .diagnostics.figures import draw_spectrum, spectrum_table
 from .diagnostics.loading import Mistake, is_ours, load
 from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
+from .terminal import failed
 
 app = typer.Typer(
     help="Train the same PyTorch model on fewer samples.",
@@ -37,6 +35,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(bench_app, name="bench")
 
 
 class Data(str, Enum):
@@ -62,13 +63,6 @@ def options(
     """Take the options that belong to no command."""
 
 
-def _failed(command: str, error: Exception) -> typer.Exit:
-    """Print what the user has to mend, and return what ends the command."""
-    message = Text.assemble((f"dynaprune {command}: ", "red"), str(error))  # as text: no markup
-    Console(stderr=True, soft_wrap=True).print(message)
-    return typer.Exit(2)
-
-
 @app.command()
 def demo(
     data: Annotated[
@@ -78,68 +72,46 @@ def demo(
         Path | None,
         typer.Option(help="Folder or zip file that holds CIFAR-10, for --data cifar10."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each way of training.")] = 5,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Epochs of full training; the default depends on --data."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results.json and the picture.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the results and the picture.")] = Path(
         "runs/demo"
     ),
 ) -> None:
     """Train a small CNN with and without pruning, and compare accuracy, visits and time."""
     console = Console()
     try:
-        images = load_images(data.value, root)
+        task = find_task(TASKS[data.value])()
+        task.load(root)
+        recipe = task.recipe if epochs is None else replace(task.recipe, epochs=epochs)
+        plan = plan_runs(task, "as-is", DEMO_WAYS, [SAVED], range(seeds), recipe)
+        results = Results(out)
     except (ImportError, OSError, ValueError) as error:
-        raise _failed("demo", error) from None
-    recipe = RECIPES[data.value]
-    if epochs is not None:
-        recipe = replace(recipe, epochs=epochs)
+        raise failed("demo", error) from None
     console.print(
-        f"{data.value}: {len(images.train):,} training and {len(images.test_labels):,} test "
-        f"images, {len(METHODS)} methods, seeds: {seeds}, epochs: {recipe.epochs}"
+        f"{data.value}: {len(task.train):,} training images, "
+        f"ways of training: {len(DEMO_WAYS)}, seeds: {seeds}, epochs: {recipe.epochs}"
     )
     started = time.perf_counter()
-    results: list[Result] = []
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        task = progress.add_task("warming up", total=len(METHODS) * seeds)
-
-        def show(method: str, seed: int, epoch: int) -> None:
-            done = (epoch + 1) / recipe.epochs
-            progress.update(
-                task,
-                completed=len(results) + min(done, 0.99),
-                description=f"seed {seed + 1}/{seeds}  {method:<14} epoch {epoch + 1:>3}",
-            )
-
-        for result in run_demo(images, recipe, seeds, show):
-            results.append(result)
-            progress.update(task, completed=len(results))
-    rows = summarise(results)
-    out.mkdir(parents=True, exist_ok=True)
-    write_results(out / "results.json", data.value, recipe, results, rows)
-    draw_accuracy(out / "accuracy-vs-visits.png", data.value, rows)
+    show_runs(console, task, plan, results)
+    lines = [line for planned in plan.runs for line in results.lines if key_of(line) == planned.key]
+    rows = compare(lines, task.margin, task.higher_is_better)
+    title = f"{data.value}, epochs: {recipe.epochs}, seeds: {seeds}"
+    picture = out / "quality-vs-visits.png"
+    draw_quality(picture, title, task.metric, rows)
     intervals = ", 95% intervals" if seeds > 1 else ""
-    title = f"{data.value}, epochs: {recipe.epochs}, seeds: {seeds}{intervals}"
-    console.print(as_table(rows, title))
+    console.print(as_table(rows, title + intervals, task.metric))
     console.print(
-        "RandomPrune and fewer epochs make as many sample visits as BLS-InfoBatch: a method that "
-        "does not beat them saves nothing that they would not.",
+        "random and fewer-epochs make as many sample visits without any score: a way that does not "
+        "beat them saves nothing that they would not.",
         style="dim",
     )
     console.print(
-        f"{time.perf_counter() - started:.0f} s; wrote {out / 'results.json'} and "
-        f"{out / 'accuracy-vs-visits.png'}"
+        f"{time.perf_counter() - started:.0f} s; wrote {results.path} and {picture}",
+        soft_wrap=True,
     )
 
 
@@ -162,13 +134,13 @@ def audit(
     try:
         train, model, loss_fn, collate_fn = load(place, checkpoint)
     except Mistake as error:
-        raise _failed("audit", error) from None
+        raise failed("audit", error) from None
     try:
         found = audit_run(train, model, loss_fn, num_samples=num_samples, collate_fn=collate_fn)
     except (RuntimeError, TypeError, ValueError) as error:
         if not is_ours(error):
             raise  # what goes wrong in the user's own code needs its traceback
-        raise _failed("audit", error) from None
+        raise failed("audit", error) from None
     console = Console()
     console.print(findings_table(found, place))
     for sentence in found.advice:
@@ -192,6 +164,6 @@ def spectrum(
         title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
         draw_spectrum(out, found, title)
     except (OSError, RuntimeError, ValueError) as error:
-        raise _failed("spectrum", error) from None
+        raise failed("spectrum", error) from None
     console.print(spectrum_table(found, title))
     console.print(f"wrote {out}", soft_wrap=True)

@@ -1,1 +1,6 @@
-"""Training runs that show what pruning saves and what it costs."""
+"""Tasks to train with and without pruning, and tests of whether that loses quality."""
+
+from .recipe import Recipe
+from .task import Task
+
+__all__ = ["Recipe", "Task"]

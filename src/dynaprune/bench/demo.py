@@ -1,108 +1,33 @@
-"""The demo: pruning against full training, and against the two baselines it has to beat."""
+"""The demo: a task with a quarter of the sample visits saved, in a table for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
-import torch
+from rich.table import Table
 
-from ..methods import InfoBatch, NoPrune, RandomPrune, SeTa
-from ..pruned import PrunedDataset
-from ..scores import BLS
-from .data import ImageData
-from .training import Recipe, Run, train_run
+from .comparison import Row
+from .ways import BASELINES, FULL
 
-FULL = "full training"
-MATCHED = "BLS-InfoBatch"
-"""The method whose number of sample visits the baselines get."""
+TASKS = {"digits": "digits-cnn", "mnist5k": "mnist5k-cnn", "cifar10": "cifar10-cnn"}
+"""By data set."""
 
-RECIPES = {
-    "digits": Recipe(epochs=30, batch_size=32, learning_rate=0.02, threads=1),
-    "mnist5k": Recipe(epochs=20, batch_size=32, learning_rate=0.02, threads=1),
-    "cifar10": Recipe(epochs=15, batch_size=128, learning_rate=0.1),
-}
-"""How each data set is trained, by its name: chosen for what full training reaches."""
+DEMO_WAYS = (FULL, *BASELINES, "infobatch", "bls-infobatch", "bls-seta", "kalman-infobatch")
+SAVED = 0.25
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to train.
-
-    Attributes:
-        prune: makes a pruned dataset of a dataset, a number of epochs, a seed, and the share of
-            full training's sample visits that `MATCHED` has made.
-        sample_losses: whether its criterion returns a loss a sample.
-        fewer_epochs: whether it stops at the sample visits of `MATCHED`.
-    """
-
-    prune: Callable[[Any, int, int, float], PrunedDataset]
-    sample_losses: bool = False
-    fewer_epochs: bool = False
-
-
-METHODS = {
-    FULL: Method(lambda data, epochs, seed, _: NoPrune(data, epochs, seed=seed)),
-    "InfoBatch": Method(
-        lambda data, epochs, seed, _: InfoBatch(data, epochs, seed=seed), sample_losses=True
-    ),
-    MATCHED: Method(lambda data, epochs, seed, _: BLS(InfoBatch(data, epochs, seed=seed)).proxy()),
-    "BLS-SeTa": Method(lambda data, epochs, seed, _: BLS(SeTa(data, epochs, seed=seed)).proxy()),
-    "RandomPrune": Method(
-        lambda data, epochs, seed, share: RandomPrune(data, epochs, 1 - share, seed=seed)
-    ),
-    "fewer epochs": Method(
-        lambda data, epochs, seed, _: NoPrune(data, epochs, seed=seed), fewer_epochs=True
-    ),
-}
-"""In the order in which they run: the baselines come after the method that they are matched to."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one run of the demo came to.
-
-    Attributes:
-        method: a key of `METHODS`.
-        seed: of the run.
-        run: accuracy, sample visits and seconds.
-    """
-
-    method: str
-    seed: int
-    run: Run
-
-
-def run_demo(
-    data: ImageData,
-    recipe: Recipe,
-    seeds: int,
-    on_epoch: Callable[[str, int, int], None] = lambda method, seed, epoch: None,
-) -> Iterator[Result]:
-    """Train with every method and every seed, and yield each run's result as it comes.
-
-    All methods of a seed run one after the other, so that a machine that changes its speed does
-    so for all of them. `on_epoch` is called with method, seed and the epoch that has ended.
-    """
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-    warm_up = replace(recipe, epochs=1)  # of the machine: the first run in a process is slower
-    train_run(data, warm_up, NoPrune(data.train, warm_up.epochs), seed=0)
-    total = len(data.train) * recipe.epochs
-    for seed in range(seeds):
-        matched = total
-        for name, method in METHODS.items():
-            run = train_run(
-                data,
-                recipe,
-                method.prune(data.train, recipe.epochs, seed, matched / total),
-                seed,
-                sample_losses=method.sample_losses,
-                max_visits=matched if method.fewer_epochs else None,
-                on_epoch=partial(on_epoch, name, seed),
-            )
-            if name == MATCHED:
-                matched = run.visits
-            yield Result(name, seed, run)
+def as_table(rows: Sequence[Row], title: str, metric: str) -> Table:
+    """Return the rows as a table for the terminal, in percent with 95% intervals."""
+    table = Table(title=title)
+    table.add_column("way")
+    for name in (f"test {metric}", "against full", "visits saved", "wall-clock saved"):
+        table.add_column(f"{name} %", justify="right")
+    for row in rows:
+        table.add_row(
+            row.way,
+            row.quality.percent(),
+            "" if row.against_full is None else row.against_full.percent(sign=True),
+            "" if row.way == FULL else f"{100 * row.visits_saved.value:.1f}",
+            "" if row.seconds_saved is None else row.seconds_saved.percent(),
+        )
+    return table

@@ -1,4 +1,4 @@
-"""Image sets that the demo trains on, read from where a user has them."""
+"""Image sets read from where a user has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ..extras import require
+from ...extras import require
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 

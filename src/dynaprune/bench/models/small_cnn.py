@@ -1,4 +1,4 @@
-"""The demo's model."""
+"""A small convolutional network."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class SmallCNN(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, shape (B, classes), of uint8 images, shape (B, C, H, W)."""
-        return cast("Tensor", self.layers(images.float() / 127.5 - 1))
+        """Return logits, shape (B, classes), of images in [−1, 1], shape (B, C, H, W)."""
+        return cast("Tensor", self.layers(images))

@@ -1,0 +1,207 @@
+"""`dynaprune bench`: which tasks there are, running them, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..terminal import failed, progress_of_runs
+from .presets import PRESETS
+from .regimes import REGIMES
+from .registry import built_in, find_task
+from .report import write_report
+from .results import Results
+from .runner import Plan, Planned, plan_runs, run_all
+from .task import Task
+from .ways import DEFAULT, FULL, WAYS
+
+app = typer.Typer(
+    help="Train tasks with and without pruning, and test whether that loses quality.",
+    no_args_is_help=True,
+)
+
+Mistakes = (ImportError, OSError, RuntimeError, ValueError)
+
+
+@app.command("list")
+def list_tasks(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a task.")] = False,
+) -> None:
+    """Show the tasks, and the ways of training them."""
+    try:
+        tasks = built_in().values()
+    except ImportError as error:
+        raise failed("bench list", error) from None
+    if as_json:
+        for task in tasks:
+            about = task.describe()
+            typer.echo(json.dumps({k: about[k] for k in about if k != "can_slice"}))
+        return
+    table = Table(title="tasks")
+    for name in ("task", "kind", "data set", "model", "metric", "margin"):
+        table.add_column(name)
+    for task in tasks:
+        table.add_row(
+            task.name, task.kind, task.dataset, task.model, task.metric, f"{task.margin:g}"
+        )
+    console = Console()
+    console.print(table)
+    for title, entries in (("ways (--methods)", WAYS), ("regimes (--regime)", REGIMES)):
+        table = Table(title=title)
+        for name in ("name", "what it is"):
+            table.add_column(name)
+        for name, entry in entries.items():
+            table.add_row(name, entry.about)
+        console.print(table)
+
+
+@app.command("run")
+def run_tasks(
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TASK...", help="Names, or paths of task files."),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help="Ways of training, with commas; full training is always run.")
+    ] = ",".join(DEFAULT),
+    budgets: Annotated[
+        str, typer.Option(help="Shares of all sample visits to save, with commas.")
+    ] = "0.2,0.3,0.4,0.5",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each.")] = 5,
+    regime: Annotated[str, typer.Option(help="What is done to the data.")] = "as-is",
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/bench"),
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder that holds data sets, for tasks that need one.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of full training, in place of the recipe's.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples a step, in place of the recipe's.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of torch, in place of the recipe's.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"A task of a paper, at its size: {', '.join(PRESETS)}.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to train; by default a GPU if there is one.")
+    ] = None,
+) -> None:
+    """Train tasks, and write a line a run. What is in the folder already is not run again."""
+    console = Console()
+    try:
+        ways, shares = _ways(methods), _budgets(budgets)
+        if regime not in REGIMES:
+            raise ValueError(f"--regime must be one of {', '.join(REGIMES)}, but it is {regime!r}")
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, but it is {preset!r}")
+        results = Results(out)
+        made = [find_task(place)() for place in tasks or []]
+        if preset is not None:
+            made.append(PRESETS[preset]())
+        if not made:
+            raise ValueError("name a task, or a --preset; `dynaprune bench list` shows the tasks")
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except Mistakes as error:
+        raise failed("bench run", error) from None
+    for task in made:
+        given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "threads": threads}
+        recipe = replace(task.recipe, **{k: v for k, v in given.items() if v is not None})
+        task.device = where
+        try:
+            task.load(data_root)
+            plan = plan_runs(task, regime, ways, shares, range(seeds), recipe)
+        except Mistakes as error:
+            raise failed("bench run", error) from None
+        show_runs(console, task, plan, results)
+    console.print(f"wrote {results.path}", soft_wrap=True)
+
+
+def show_runs(console: Console, task: Task, plan: Plan, results: Results) -> None:
+    """Make the runs of a plan that are missing, with a bar."""
+    for reason in plan.left_out:
+        console.print(f"left out: {reason}", style="dim")
+    done = sum(planned.key in results for planned in plan.runs)
+    if done:
+        console.print(
+            f"{task.name}: {done} of {len(plan.runs)} runs are in {results.path} already",
+            soft_wrap=True,
+        )
+    with progress_of_runs(console) as progress:
+        bar = progress.add_task(task.name, total=len(plan.runs), completed=done)
+        ended = done
+
+        def show(planned: Planned, epoch: int) -> None:
+            share = (epoch + 1) / planned.recipe.epochs
+            key = planned.key
+            budget = f" {key.budget:.0%}" if WAYS[key.way].has_budget else ""
+            progress.update(
+                bar,
+                completed=ended + min(share, 0.99),
+                description=f"{task.name}  seed {key.seed}  {key.way}{budget}",
+            )
+
+        for _ in run_all(task, plan.runs, results, show):
+            ended += 1
+            progress.update(bar, completed=ended)
+
+
+@app.command("report")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the results are.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; by default that of the results.")
+    ] = None,
+) -> None:
+    """Write tables in Markdown, and pictures, of what is there."""
+    try:
+        results = Results(folder)
+        if not results.lines:
+            raise ValueError(f"there are no results in {folder}: run `dynaprune bench run` first")
+        path = write_report(results, folder if out is None else out)
+    except Mistakes as error:
+        raise failed("bench report", error) from None
+    Console().print(f"{len(results.lines)} runs; wrote {path}", soft_wrap=True)
+
+
+def _ways(given: str) -> list[str]:
+    """Return the names of ways of an option.
+
+    Raises:
+        ValueError: one is not known.
+    """
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = [name for name in names if name not in WAYS]
+    if unknown:
+        raise ValueError(
+            f"--methods knows no {', '.join(unknown)}; there are {', '.join(WAYS)}. `dynaprune "
+            "bench list` says what they are"
+        )
+    return names or [FULL]
+
+
+def _budgets(given: str) -> list[float]:
+    """Return the shares of an option.
+
+    Raises:
+        ValueError: one is no share.
+    """
+    try:
+        shares = sorted({float(share) for share in given.split(",") if share.strip()})
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share < 1 for share in shares):
+        raise ValueError(
+            "--budgets must be shares of sample visits between 0 and 1, such as 0.2,0.3, but it is "
+            f"{given!r}"
+        )
+    return shares

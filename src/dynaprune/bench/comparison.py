@@ -1,0 +1,130 @@
+"""Each way of training against full training and against the baselines, seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .statistics import Mean, Verdict, judge, mean_of
+from .ways import BASELINES, FULL, WAYS
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way at a budget, over its seeds.
+
+    Attributes:
+        way: its name.
+        budget: the share of visits that was to be saved.
+        seeds: how many there are.
+        quality: the metric.
+        visits_saved: the share of full training's sample visits that were not made.
+        seconds_saved: the share of full training's seconds that were not spent, of the same seed
+            and machine.
+        against_full: the difference of the metric to full training's; positive is better.
+        against: that to each baseline at the same number of visits.
+        verdict: whether that is lossless.
+    """
+
+    way: str
+    budget: float
+    seeds: int
+    quality: Mean
+    visits_saved: Mean
+    seconds_saved: Mean | None
+    against_full: Mean | None
+    against: dict[str, Mean]
+    verdict: Verdict | None
+
+
+def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> list[Row]:
+    """Return a row a way and budget.
+
+    Arguments:
+        lines: the results of one task, regime and recipe.
+        margin: of the task.
+        higher_is_better: likewise.
+    """
+    runs: dict[tuple[str, float], dict[int, Line]] = {}
+    for line in lines:
+        runs.setdefault((line["way"], line["budget"]), {})[line["seed"]] = line
+    sign = 1 if higher_is_better else -1
+    full = runs.get((FULL, 0.0), {})
+    order = list(WAYS)
+    rows = []
+    for way, budget in sorted(runs, key=lambda pair: (order.index(pair[0]), pair[1])):
+        by_seed = runs[way, budget]
+        found = list(by_seed.values())
+        pairs = [] if way == FULL else [(run, full[s]) for s, run in by_seed.items() if s in full]
+        differences = [sign * (run["quality"] - base["quality"]) for run, base in pairs]
+        rows.append(
+            Row(
+                way,
+                budget,
+                len(found),
+                mean_of([run["quality"] for run in found]),
+                mean_of([saved_by(run) for run in found]),
+                _mean([1 - run["seconds"] / base["seconds"] for run, base in pairs]),
+                _mean(differences),
+                _against_baselines(runs, way, by_seed, sign),
+                judge(differences, margin) if differences else None,
+            )
+        )
+    return rows
+
+
+def saved_by(line: Line) -> float:
+    """Return the share of full training's sample visits that a run did not make."""
+    return 1 - float(line["visits"]) / float(line["full_visits"])
+
+
+def _mean(values: Sequence[float]) -> Mean | None:
+    return mean_of(values) if values else None
+
+
+def _against_baselines(
+    runs: dict[tuple[str, float], dict[int, Line]],
+    way: str,
+    by_seed: dict[int, Line],
+    sign: int,
+) -> dict[str, Mean]:
+    """Return differences to each baseline, of the same seed and number of visits.
+
+    Where it was not run at that number, it is interpolated between its budgets and full training;
+    beyond its largest budget there is nothing to compare with.
+    """
+    found = {}
+    for baseline in BASELINES:
+        if way in (FULL, baseline):
+            continue
+        differences = []
+        for seed, run in by_seed.items():
+            points = sorted(
+                (saved_by(others[seed]), others[seed]["quality"])
+                for (name, _), others in runs.items()
+                if name in (baseline, FULL) and seed in others
+            )
+            saved = saved_by(run)
+            # a budget is met to within a sample an epoch
+            if points and points[0][0] - 1e-3 <= saved <= points[-1][0] + 1e-3:
+                savings, qualities = (list(column) for column in zip(*points, strict=True))
+                there = float(np.interp(saved, savings, qualities))
+                differences.append(sign * (run["quality"] - there))
+        if differences:
+            found[baseline] = mean_of(differences)
+    return found
+
+
+def lossless_budget(rows: Iterable[Row], way: str) -> Row | None:
+    """Return the row of the largest saving of a way that is lossless, and all smaller ones too."""
+    best = None
+    for row in sorted((r for r in rows if r.way == way), key=lambda r: r.visits_saved.value):
+        if row.verdict is not Verdict.LOSSLESS:
+            break
+        best = row
+    return best

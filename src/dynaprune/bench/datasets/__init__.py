@@ -1,0 +1,1 @@
+"""Data sets, read from where a user or a package has them."""

@@ -1,0 +1,52 @@
+"""Pictures of results: quality against sample visits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from .comparison import Row
+from .ways import BASELINES, FULL
+
+mpl.use("Agg")  # before pyplot: no screen is needed
+
+MARKERS = "osD^vP*X<>"
+APART = 0.35
+"""How far apart ways that make the same number of visits are drawn, in percent of visits."""
+
+
+def draw_quality(path: Path, title: str, metric: str, rows: Sequence[Row]) -> None:
+    """Draw the metric over the visits that were made, with 95% intervals over seeds, as a PNG."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    ways = list(dict.fromkeys(row.way for row in rows))
+    full = next((row for row in rows if row.way == FULL), None)
+    if full is not None:
+        axes.axhline(full.quality.value, color="black", linewidth=0.8, linestyle=":")
+    for number, way in enumerate(ways):
+        mine = sorted((row for row in rows if row.way == way), key=lambda r: r.visits_saved.value)
+        shift = 0.0 if way == FULL else APART * (number - len(ways) / 2)
+        visits = [100 * (1 - row.visits_saved.value) + shift for row in mine]
+        axes.errorbar(
+            visits,
+            [row.quality.value for row in mine],
+            yerr=[np.nan_to_num(row.quality.half_width) for row in mine],
+            marker="s" if way == FULL else MARKERS[number % len(MARKERS)],
+            markersize=6,
+            capsize=3,
+            linewidth=1,
+            linestyle="--" if way in BASELINES else "-" if len(mine) > 1 else "none",
+            color="black" if way == FULL else f"C{(number - 1) % 10}",
+            label=way,
+        )
+    axes.set_xlabel("sample visits, % of full training (ways of one budget drawn side by side)")
+    axes.set_ylabel(f"{metric} (95% interval over seeds)")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,47 @@
+"""Classification: cross-entropy, and the share of test samples that are classified rightly."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import TensorDataset
+
+from ..task import Task
+
+
+class Classification(Task):
+    """Samples are pairs of inputs and a class, and models return logits, (B, classes).
+
+    `load` sets `train` and `test`, of which `evaluate` gets the accuracy.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+    margin: ClassVar[float] = 0.005
+    in_percent: ClassVar[bool] = True
+
+    train: TensorDataset
+    test: TensorDataset
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return int(self.train.tensors[1].max()) + 1
+
+    def loss(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the mean cross-entropy."""
+        return cross_entropy(outputs, batch[1])
+
+    def losses(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the cross-entropy of each sample: (B,)."""
+        return cross_entropy(outputs, batch[1], reduction="none")
+
+    def evaluate(self, model: nn.Module) -> float:
+        """Return the share of the test samples whose class has the largest logit."""
+        right = 0
+        for batch in torch.utils.data.DataLoader(self.test, batch_size=500):
+            inputs, labels = (part.to(self.device) for part in batch)
+            right += int((self.outputs(model, (inputs, labels)).argmax(1) == labels).sum())
+        return right / len(self.test)

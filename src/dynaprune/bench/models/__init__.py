@@ -1,0 +1,1 @@
+"""Architectures that no package brings in this size."""

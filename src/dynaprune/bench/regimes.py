@@ -1,0 +1,163 @@
+"""Kinds of waste: pruning pays only where sample visits are wasted, so each is a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from ..methods import NoPrune
+from .recipe import Recipe
+from .task import Task
+from .training import train_model
+
+COPIES = 0.75
+ORIGINALS = 1 / 16
+RAREST = 0.02
+WRONG = 0.1
+TRIVIAL = 0.75
+EARLY = 0.25
+
+
+Change: TypeAlias = Callable[[Task, torch.Generator], TensorDataset]
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What is done to a task.
+
+    Attributes:
+        about: what it is, in a few words.
+        change: makes the training set, of a loaded task that has inputs and classes and of a
+            generator; `None` for the training set as it is.
+        longer: how many times as many epochs it trains.
+    """
+
+    about: str
+    change: Change | None = None
+    longer: float = 1.0
+
+    def fits(self, task: Task) -> bool:
+        """Return whether a task, loaded, has the inputs and classes that this changes."""
+        return self.change is None or _is_labelled(task.train)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Return the recipe of this regime."""
+        return replace(recipe, epochs=max(1, round(recipe.epochs * self.longer)))
+
+    def samples(self, task: Task, seed: int) -> Any:
+        """Return the training set of this regime, drawn by a seed.
+
+        Raises:
+            ValueError: the task has no classes to change.
+        """
+        if self.change is None:
+            return task.train
+        if not _is_labelled(task.train):
+            raise ValueError(
+                f"{self.about}: that needs classes, but the training set of {task.name} is no "
+                "TensorDataset of inputs and int64 classes"
+            )
+        # a seed that nothing else has: else an epoch's order could be that of the change
+        return self.change(task, torch.Generator().manual_seed(seed + 77_000))
+
+
+def _is_labelled(data: Any) -> bool:
+    if not isinstance(data, TensorDataset) or len(data.tensors) != 2:
+        return False
+    labels = data.tensors[1]
+    return labels.dtype == torch.int64 and labels.ndim == 1
+
+
+def _redundant(task: Task, generator: torch.Generator) -> TensorDataset:
+    """Three quarters of the samples become near-duplicates of a sixteenth of them."""
+    inputs, labels = task.train.tensors
+    total = len(labels)
+    order = torch.randperm(total, generator=generator)
+    kept = order[: total - round(COPIES * total)]
+    copied = kept[torch.arange(total - len(kept)) % max(1, round(ORIGINALS * total))]
+    near = _nearly(inputs[copied], generator)
+    return TensorDataset(torch.cat([inputs[kept], near]), labels[torch.cat([kept, copied])])
+
+
+def _nearly(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Return nearly the same inputs: a little noise, or one token that another place has."""
+    if inputs.dtype == torch.uint8:
+        noise = torch.randint(-4, 5, inputs.shape, generator=generator)
+        return (inputs.long() + noise).clamp(0, 255).to(torch.uint8)
+    if inputs.is_floating_point():
+        return inputs + 0.02 * inputs.std() * torch.randn(inputs.shape, generator=generator)
+    changed = inputs.clone()
+    rows = torch.arange(len(inputs))
+    places = torch.randint(0, inputs.shape[1], (2, len(inputs)), generator=generator)
+    changed[rows, places[0]] = inputs[rows, places[1]]
+    return changed
+
+
+def _long_tailed(task: Task, generator: torch.Generator) -> TensorDataset:
+    """Class c of C keeps a share 0.02^(c/(C − 1)) of its samples (Cui et al., CVPR 2019)."""
+    inputs, labels = task.train.tensors
+    classes = int(labels.max()) + 1
+    chosen = []
+    for label in range(classes):
+        members = (labels == label).nonzero().flatten()
+        share = RAREST ** (label / max(1, classes - 1))
+        order = torch.randperm(len(members), generator=generator)
+        chosen.append(members[order[: max(1, round(share * len(members)))]])
+    everyone = torch.cat(chosen)
+    return TensorDataset(inputs[everyone], labels[everyone])
+
+
+def _wrong_labels(task: Task, generator: torch.Generator) -> TensorDataset:
+    """A tenth of the labels become other ones."""
+    inputs, labels = task.train.tensors
+    classes = int(labels.max()) + 1
+    wrong = torch.randperm(len(labels), generator=generator)[: round(WRONG * len(labels))]
+    moved = torch.randint(1, classes, (len(wrong),), generator=generator)
+    changed = labels.clone()
+    changed[wrong] = (changed[wrong] + moved) % classes
+    return TensorDataset(inputs, changed)
+
+
+def _trivial(task: Task, generator: torch.Generator) -> TensorDataset:
+    """Three quarters are of the third of the samples that a model finds easiest early on.
+
+    It is trained for a quarter of the recipe's epochs, on all of them.
+    """
+    inputs, labels = task.train.tensors
+    easiest = torch.argsort(_losses_after(task, max(1, round(task.recipe.epochs * EARLY))))
+    trivial = easiest[: max(1, len(labels) // 3)]
+    others = easiest[len(trivial) :]
+    count = round(len(trivial) * (1 - TRIVIAL) / TRIVIAL)
+    drawn = others[torch.randperm(len(others), generator=generator)[:count]]
+    chosen = torch.cat([trivial, drawn])
+    return TensorDataset(inputs[chosen], labels[chosen])
+
+
+@cache
+def _losses_after(task: Task, epochs: int) -> Tensor:
+    """Return the loss of each sample after a short training: shape (N,)."""
+    recipe = replace(task.recipe, epochs=epochs)
+    model = train_model(task, recipe, NoPrune(task.train, epochs), seed=0).eval()
+    loader = torch.utils.data.DataLoader(
+        task.train, batch_size=recipe.batch_size, collate_fn=task.collate()
+    )
+    with torch.no_grad():
+        return torch.cat([task.losses(task.outputs(model, batch), batch) for batch in loader])
+
+
+REGIMES: dict[str, Regime] = {
+    "as-is": Regime("the data set as it is"),
+    "redundant": Regime("three quarters are near-duplicates of a sixteenth", _redundant),
+    "long-tailed": Regime("the rarest class has a fiftieth of the samples", _long_tailed),
+    "trivial": Regime("three quarters are of the third that is easiest", _trivial),
+    "wrong-labels": Regime("a tenth of the labels are wrong", _wrong_labels),
+    "brief": Regime("trained for a third of the epochs", longer=1 / 3),
+    "saturated": Regime("trained for three times the epochs", longer=3.0),
+}
+"""Of which `brief` and `saturated` are of every task, the others of tasks with classes."""

@@ -1,0 +1,92 @@
+"""Which tasks there are: a file each in `tasks/`, or a user's own file."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from . import tasks
+from .task import Task
+
+REQUIRED = ("name", "kind", "dataset", "model", "metric", "margin", "recipe")
+
+
+@cache
+def built_in() -> dict[str, type[Task]]:
+    """Return the tasks that come with the package, by name, sorted by kind and name.
+
+    Raises:
+        ImportError: a package that tasks need is not installed.
+    """
+    found = [
+        task
+        for module in pkgutil.iter_modules(tasks.__path__)
+        for task in _tasks_in(importlib.import_module(f"{tasks.__name__}.{module.name}"))
+    ]
+    return {task.name: task for task in sorted(found, key=lambda task: (task.kind, task.name))}
+
+
+def find_task(place: str) -> type[Task]:
+    """Return a task by its name, or the one in a Python file.
+
+    Arguments:
+        place: a name, or a path that ends in `.py`.
+
+    Raises:
+        ValueError: there is no task of that name, or not just one in that file, or it does not
+            say all that a task says.
+        FileNotFoundError: there is no such file.
+    """
+    if place.endswith(".py"):
+        return _from_file(Path(place))
+    known = built_in()
+    if place not in known:
+        close = difflib.get_close_matches(place, known, n=3)
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(
+            f"there is no task {place!r}.{meant} `dynaprune bench list` shows all; a task of your "
+            "own is given by the path of its file, which ends in .py"
+        )
+    return known[place]
+
+
+def _from_file(path: Path) -> type[Task]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}, which was given as a task")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} cannot be read as a Python module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = _tasks_in(module)
+    if len(found) != 1:
+        names = ", ".join(task.__name__ for task in found) or "none"
+        raise ValueError(
+            f"{path} must define one class that inherits from dynaprune.bench.Task and has all its "
+            f"methods, but it has {names}"
+        )
+    missing = [name for name in REQUIRED if not hasattr(found[0], name)]
+    if missing:
+        raise ValueError(
+            f"the task {found[0].__name__} in {path} does not say its {', '.join(missing)}: set "
+            "them in the class"
+        )
+    return found[0]
+
+
+def _tasks_in(module: ModuleType) -> list[type[Task]]:
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Task)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+        and not value.__name__.startswith("_")
+    ]

@@ -1,0 +1,111 @@
+"""Results of runs: a file of JSON lines that grows by a line a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FILE = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a run is known by: two runs of one key would be the same.
+
+    Attributes:
+        task: the name of the task.
+        regime: what was done to its data or its length.
+        way: how it was trained.
+        budget: the share of all sample visits that was to be saved; 0 where that is not asked for.
+        seed: of the run.
+        recipe: the fields of the recipe.
+    """
+
+    task: str
+    regime: str
+    way: str
+    budget: float
+    seed: int
+    recipe: dict[str, Any]
+
+
+class Results:
+    """The results in a folder; what is there is not run again.
+
+    Arguments:
+        folder: where the file lies, or will.
+
+    Attributes:
+        path: of the file.
+        lines: a dict a run: the fields of its `Key`, what it came to, versions and machine.
+
+    Raises:
+        ValueError: a line of the file is no result.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.lines: list[dict[str, Any]] = []
+        if not self.path.exists():
+            return
+        text = self.path.read_text()
+        whole, newline, cut = text.rpartition("\n")
+        if cut:  # a run was killed while it wrote: what is left of its line goes
+            self.path.write_text(whole + newline)
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                found = json.loads(line)
+                key_of(found)
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(
+                    f"line {number} of {self.path} is no result of a run: {line[:80]!r}"
+                ) from None
+            self.lines.append(found)
+
+    def __contains__(self, key: Key) -> bool:
+        return any(key_of(line) == key for line in self.lines)
+
+    def add(self, key: Key, found: dict[str, Any]) -> dict[str, Any]:
+        """Append a run's result to the file, and return its line."""
+        line = {**asdict(key), **found, "versions": versions(), "machine": machine()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.lines.append(line)
+        return line
+
+
+def key_of(line: dict[str, Any]) -> Key:
+    """Return the key of a result.
+
+    Raises:
+        KeyError: it has none.
+    """
+    return Key(**{field.name: line[field.name] for field in fields(Key)})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("dynaprune", "torch", "numpy", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what a result's seconds depend on."""
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,137 @@
+"""Running tasks by ways, budgets and seeds; what was run already is not run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..methods import NoPrune
+from .recipe import Recipe
+from .regimes import REGIMES, Regime
+from .results import Key, Results
+from .task import Task
+from .training import train_run
+from .ways import FULL, WAYS
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that is to be made.
+
+    Attributes:
+        key: what it is known by.
+        recipe: how it trains.
+    """
+
+    key: Key
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run of a task.
+
+    Attributes:
+        runs: all of a seed one after the other.
+        left_out: what cannot be run, and why.
+    """
+
+    runs: list[Planned]
+    left_out: list[str]
+
+
+def plan_runs(
+    task: Task,
+    regime: str,
+    ways: Sequence[str],
+    budgets: Sequence[float],
+    seeds: Sequence[int],
+    recipe: Recipe,
+) -> Plan:
+    """Return the runs of a task, whose data are loaded.
+
+    All of a seed come one after the other: a machine that changes its speed does so for all ways
+    of it then, and what was run so far can be compared. Full training is always among them. Ways
+    that a task's loss does not allow are left out, and so are budgets that a way cannot reach; ways
+    without a budget run once a seed.
+
+    Raises:
+        ValueError: the regime changes what the task does not have.
+    """
+    samples = range(len(REGIMES[regime].samples(task, 0)))
+    recipe = REGIMES[regime].recipe(recipe)
+    pairs, left_out = [], []
+    for name in WAYS:
+        way = WAYS[name]
+        if name != FULL and name not in ways:
+            continue
+        if not way.fits(task):
+            lacks = "loss of each sample" if way.reads == "samples" else "loss of slices"
+            left_out.append(f"{name} of {task.name}, which has no {lacks}")
+            continue
+        for budget in budgets if way.has_budget else (0.0,):
+            try:
+                way.make(samples, recipe.epochs, 0, budget)
+            except ValueError as error:
+                left_out.append(f"{name} of {task.name}: {error}")
+            else:
+                pairs.append((name, budget))
+    return Plan(
+        [
+            Planned(Key(task.name, regime, name, budget, seed, asdict(recipe)), recipe)
+            for seed in seeds
+            for name, budget in pairs
+        ],
+        left_out,
+    )
+
+
+def run_all(
+    task: Task,
+    plan: Sequence[Planned],
+    results: Results,
+    on_epoch: Callable[[Planned, int], None] = lambda planned, epoch: None,
+) -> Iterator[tuple[Planned, dict[str, Any]]]:
+    """Make the runs that are missing, and yield each with its line of results as it comes.
+
+    Arguments:
+        task: its data are loaded.
+        plan: of `plan_runs`.
+        results: where they go.
+        on_epoch: called with a run and the number of an epoch of it that has ended.
+
+    Yields:
+        The run, and its line in the results.
+    """
+    missing = [planned for planned in plan if planned.key not in results]
+    if missing and missing[0].recipe.threads is not None:
+        torch.set_num_threads(missing[0].recipe.threads)
+    is_warm = False
+    for planned in missing:
+        key = planned.key
+        regime = REGIMES[key.regime]
+        if not is_warm:  # the first run in a process is slower
+            _warm_up(task, planned.recipe)
+            is_warm = True
+        yield planned, results.add(key, _run(task, regime, planned, partial(on_epoch, planned)))
+
+
+def _run(
+    task: Task, regime: Regime, planned: Planned, on_epoch: Callable[[int], None]
+) -> dict[str, Any]:
+    key, recipe = planned.key, planned.recipe
+    way = WAYS[key.way]
+    data = regime.samples(task, key.seed)
+    train = way.make(data, recipe.epochs, key.seed, key.budget)
+    found = train_run(task, recipe, train, key.seed, reads=way.reads, on_epoch=on_epoch)
+    return {**asdict(found), "full_visits": len(data) * recipe.epochs, "about": task.describe()}
+
+
+def _warm_up(task: Task, recipe: Recipe) -> None:
+    short = replace(recipe, epochs=1)
+    few = torch.utils.data.Subset(task.train, range(min(len(task.train), 2 * recipe.batch_size)))
+    train_run(task, short, NoPrune(few, short.epochs), seed=0)

@@ -1,0 +1,23 @@
+"""CIFAR-10, with a small convolutional network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..kinds.images import ImageClassification
+from ..models.small_cnn import SmallCNN
+from ..recipe import Recipe
+
+
+class CifarCNN(ImageClassification):
+    """4,000 of the training images."""
+
+    name = "cifar10-cnn"
+    dataset = "cifar10"
+    samples = 4000
+    model = "plain CNN"
+    recipe = Recipe(epochs=12, batch_size=64, learning_rate=0.05, threads=1)
+
+    def make_model(self) -> nn.Module:
+        """Return a network of 25,000 parameters."""
+        return SmallCNN(*self.shape[:2], self.num_classes)

@@ -1,0 +1,22 @@
+"""Digits of 8×8 pixels (scikit-learn), with a small convolutional network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..kinds.images import ImageClassification
+from ..models.small_cnn import SmallCNN
+from ..recipe import Recipe
+
+
+class DigitsCNN(ImageClassification):
+    """898 training images."""
+
+    name = "digits-cnn"
+    dataset = "digits"
+    model = "plain CNN"
+    recipe = Recipe(epochs=30, batch_size=32, learning_rate=0.02, threads=1)
+
+    def make_model(self) -> nn.Module:
+        """Return a network of 25,000 parameters."""
+        return SmallCNN(*self.shape[:2], self.num_classes)

