@@ -26,8 +26,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from dynaprune import BLS, InfoBatch, KalmanBLS, SampleLoss
+from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
-from dynaprune.bench.training import one_cycle
 from dynaprune.slicing import slice_size
 
 SAMPLES, BATCH, SLICES, EPOCHS = 2048, 64, 8, 16

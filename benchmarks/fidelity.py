@@ -33,8 +33,8 @@ from torch.utils.data import DataLoader
 
 from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, Score
 from dynaprune.batches import Batches
+from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
-from dynaprune.bench.training import one_cycle
 from dynaprune.scores.windows import Windows
 
 EPOCHS = 30

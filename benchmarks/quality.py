@@ -42,8 +42,9 @@ from dynaprune import (
     TrimmedLoss,
     chunked,
 )
+from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import Mean, mean_of
-from dynaprune.bench.training import one_cycle
+from dynaprune.plan import Selection
 
 SLICES = 8
 FULL, FEWER, RANDOM = "full training", "fewer epochs", "RandomPrune"
@@ -98,6 +99,28 @@ def _way(
     return Way(make, slices)
 
 
+class Unweighted(InfoBatch):
+    """InfoBatch whose samples all have weight 1."""
+
+    def select(self, *given: Any, **more: Any) -> Selection:
+        return Selection(super().select(*given, **more).indices)
+
+
+class Drawn(InfoBatch):
+    """InfoBatch by scores that are drawn anew: its weights and full epochs, and nothing else."""
+
+    def select(
+        self, scores: torch.Tensor, epoch: int, generator: torch.Generator, *more: Any
+    ) -> Selection:
+        if epoch > 0:  # in the first one all are equal
+            scores = torch.rand(scores.shape, generator=generator)
+        return super().select(scores, epoch, generator)
+
+
+class DrawnUnweighted(Unweighted, Drawn):
+    """RandomPrune that skips nothing in the epochs in which InfoBatch does not."""
+
+
 RATIO: dict[str, Any] = {"budget": "prune_ratio"}
 METHODS: dict[str, Way] = {
     FULL: _way(NoPrune),
@@ -109,6 +132,14 @@ METHODS: dict[str, Way] = {
     "InfoBatch, KalmanBLS, slices": _way(InfoBatch, KalmanBLS, SLICES),
     "InfoBatch, KalmanBLS, sorted slices": _way(InfoBatch, KalmanBLS, SLICES, batch_size=64),
     "InfoBatch, KalmanBLS, Thompson": _way(InfoBatch, KalmanBLS, 1, thompson=True),
+    "InfoBatch, true losses, weights 1": _way(Unweighted, None, 0),
+    "InfoBatch, true losses, δ = 1": _way(InfoBatch, None, 0, delta=1.0),
+    "InfoBatch, true losses, weights 1, δ = 1": _way(Unweighted, None, 0, delta=1.0),
+    "InfoBatch, scores drawn": _way(Drawn, BLS),
+    "InfoBatch, scores drawn, weights 1": _way(DrawnUnweighted, BLS),
+    "InfoBatch, KalmanBLS, slices, weights 1, δ = 1": _way(
+        Unweighted, KalmanBLS, SLICES, delta=1.0
+    ),
     "SeTa, BLS": _way(SeTa, BLS),
     "SeTa, KalmanBLS, slices": _way(SeTa, KalmanBLS, SLICES),
     "SkipConverged, true losses": _way(SkipConverged, None, 0),
@@ -156,6 +187,11 @@ LONG = {
         "SkipConverged, KalmanBLS, slices",
     )
 }
+WHY = {name: SHOWN for name in METHODS if name in AT_ANY or "δ" in name or "weights" in name} | {
+    FULL: (0.0,),
+    "InfoBatch, true losses": SHOWN,
+    "InfoBatch, scores drawn": SHOWN,
+}
 CONVERGED = {
     **dict.fromkeys((FEWER, RANDOM), (0.2, 0.5)),
     FULL: (0.0,),
@@ -182,6 +218,7 @@ SIZES = {"wrong images": (3000, 16), "wrong text": (6920, 16), "wrong audio": (1
 SETTINGS = {
     "short": Setting("images", 4000, 12, 64, WORTH),
     "long": Setting("images", 2000, 40, 64, LONG),
+    "why": Setting("images", 4000, 12, 64, WHY),
     "redundant": Setting("images", 2000, 40, 64, CONVERGED, copies=0.75),
     "wrong-pooled-40-64": Setting("images", 3000, 16, 64, TRIMMED, wrong=0.4),
 } | {

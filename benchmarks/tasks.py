@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from dynaprune.bench.data import load_images
-from dynaprune.bench.model import SmallCNN
+from dynaprune.bench.datasets.images import load_images
+from dynaprune.bench.models.small_cnn import SmallCNN
 
 NAMES = ("images", "text", "audio")
 WORDS = 32
@@ -97,7 +97,8 @@ class Pictures(SmallCNN):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.contiguous(memory_format=torch.channels_last))
+        pixels = images.float() / 127.5 - 1
+        return super().forward(pixels.contiguous(memory_format=torch.channels_last))
 
 
 class Places(nn.Module):

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, read_recording
 from dynaprune.batches import Batches
-from dynaprune.bench.training import one_cycle
+from dynaprune.bench.recipe import one_cycle
 from dynaprune.diagnostics.spectrum import Spectrum, spectrum
 
 mpl.use("Agg")

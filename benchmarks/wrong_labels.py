@@ -20,8 +20,8 @@ from tasks import NAMES, Task, load
 from torch.nn.functional import cross_entropy
 
 from dynaprune import DataLoader, KalmanBLS, NoPrune, audit
+from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
-from dynaprune.bench.training import one_cycle
 
 EPOCHS = 30
 AUDITED = (8, 15, 30)

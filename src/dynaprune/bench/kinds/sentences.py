@@ -1,0 +1,33 @@
+"""Sentence classification: SST-2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from torch.utils.data import TensorDataset
+
+from ..datasets.sentences import load_sentences
+from .classification import Classification
+
+
+class SentenceClassification(Classification):
+    """Sentences are the numbers of their words, int64, (B, words), 0 where they have ended.
+
+    Attributes:
+        max_words: how many of them are read.
+        num_words: how many numbers there are.
+    """
+
+    kind: ClassVar[str] = "text classification"
+    dataset: ClassVar[str] = "sst2"
+    max_words: ClassVar[int] = 32
+
+    num_words: int
+
+    def load(self, root: Path | None) -> None:
+        """Read SST-2."""
+        found = load_sentences(root, self.max_words)
+        self.num_words = found.num_words
+        self.train = TensorDataset(found.train, found.train_labels)
+        self.test = TensorDataset(found.test, found.test_labels)

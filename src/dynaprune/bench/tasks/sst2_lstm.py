@@ -1,0 +1,29 @@
+"""SST-2, with an LSTM."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..kinds.sentences import SentenceClassification
+from ..models.lstm import SentenceLSTM
+from ..recipe import Recipe
+
+
+class SentimentLSTM(SentenceClassification):
+    """6,920 sentences."""
+
+    name = "sst2-lstm"
+    model = "LSTM"
+    recipe = Recipe(
+        epochs=8,
+        batch_size=64,
+        learning_rate=5e-3,
+        optimizer="adamw",
+        weight_decay=0.05,
+        clip=1.0,
+        threads=1,
+    )
+
+    def make_model(self) -> nn.Module:
+        """Return an LSTM of one layer in both directions."""
+        return SentenceLSTM(self.num_words, self.num_classes)
