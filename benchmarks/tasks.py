@@ -6,23 +6,20 @@ the folder that holds `cifar10-images.zip`, `sst2/` and `free-spoken-digits.zip`
 
 from __future__ import annotations
 
-import io
-import re
-import wave
-import zipfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from dynaprune.bench.datasets.images import load_images
+from dynaprune.bench.datasets.sentences import load_sentences
+from dynaprune.bench.datasets.spoken import load_spoken
 from dynaprune.bench.models.small_cnn import SmallCNN
+from dynaprune.bench.models.spectra import Spectra
 
 NAMES = ("images", "text", "audio")
 WORDS = 32
@@ -134,28 +131,6 @@ class BagOfWords(nn.Module):
         return self.layers(self.words(sentences).sum(1) / count.sqrt())
 
 
-class Spectra(nn.Module):
-    """Convolutions over the time of a spectrogram, and the mean of what they find."""
-
-    def __init__(self, bands: int, num_classes: int, width: int = 64) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(bands, width, 3, padding=1, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.MaxPool1d(2),
-            nn.Conv1d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool1d(1),
-            nn.Flatten(),
-            nn.Linear(width, num_classes),
-        )
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(pictures.float() / 127.5 - 1)
-
-
 @cache
 def load(name: str, root: Path) -> Task:
     """Read a task's data.
@@ -180,27 +155,11 @@ def _images(root: Path) -> Task:
 
 
 def _text(root: Path) -> Task:
-    read = {
-        split: [
-            line.rsplit("\t", 1)
-            for line in (root / "sst2" / f"{split}.tsv").read_text("utf-8").splitlines()
-        ]
-        for split in ("train", "test")
-    }
-    split_words = re.compile(r"\w+|[^\w\s]").findall
-    counts = Counter(word for text, _ in read["train"] for word in split_words(text.lower()))
-    known = [word for word, count in counts.most_common() if count > 1]
-    numbers = {word: number for number, word in enumerate(known, start=2)}
-
-    def encode(split: str) -> tuple[Tensor, Tensor]:
-        sentences = torch.zeros(len(read[split]), WORDS, dtype=torch.int64)
-        for row, (text, _) in enumerate(read[split]):
-            words = [numbers.get(word, 1) for word in split_words(text.lower())][:WORDS]
-            sentences[row, : len(words)] = torch.tensor(words)
-        return sentences, torch.tensor([int(label) for _, label in read[split]])
-
+    found = load_sentences(root, WORDS)
     model = lambda: BagOfWords(_count_words(root))  # noqa: E731
-    return Task("text", *encode("train"), *encode("test"), model, 0.005)
+    return Task(
+        "text", found.train, found.train_labels, found.test, found.test_labels, model, 0.005
+    )
 
 
 def _count_words(root: Path) -> int:
@@ -209,29 +168,6 @@ def _count_words(root: Path) -> int:
 
 
 def _audio(root: Path) -> Task:
-    clips: dict[bool, list[Tensor]] = {False: [], True: []}
-    labels: dict[bool, list[int]] = {False: [], True: []}
-    with zipfile.ZipFile(root / "free-spoken-digits.zip") as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".wav"):
-                digit, _, take = Path(name).stem.split("_")
-                is_test = int(take) < 5
-                clips[is_test].append(_spectrogram(archive.read(name)))
-                labels[is_test].append(int(digit))
+    train, test = load_spoken(root)
     model = lambda: Spectra(32, 10)  # noqa: E731
-    train, test = (torch.stack(clips[is_test]) for is_test in (False, True))
-    return Task(
-        "audio", train, torch.tensor(labels[False]), test, torch.tensor(labels[True]), model, 0.01
-    )
-
-
-def _spectrogram(content: bytes) -> Tensor:
-    """Return a clip as a picture of its loudness: uint8, shape (32 bands, 32 moments)."""
-    with wave.open(io.BytesIO(content)) as clip:
-        samples = np.frombuffer(clip.readframes(clip.getnframes()), dtype=np.int16)
-    sound = torch.from_numpy(samples.astype(np.float32) / 2**15)
-    window = torch.hann_window(256)
-    power = torch.stft(sound, 256, 64, window=window, return_complex=True).abs().square()
-    decibel = 10 * (power + 1e-8).log10()
-    picture = nn.functional.interpolate(decibel[None, None], (32, 32), mode="area")[0, 0]
-    return ((picture + 80) * 2.5).clamp(0, 255).to(torch.uint8)
+    return Task("audio", *train.tensors, *test.tensors, model, 0.01)

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -85,6 +86,7 @@ def demo(
     console = Console()
     try:
         task = find_task(TASKS[data.value])()
+        torch.set_num_threads(task.recipe.threads or torch.get_num_threads())
         task.load(root)
         recipe = task.recipe if epochs is None else replace(task.recipe, epochs=epochs)
         plan = plan_runs(task, "as-is", DEMO_WAYS, [SAVED], range(seeds), recipe)

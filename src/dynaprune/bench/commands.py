@@ -117,6 +117,8 @@ def run_tasks(
         given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "threads": threads}
         recipe = replace(task.recipe, **{k: v for k, v in given.items() if v is not None})
         task.device = where
+        if recipe.threads is not None:
+            torch.set_num_threads(recipe.threads)
         try:
             task.load(data_root)
             plan = plan_runs(task, regime, ways, shares, range(seeds), recipe)

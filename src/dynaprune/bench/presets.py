@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 
+from .augmentation import mirrored, shifted
 from .kinds.images import ImageClassification
 from .models.resnet import ResNet
 from .recipe import Recipe
 from .task import Task
 
 SMOOTHING = 0.1
-PADDING = 4
 
 
 class PaperCifar(ImageClassification):
@@ -37,7 +36,9 @@ class PaperCifar(ImageClassification):
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
         """Return the logits of images, of augmented ones in training."""
-        images = augmented(batch[0]) if model.training else batch[0]
+        images = batch[0]
+        if model.training:
+            images = mirrored(shifted(images, 4, "reflect"))
         return super().outputs(model, (images, *batch[1:]))
 
     def loss(self, outputs: Any, batch: Any) -> Tensor:
@@ -47,21 +48,6 @@ class PaperCifar(ImageClassification):
     def losses(self, outputs: Any, batch: Any) -> Tensor:
         """Return the cross-entropy with smoothed labels of each sample: (B,)."""
         return cross_entropy(outputs, batch[1], label_smoothing=SMOOTHING, reduction="none")
-
-
-def augmented(images: Tensor) -> Tensor:
-    """Return images, (B, C, H, W), each shifted by up to four pixels, half of them mirrored."""
-    count, _, height, width = images.shape
-    kind = images.dtype
-    padded = pad(images.float(), (PADDING,) * 4, mode="reflect").to(kind)
-    shifts = torch.randint(0, 2 * PADDING + 1, (2, count, 1), device=images.device)
-    rows = shifts[0] + torch.arange(height, device=images.device)
-    columns = shifts[1] + torch.arange(width, device=images.device)
-    is_flipped = torch.rand(count, 1, device=images.device) < 0.5
-    columns = torch.where(is_flipped, columns.flip(1), columns)
-    everyone = torch.arange(count, device=images.device)[:, None, None]
-    moved = padded.permute(0, 2, 3, 1)[everyone, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2)
 
 
 PRESETS: dict[str, type[Task]] = {"paper-cifar": PaperCifar}

@@ -108,8 +108,6 @@ def run_all(
         The run, and its line in the results.
     """
     missing = [planned for planned in plan if planned.key not in results]
-    if missing and missing[0].recipe.threads is not None:
-        torch.set_num_threads(missing[0].recipe.threads)
     is_warm = False
     for planned in missing:
         key = planned.key

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ...extras import require
+from ..augmentation import mirrored, shifted
 from ..kinds.images import ImageClassification
 from ..models.resnet import ResNet
-from ..presets import augmented
 from ..recipe import Recipe
 from ..task import Task
 
@@ -105,7 +105,7 @@ class _Images(ImageClassification):
 
 def _view(images: Tensor) -> Tensor:
     """Return images as floats in [−1, 1], moved, mirrored, and changed in brightness and colour."""
-    pixels = augmented(images).float() / 127.5 - 1
+    pixels = mirrored(shifted(images, 4, "reflect")).float() / 127.5 - 1
     shape = (len(images), 1, 1, 1)
     contrast = torch.empty(shape, device=pixels.device).uniform_(0.6, 1.4)
     brightness = torch.empty(shape, device=pixels.device).uniform_(-0.4, 0.4)

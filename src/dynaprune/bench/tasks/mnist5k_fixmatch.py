@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from ..augmentation import holed, shifted
 from ..datasets.images import load_images
 from ..models.small_cnn import SmallCNN
 from ..recipe import Recipe
@@ -62,11 +63,12 @@ class MnistFixMatch(Task):
         images = batch[0]
         inputs, labels = (part.to(images.device) for part in self.labelled)
         chosen = torch.randint(0, len(labels), (32,), device=images.device)
-        everything = torch.cat([_weak(inputs[chosen]), _weak(images), _strong(images)])
+        weak, strong = shifted(images, 2, "constant"), holed(shifted(images, 4, "constant"), 10)
+        everything = torch.cat([shifted(inputs[chosen], 2, "constant"), weak, strong])
         logits = model(everything.float() / 127.5 - 1)
-        known, weak, strong = logits.split([len(chosen), len(images), len(images)])
+        known, weakly, strongly = logits.split([len(chosen), len(images), len(images)])
         supervised = cross_entropy(known, labels[chosen]).expand(len(images))
-        return weak.detach(), strong, supervised
+        return weakly.detach(), strongly, supervised
 
     def loss(self, outputs: Any, batch: Any) -> Tensor:
         """Return the mean of both losses together."""
@@ -84,27 +86,3 @@ class MnistFixMatch(Task):
         """Return the share of the test images that are classified rightly."""
         inputs, labels = (part.to(self.device) for part in self.test.tensors)
         return float((model(inputs.float() / 127.5 - 1).argmax(1) == labels).float().mean())
-
-
-def _weak(images: Tensor) -> Tensor:
-    """Return images that are each moved by up to two pixels."""
-    return _moved(images, 2)
-
-
-def _strong(images: Tensor) -> Tensor:
-    """Return images that are moved by up to four pixels, with a square of ten cut out."""
-    moved = _moved(images, 4)
-    size = images.shape[-1]
-    corners = torch.randint(0, size - 10, (2, len(images), 1), device=images.device)
-    steps = torch.arange(size, device=images.device)
-    rows, columns = ((steps >= c) & (steps < c + 10) for c in corners)
-    return moved.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
-
-
-def _moved(images: Tensor, most: int) -> Tensor:
-    size = images.shape[-1]
-    padded = pad(images, (most,) * 4)
-    shifts = torch.randint(0, 2 * most + 1, (2, len(images), 1), device=images.device)
-    rows, columns = (shift + torch.arange(size, device=images.device) for shift in shifts)
-    everyone = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[:, 0][everyone, rows[:, :, None], columns[:, None, :]][:, None]
