@@ -177,15 +177,12 @@ WORTH = {
     "SelectiveBackprop, KalmanBLS": (0.2,),
 }
 LONG = {
-    name: WORTH[name]
-    for name in (
-        *AT_ANY,
-        "InfoBatch, true losses",
-        "InfoBatch, BLS",
-        "InfoBatch, KalmanBLS, sorted slices",
-        "SeTa, BLS",
-        "SkipConverged, KalmanBLS, slices",
-    )
+    **AT_ANY,
+    **dict.fromkeys(
+        ("InfoBatch, true losses", "InfoBatch, BLS", "InfoBatch, KalmanBLS, sorted slices"), (0.2,)
+    ),
+    "SeTa, BLS": (0.0,),
+    "SkipConverged, KalmanBLS, slices": (0.0,),
 }
 WHY = {name: SHOWN for name in METHODS if name in AT_ANY or "δ" in name or "weights" in name} | {
     FULL: (0.0,),

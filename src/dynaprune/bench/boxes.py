@@ -38,15 +38,15 @@ def generalized_overlap(one: Tensor, other: Tensor) -> Tensor:
 
     Source: Rezatofighi et al., arXiv:1902.09630.
     """
-    inner = (
-        torch.min(one[..., 2:], other[..., 2:]) - torch.max(one[..., :2], other[..., :2])
-    ).clamp(0)
+    inner = torch.min(one[..., 2:], other[..., 2:]) - torch.max(one[..., :2], other[..., :2])
     outer = torch.max(one[..., 2:], other[..., 2:]) - torch.min(one[..., :2], other[..., :2])
-    shared, around = inner.prod(-1), outer.prod(-1)
-    union = (
-        (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1) - shared
-    )
+    shared, around = inner.clamp(min=0).prod(-1), outer.prod(-1)
+    union = _size(one) + _size(other) - shared
     return shared / union.clamp(min=1e-9) - (around - union) / around.clamp(min=1e-9)
+
+
+def _size(corners: Tensor) -> Tensor:
+    return (corners[..., 2:] - corners[..., :2]).prod(-1)
 
 
 def set_loss(logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor) -> Tensor:
@@ -97,10 +97,8 @@ def average_precision(
     Raises:
         ImportError: pycocotools is not installed.
     """
-    coco, evaluation = (
-        require("pycocotools.coco", "bench"),
-        require("pycocotools.cocoeval", "bench"),
-    )
+    coco = require("pycocotools.coco", "bench")
+    evaluation = require("pycocotools.cocoeval", "bench")
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
         known = coco.COCO()
         known.dataset = {
@@ -109,13 +107,13 @@ def average_precision(
                 {"id": kind} for kind in sorted({int(k) for _, kinds in truth for k in kinds})
             ],
             "annotations": [
-                {"id": 0, "image_id": image, "category_id": int(kind), "iscrowd": 0, **_area(box)}
+                {"image_id": image, "category_id": int(kind), "iscrowd": 0, **_area(box)}
                 for image, (boxes, kinds) in enumerate(truth)
                 for box, kind in zip(boxes, kinds, strict=True)
             ],
         }
         for number, annotation in enumerate(known.dataset["annotations"], start=1):
-            annotation["id"] = number
+            annotation["id"] = number  # from 1: to COCO, 0 is no match
         known.createIndex()
         told = [
             {"image_id": image, "category_id": int(kind), "score": float(score), **_area(box)}

@@ -75,7 +75,7 @@ class BCCDDetr(Task):
 
     def evaluate(self, model: nn.Module) -> float:
         """Return the average precision at an overlap of a half, the mean of three classes."""
-        found = []
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
         for images in torch.split(self.test.images, 36):
             logits, boxes = self.outputs(model, (images.to(self.device),))
             scores, kinds = logits.softmax(-1)[..., :-1].max(-1)
