@@ -1,0 +1,60 @@
+"""docs/bench.md, against the package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from dynaprune.bench.regimes import REGIMES
+from dynaprune.bench.registry import built_in
+from dynaprune.bench.results import Results
+from dynaprune.commands import app
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "bench.md").read_text()
+
+
+def test_all_tasks_are_in_the_table():
+    table = PAGE.partition("<!-- tasks -->")[2].partition("<!-- /tasks -->")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.strip().splitlines()]
+    shown = [
+        [
+            f"`{task.name}`",
+            task.kind,
+            task.dataset,
+            task.model,
+            task.metric + ("" if task.higher_is_better else " ↓"),
+            f"{100 * task.margin:g} points" if task.in_percent else f"{task.margin:g}",
+        ]
+        for task in built_in().values()
+    ]
+    assert rows[2:] == shown
+    kinds, datasets = (
+        {getattr(t, name) for t in built_in().values()} for name in ("kind", "dataset")
+    )
+    assert f"for {len(shown)} tasks of {len(kinds)} kinds" in (ROOT / "README.md").read_text()
+    assert (
+        f"{len(shown)} tasks of {len(kinds)} kinds on {len(datasets)} data sets"
+        in (ROOT / "CHANGELOG.md").read_text()
+    )
+
+
+def test_all_regimes_are_in_the_table():
+    shown = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \|$", PAGE, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(set(REGIMES) - {"as-is"})
+
+
+def test_the_task_of_ones_own(tmp_path):
+    code = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL).group(1)
+    path = tmp_path / "wine.py"
+    path.write_text(code)
+    result = CliRunner().invoke(
+        app, f"bench run {path} --budgets 0.3 --seeds 1 --out {tmp_path / 'out'}"
+    )
+    assert result.exit_code == 0, result.output
+    assert "left out" not in result.output
+    lines = Results(tmp_path / "out").lines
+    assert len(lines) == 9
+    assert all(line["quality"] > 0.8 for line in lines)
