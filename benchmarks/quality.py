@@ -44,6 +44,7 @@ from dynaprune import (
 )
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import Mean, mean_of
+from dynaprune.methods.saving import Saving
 from dynaprune.plan import Selection
 
 SLICES = 8
@@ -121,6 +122,22 @@ class DrawnUnweighted(Unweighted, Drawn):
     """RandomPrune that skips nothing in the epochs in which InfoBatch does not."""
 
 
+class Even(InfoBatch):
+    """InfoBatch that skips as many samples in each epoch, the first and the last ones included."""
+
+    def _spread(self, saving: float) -> Saving:
+        return Saving(saving, self.num_epochs, 0, self.num_epochs)
+
+    def select(self, scores: torch.Tensor, epoch: int, *more: Any) -> Selection:
+        found = super().select(scores, epoch, *more)
+        # in the first epoch, any sample is as good as any other
+        return found if epoch > 0 else Selection(found.indices)
+
+
+class EvenUnweighted(Unweighted, Even):
+    """The same, with all weights 1."""
+
+
 RATIO: dict[str, Any] = {"budget": "prune_ratio"}
 METHODS: dict[str, Way] = {
     FULL: _way(NoPrune),
@@ -139,6 +156,14 @@ METHODS: dict[str, Way] = {
     "InfoBatch, scores drawn, weights 1": _way(DrawnUnweighted, BLS),
     "InfoBatch, KalmanBLS, slices, weights 1, δ = 1": _way(
         Unweighted, KalmanBLS, SLICES, delta=1.0
+    ),
+    "InfoBatch, even, true losses": _way(Even, None, 0, delta=1.0),
+    "InfoBatch, even, BLS": _way(Even, BLS, delta=1.0),
+    "InfoBatch, even, KalmanBLS": _way(Even, KalmanBLS, delta=1.0),
+    "InfoBatch, even, KalmanBLS, slices": _way(Even, KalmanBLS, SLICES, delta=1.0),
+    "InfoBatch, even, weights 1, KalmanBLS": _way(EvenUnweighted, KalmanBLS, delta=1.0),
+    "InfoBatch, even, weights 1, KalmanBLS, slices": _way(
+        EvenUnweighted, KalmanBLS, SLICES, delta=1.0
     ),
     "SeTa, BLS": _way(SeTa, BLS),
     "SeTa, KalmanBLS, slices": _way(SeTa, KalmanBLS, SLICES),
@@ -184,7 +209,11 @@ LONG = {
     "SeTa, BLS": (0.0,),
     "SkipConverged, KalmanBLS, slices": (0.0,),
 }
-WHY = {name: SHOWN for name in METHODS if name in AT_ANY or "δ" in name or "weights" in name} | {
+WHY = {
+    name: SHOWN
+    for name in METHODS
+    if name in AT_ANY or "δ" in name or "weights" in name or "even" in name
+} | {
     FULL: (0.0,),
     "InfoBatch, true losses": SHOWN,
     "InfoBatch, scores drawn": SHOWN,
