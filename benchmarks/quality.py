@@ -3,6 +3,7 @@
     python benchmarks/quality.py short --root DATA    # trains; goes on where it stopped
     python benchmarks/quality.py short --table        # prints what there is
     python benchmarks/quality.py short --plot quality-short.png
+    python benchmarks/quality.py --fill docs/quality.md
 
 Settings: see `SETTINGS`. RandomPrune, and training for fewer epochs with its schedule scaled, are
 the baselines at each budget. All methods of a seed see the same samples, and begin with the same
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -209,14 +211,11 @@ LONG = {
     "SeTa, BLS": (0.0,),
     "SkipConverged, KalmanBLS, slices": (0.0,),
 }
-WHY = {
+WHY = AT_ANY | {
     name: SHOWN
     for name in METHODS
-    if name in AT_ANY or "δ" in name or "weights" in name or "even" in name
-} | {
-    FULL: (0.0,),
-    "InfoBatch, true losses": SHOWN,
-    "InfoBatch, scores drawn": SHOWN,
+    if name in ("InfoBatch, true losses", "InfoBatch, scores drawn")
+    or any(change in name for change in ("δ", "weights", "even"))
 }
 CONVERGED = {
     **dict.fromkeys((FEWER, RANDOM), (0.2, 0.5)),
@@ -361,21 +360,37 @@ def summarise(results: list[dict[str, Any]]) -> list[Row]:
     return rows
 
 
-def print_table(rows: list[Row]) -> None:
-    print(
-        "| method | visits saved % | accuracy % | − full | − fewer epochs | − RandomPrune | seeds |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+def as_table(rows: list[Row]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    lines = [
+        "| method | saved % | accuracy % | − full | − fewer epochs | − RandomPrune | seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for row in rows:
         cells = [
-            row.against[b].percent(sign=True) if b in row.against and row.name != b else ""
+            row.against[b].percent(sign=True)
+            if b in row.against and row.name not in (b, FULL)
+            else ""
             for b in (FULL, FEWER, RANDOM)
         ]
         found = "" if row.wrong is None else f" ({100 * row.wrong.value:.0f}% of the highest wrong)"
-        print(
+        lines.append(
             f"| {row.name}{found} | {100 * row.saved.value:.1f} | {row.accuracy.percent()} | "
             f"{' | '.join(cells)} | {row.seeds} |"
         )
+
+    return lines
+
+
+def fill(page: Path, folder: Path) -> None:
+    """Bring tables of a page up to date: from `<!-- SETTING -->` to `<!-- end -->`."""
+    parts = re.split(r"(<!-- [\w-]+ -->\n)", page.read_text())
+    for place, part in enumerate(parts):
+        name = part.strip().removeprefix("<!-- ").removesuffix(" -->")
+        if name in SETTINGS:
+            rows = summarise(Runs(folder / f"quality-{name}.jsonl").results)
+            parts[place + 1] = "\n".join(as_table(rows)) + "\n"
+    page.write_text("".join(parts))
 
 
 def plot(path: Path, title: str, rows: list[Row]) -> None:
@@ -407,13 +422,19 @@ def plot(path: Path, title: str, rows: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("setting", choices=SETTINGS)
+    parser.add_argument("setting", choices=SETTINGS, nargs="?")
     parser.add_argument("--root", type=Path, help="folder of the data sets; see tasks.py")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--table", action="store_true", help="print what there is, train nothing")
     parser.add_argument("--plot", type=Path, help="draw what there is, train nothing")
+    parser.add_argument("--fill", type=Path, help="a page whose tables are brought up to date")
     given = parser.parse_args()
+    if given.fill is not None:
+        fill(given.fill, given.out)
+        return
+    if given.setting is None:
+        parser.error("name a setting, or a page to --fill")
     setting = SETTINGS[given.setting]
     runs = Runs(given.out / f"quality-{given.setting}.jsonl")
     if not given.table and given.plot is None:
@@ -424,7 +445,7 @@ def main() -> None:
                     key = {"method": name, "budget": budget, "seed": seed}
                     runs.do(key, run, setting, given.root, name, budget, seed)
     rows = summarise(runs.results)
-    print_table(rows)
+    print("\n".join(as_table(rows)))
     if given.plot is not None:
         plot(given.plot, given.setting, rows)
 
