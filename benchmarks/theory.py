@@ -164,7 +164,7 @@ def filter_variance(batch_size: int, visits: int, drift: float = 0.02) -> Number
     for _ in range(visits):
         variance *= 1 - variance / ((variance + 1) * batch_size)
         found.append(variance)
-        variance = min(1.0, variance + drift)
+        variance += drift * (1 - variance)
     return np.array(found)
 
 
