@@ -168,14 +168,14 @@ def test_what_a_task_cannot_do_is_left_out(tmp_path):
     path.write_text(TASK_FILE.replace("recipe =", "can_slice = False\n    recipe ="))
     result = CliRunner().invoke(
         app,
-        f"bench run {path} --methods infobatch,slices-seta,bls-infobatch --budgets 0.2,0.9 "
+        f"bench run {path} --methods infobatch,slices-seta,bls-infobatch --budgets 0.2,0.95 "
         f"--seeds 1 --out {tmp_path / 'out'}",
     )
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
     assert "left out: infobatch of mine, which has no loss of each sample" in words
     assert "left out: slices-seta of mine, which has no loss of slices" in words
-    assert "left out: bls-infobatch of mine: saving=0.9 cannot be reached" in words
+    assert "left out: bls-infobatch of mine: saving=0.95 cannot be reached" in words
     lines = Results(tmp_path / "out").lines
     assert [(line["way"], line["budget"]) for line in lines] == [
         ("full", 0),

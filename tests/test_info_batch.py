@@ -158,8 +158,7 @@ def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
         }[skew]
         selection = select(train, torch.from_numpy(scores).float(), epoch, seed)
         assert len(set(selection.indices.tolist())) == selection.indices.numel()
-        if epoch == 0:
-            assert selection.indices.numel() == length
+        assert abs(selection.indices.numel() - (1 - saving) * length) <= 1  # as many in each epoch
         if selection.weights is not None:
             assert selection.weights.double().sum().item() == pytest.approx(length, rel=1e-6)
             assert selection.weights.max().item() <= 10.0 + 1e-5
@@ -168,29 +167,50 @@ def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
     assert total - visits == round(saving * total)
 
 
+def test_while_nothing_is_known_saving_skips_any_sample():
+    train = InfoBatch(Numbers(100), 10, saving=0.3)
+    served = [select(train, torch.ones(100), 0, seed) for seed in range(50)]
+    for selection in served:
+        assert selection.indices.numel() == 70
+        assert selection.weights is None
+    assert torch.cat([selection.indices for selection in served]).unique().numel() == 100
+
+
+def test_saving_with_delta_has_full_epochs_at_the_end():
+    train = InfoBatch(Numbers(100), 10, saving=0.3, delta=0.8)
+    kept = [select(train, torch.rand(100), epoch).indices.numel() for epoch in range(10)]
+    assert kept[8:] == [100, 100]
+    assert sum(kept) == 700
+    assert max(kept[:8]) - min(kept[:8]) <= 1
+
+
 def test_saving_prunes_the_lowest_where_too_few_are_below_the_mean():
     scores = torch.cat([torch.tensor([-1e6]), torch.arange(99.0)])  # one sample below the mean
     train = InfoBatch(Numbers(100), 10, saving=0.2)
     selection = select(train, scores, 3)
     skipped = sorted(set(range(100)) - set(selection.indices.tolist()))
-    assert len(skipped) == pytest.approx(0.2 * 10 / 7 * 100, abs=1)
+    assert len(skipped) == 20
     assert max(skipped) < 2 * len(skipped)
     assert selection.weights.max() == 2  # half of those below the raised threshold are skipped
 
 
 def test_saving_raises_weights_only_where_all_samples_are_candidates():
-    train = InfoBatch(Numbers(100), 10, saving=0.49, delta=1.0)  # of 100 in nine of ten epochs, 54
+    train = InfoBatch(Numbers(100), 10, saving=0.54)
     selection = select(train, torch.rand(100), 3)
     assert selection.weights.unique().numel() == 1
     assert float(selection.weights[0]) == pytest.approx(100 / selection.indices.numel())
 
 
 def test_saving_that_cannot_be_reached_says_what_can():
-    with pytest.raises(ValueError, match=r"saving=0.7 cannot be reached: 3 of 10 .* At most 0.630"):
-        InfoBatch(Numbers(100), 10, saving=0.7)
-    assert InfoBatch(Numbers(100), 10, saving=0.63).saving == 0.63
+    with pytest.raises(ValueError, match=r"saving=0.8 cannot be reached: 2 of 10 .* At most 0.720"):
+        InfoBatch(Numbers(100), 10, delta=0.8, saving=0.8)
+    assert InfoBatch(Numbers(100), 10, delta=0.8, saving=0.72).saving == 0.72
+    with pytest.raises(
+        ValueError, match=r"an epoch can skip at most 90 .* At most 0.900 can be saved$"
+    ):
+        InfoBatch(Numbers(100), 10, saving=0.95)
     with pytest.raises(ValueError, match="At most 0.000 can be saved"):
-        InfoBatch(Numbers(100), 1, saving=0.1)
+        InfoBatch(Numbers(100), 1, delta=0.5, saving=0.1)
     assert InfoBatch(Numbers(100), 1, saving=0).saving == 0
 
 

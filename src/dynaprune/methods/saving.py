@@ -48,11 +48,16 @@ class Saving:
         share = check_share("saving", self.share)
         visits, reachable = total * self.num_epochs, self.num_selecting * most
         if count_share(share, visits) > reachable:
+            num_full = self.num_epochs - self.num_selecting
+            why = f"an epoch can skip at most {most:,} of {total:,} samples"
+            if num_full > 0:
+                why = (
+                    f"{num_full} of {self.num_epochs} epochs train on everything ({full}), and the "
+                    f"others can skip at most {most:,} of {total:,} samples"
+                )
             raise ValueError(
-                f"saving={self.share!r} cannot be reached: "
-                f"{self.num_epochs - self.num_selecting} of {self.num_epochs} epochs train on "
-                f"everything ({full}), and the others can skip at most {most:,} of {total:,} "
-                f"samples. At most {reachable / visits:.3f} can be saved; more with {more}"
+                f"saving={self.share!r} cannot be reached: {why}. At most "
+                f"{reachable / visits:.3f} can be saved{f'; more with {more}' * (num_full > 0)}"
             )
         return share
 
