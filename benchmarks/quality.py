@@ -46,6 +46,8 @@ from dynaprune import (
 )
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import Mean, mean_of
+from dynaprune.methods.annealing import first_annealed_epoch
+from dynaprune.methods.info_batch import DELTA
 from dynaprune.methods.saving import Saving
 from dynaprune.plan import Selection
 
@@ -102,15 +104,23 @@ def _way(
     return Way(make, slices)
 
 
-class Unweighted(InfoBatch):
-    """InfoBatch whose samples all have weight 1."""
+class FullStart(InfoBatch):
+    """InfoBatch with `saving` that trains on everything in the first epoch."""
 
-    def select(self, *given: Any, **more: Any) -> Selection:
-        return Selection(super().select(*given, **more).indices)
+    def _spread(self, saving: float) -> Saving:
+        end = first_annealed_epoch(self.delta, self.num_epochs)
+        return Saving(saving, self.num_epochs, 1, end)
 
 
-class Drawn(InfoBatch):
-    """InfoBatch by scores that are drawn anew: its weights and full epochs, and nothing else."""
+class FullEnds(FullStart):
+    """InfoBatch with `saving` and the full epochs of the paper, the first and the last ones."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, delta=DELTA, **more)
+
+
+class Drawn(FullEnds):
+    """The same by scores that are drawn anew: its weights and full epochs, and nothing else."""
 
     def select(
         self, scores: torch.Tensor, epoch: int, generator: torch.Generator, *more: Any
@@ -120,24 +130,14 @@ class Drawn(InfoBatch):
         return super().select(scores, epoch, generator)
 
 
-class DrawnUnweighted(Unweighted, Drawn):
-    """RandomPrune that skips nothing in the epochs in which InfoBatch does not."""
+def unweighted(method: type[InfoBatch]) -> type[InfoBatch]:
+    """Return a method whose samples all have weight 1."""
 
+    class Unweighted(method):
+        def select(self, *given: Any, **more: Any) -> Selection:
+            return Selection(super().select(*given, **more).indices)
 
-class Even(InfoBatch):
-    """InfoBatch that skips as many samples in each epoch, the first and the last ones included."""
-
-    def _spread(self, saving: float) -> Saving:
-        return Saving(saving, self.num_epochs, 0, self.num_epochs)
-
-    def select(self, scores: torch.Tensor, epoch: int, *more: Any) -> Selection:
-        found = super().select(scores, epoch, *more)
-        # in the first epoch, any sample is as good as any other
-        return found if epoch > 0 else Selection(found.indices)
-
-
-class EvenUnweighted(Unweighted, Even):
-    """The same, with all weights 1."""
+    return Unweighted
 
 
 RATIO: dict[str, Any] = {"budget": "prune_ratio"}
@@ -149,24 +149,23 @@ METHODS: dict[str, Way] = {
     "InfoBatch, BLS": _way(InfoBatch, BLS),
     "InfoBatch, KalmanBLS": _way(InfoBatch, KalmanBLS),
     "InfoBatch, KalmanBLS, slices": _way(InfoBatch, KalmanBLS, SLICES),
-    "InfoBatch, KalmanBLS, sorted slices": _way(InfoBatch, KalmanBLS, SLICES, batch_size=64),
-    "InfoBatch, KalmanBLS, Thompson": _way(InfoBatch, KalmanBLS, 1, thompson=True),
-    "InfoBatch, true losses, weights 1": _way(Unweighted, None, 0),
-    "InfoBatch, true losses, δ = 1": _way(InfoBatch, None, 0, delta=1.0),
-    "InfoBatch, true losses, weights 1, δ = 1": _way(Unweighted, None, 0, delta=1.0),
-    "InfoBatch, scores drawn": _way(Drawn, BLS),
-    "InfoBatch, scores drawn, weights 1": _way(DrawnUnweighted, BLS),
-    "InfoBatch, KalmanBLS, slices, weights 1, δ = 1": _way(
-        Unweighted, KalmanBLS, SLICES, delta=1.0
+    "InfoBatch, weights 1, KalmanBLS": _way(unweighted(InfoBatch), KalmanBLS),
+    "InfoBatch, weights 1, KalmanBLS, slices": _way(unweighted(InfoBatch), KalmanBLS, SLICES),
+    "InfoBatch, full start, true losses": _way(FullStart, None, 0),
+    "InfoBatch, full start, weights 1, true losses": _way(unweighted(FullStart), None, 0),
+    "InfoBatch, full start, weights 1, KalmanBLS, slices": _way(
+        unweighted(FullStart), KalmanBLS, SLICES
     ),
-    "InfoBatch, even, true losses": _way(Even, None, 0, delta=1.0),
-    "InfoBatch, even, BLS": _way(Even, BLS, delta=1.0),
-    "InfoBatch, even, KalmanBLS": _way(Even, KalmanBLS, delta=1.0),
-    "InfoBatch, even, KalmanBLS, slices": _way(Even, KalmanBLS, SLICES, delta=1.0),
-    "InfoBatch, even, weights 1, KalmanBLS": _way(EvenUnweighted, KalmanBLS, delta=1.0),
-    "InfoBatch, even, weights 1, KalmanBLS, slices": _way(
-        EvenUnweighted, KalmanBLS, SLICES, delta=1.0
+    "InfoBatch, full ends, true losses": _way(FullEnds, None, 0),
+    "InfoBatch, full ends, weights 1, true losses": _way(unweighted(FullEnds), None, 0),
+    "InfoBatch, full ends, BLS": _way(FullEnds, BLS),
+    "InfoBatch, full ends, KalmanBLS": _way(FullEnds, KalmanBLS),
+    "InfoBatch, full ends, KalmanBLS, slices": _way(FullEnds, KalmanBLS, SLICES),
+    "InfoBatch, full ends, KalmanBLS, sorted slices": _way(
+        FullEnds, KalmanBLS, SLICES, batch_size=64
     ),
+    "InfoBatch, full ends, scores drawn": _way(Drawn, BLS),
+    "InfoBatch, full ends, weights 1, scores drawn": _way(unweighted(Drawn), BLS),
     "SeTa, BLS": _way(SeTa, BLS),
     "SeTa, KalmanBLS, slices": _way(SeTa, KalmanBLS, SLICES),
     "SkipConverged, true losses": _way(SkipConverged, None, 0),
@@ -188,13 +187,17 @@ METHODS: dict[str, Way] = {
 
 SHOWN = (0.2, 0.4)
 AT_ANY = {FULL: (0.0,), FEWER: SHOWN, RANDOM: SHOWN}
+FULL_ENDS = {
+    f"InfoBatch, full ends, {score}": SHOWN
+    for score in ("true losses", "BLS", "KalmanBLS, sorted slices")
+}
 WORTH = {
     **AT_ANY,
     "InfoBatch, true losses": SHOWN,
     "InfoBatch, BLS": SHOWN,
-    "InfoBatch, KalmanBLS": (0.2,),
-    "InfoBatch, KalmanBLS, slices": (0.2,),
-    "InfoBatch, KalmanBLS, sorted slices": SHOWN,
+    "InfoBatch, KalmanBLS": SHOWN,
+    "InfoBatch, KalmanBLS, slices": SHOWN,
+    **FULL_ENDS,
     "SeTa, BLS": (0.0,),
     "SkipConverged, KalmanBLS, slices": (0.0,),
     "EpsilonGreedy, KalmanBLS": (0.2,),
@@ -203,25 +206,17 @@ WORTH = {
     "RePB, KalmanBLS": (0.0,),
     "SelectiveBackprop, KalmanBLS": (0.2,),
 }
-LONG = {
-    **AT_ANY,
-    **dict.fromkeys(
-        ("InfoBatch, true losses", "InfoBatch, BLS", "InfoBatch, KalmanBLS, sorted slices"), (0.2,)
-    ),
+WHY = AT_ANY | {name: SHOWN for name in METHODS if name.startswith("InfoBatch")}
+LONG = AT_ANY | {
+    **dict.fromkeys(FULL_ENDS, (0.2,)),
     "SeTa, BLS": (0.0,),
     "SkipConverged, KalmanBLS, slices": (0.0,),
-}
-WHY = AT_ANY | {
-    name: SHOWN
-    for name in METHODS
-    if name in ("InfoBatch, true losses", "InfoBatch, scores drawn")
-    or any(change in name for change in ("δ", "weights", "even"))
 }
 CONVERGED = {
     **dict.fromkeys((FEWER, RANDOM), (0.2, 0.5)),
     FULL: (0.0,),
-    "InfoBatch, true losses": (0.5,),
-    "InfoBatch, BLS": (0.5,),
+    "InfoBatch, full ends, true losses": (0.5,),
+    "InfoBatch, full ends, BLS": (0.5,),
     "SkipConverged, true losses": (0.0,),
     "SkipConverged, BLS": (0.0,),
     "SkipConverged, KalmanBLS": (0.0,),
