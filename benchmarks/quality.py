@@ -396,8 +396,9 @@ def plot(path: Path, title: str, rows: list[Row]) -> None:
     for number, name in enumerate(names):
         mine = [row for row in rows if row.name == name]
         is_baseline = name in (FULL, FEWER, RANDOM)
+        shift = 0.0 if name == FULL else 0.6 * (number - len(names) / 2)  # else they overlap
         axes.errorbar(
-            [100 * row.saved.value for row in mine],
+            [100 * row.saved.value + shift for row in mine],
             [100 * row.accuracy.value for row in mine],
             yerr=[np.nan_to_num(100 * row.accuracy.half_width) for row in mine],
             marker="s" if is_baseline else "osD^vP*X"[number % 8],
@@ -407,7 +408,7 @@ def plot(path: Path, title: str, rows: list[Row]) -> None:
             capsize=3,
             label=name,
         )
-    axes.set_xlabel("sample visits saved, %")
+    axes.set_xlabel("sample visits saved, % (equal numbers are drawn side by side)")
     axes.set_ylabel("test accuracy, % (95% interval over seeds)")
     axes.set_title(title)
     axes.grid(alpha=0.3)
