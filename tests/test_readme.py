@@ -71,19 +71,13 @@ def test_every_name_of_the_library_is_public():
 
 
 def test_defaults_in_the_table_of_methods():
-    import inspect
-
     import dynaprune
 
     for name, arguments in re.findall(r"`(\w+)\(dataset, num_epochs(.*?)\)`", README):
-        parameters = inspect.signature(getattr(dynaprune, name)).parameters
+        made = getattr(dynaprune, name)([0], 1)  # some defaults depend on other arguments
         for argument, value in re.findall(r"(\w+)=([\d.]+)", arguments):
-            if argument == "saving":
-                continue
-            default = parameters[argument].default
-            if argument == "prune_ratio":  # may be None, as saving can be given in its place
-                default = getattr(dynaprune, name)([0], 1).prune_ratio
-            assert default == float(value), (name, argument)
+            if argument != "saving":
+                assert getattr(made, argument) == float(value), (name, argument)
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
