@@ -64,7 +64,7 @@ class Task(ABC):
         ...         return nn.functional.mse_loss(outputs, batch[1])
         ...     def evaluate(self, model):
         ...         inputs, targets = self.train.tensors
-        ...         return float(self.loss(model(inputs), (inputs, targets)))
+        ...         return self.loss(model(inputs), (inputs, targets)).item()
         >>> task = Halves()
         >>> task.load(None)
         >>> task.evaluate(task.make_model()) < 10
