@@ -360,6 +360,7 @@ def test_the_list_of_tasks():
         assert name in table
 
 
+@pytest.mark.long
 def test_the_recipe_of_the_paper_for_a_few_steps(tmp_path):
     tree = write_tree(tmp_path / "tree", per_class=4)
     result = CliRunner().invoke(
@@ -430,6 +431,7 @@ def test_the_demo_on_mnist5k(tmp_path):
     assert lines[0]["quality"] > 0.9
 
 
+@pytest.mark.long
 def test_the_benchmark_of_overhead_runs():
     script = Path(__file__).parents[1] / "benchmarks" / "overhead.py"
     done = subprocess.run(

@@ -78,6 +78,7 @@ def test_torchvisions_layout(tmp_path, parent):
     assert data.test_images.flatten(1).tolist() == everything["test_batch"][0].tolist()
 
 
+@pytest.mark.long
 def test_the_published_cifar10_images(shared_data):
     with zipfile.ZipFile(shared_data / "cifar10-images.zip") as archive:
         names = archive.namelist()

@@ -87,6 +87,7 @@ def on_rank(rank):
     return found
 
 
+@pytest.mark.long
 def test_two_ranks_know_the_same():
     first, second = on_ranks(2, on_rank)
     for each in EVERY:
