@@ -73,7 +73,7 @@ def write_report(results: Results, folder: Path) -> Path:
         draw_quality(folder / name, picture, str(section.task["metric"]), section.rows)
         parts.append(_section(section, name))
     path = folder / REPORT
-    path.write_text("\n".join(parts))
+    path.write_text("\n".join(parts), encoding="utf-8")
     return path
 
 

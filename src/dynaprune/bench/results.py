@@ -53,16 +53,17 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.lines: list[dict[str, Any]] = []
+        self._known: set[str] = set()
         if not self.path.exists():
             return
-        text = self.path.read_text()
+        text = self.path.read_text(encoding="utf-8")
         whole, newline, cut = text.rpartition("\n")
         if cut:  # a run was killed while it wrote: what is left of its line goes
-            self.path.write_text(whole + newline)
+            self.path.write_text(whole + newline, encoding="utf-8")
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 found = json.loads(line)
-                key_of(found)
+                self._known.add(_text_of(key_of(found)))
             except (ValueError, KeyError, TypeError):
                 raise ValueError(
                     f"line {number} of {self.path} is no result of a run: {line[:80]!r}"
@@ -70,15 +71,16 @@ class Results:
             self.lines.append(found)
 
     def __contains__(self, key: Key) -> bool:
-        return any(key_of(line) == key for line in self.lines)
+        return _text_of(key) in self._known
 
     def add(self, key: Key, found: dict[str, Any]) -> dict[str, Any]:
         """Append a run's result to the file, and return its line."""
         line = {**asdict(key), **found, "versions": versions(), "machine": machine()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.lines.append(line)
+        self._known.add(_text_of(key))
         return line
 
 
@@ -89,6 +91,11 @@ def key_of(line: dict[str, Any]) -> Key:
         KeyError: it has none.
     """
     return Key(**{field.name: line[field.name] for field in fields(Key)})
+
+
+def _text_of(key: Key) -> str:
+    """Return a key as what can be looked up."""
+    return json.dumps(asdict(key), sort_keys=True)
 
 
 def versions() -> dict[str, str]:
