@@ -46,7 +46,7 @@ def list_tasks(
         return
     table = Table(title="tasks")
     for name in ("task", "kind", "data set", "model", "metric", "margin"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "task")
     for task in tasks:
         table.add_row(
             task.name, task.kind, task.dataset, task.model, task.metric, f"{task.margin:g}"
