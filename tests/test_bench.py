@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from dynaprune.bench.regimes import REGIMES
 from dynaprune.bench.report import write_report
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
-from dynaprune.bench.training import train_run
+from dynaprune.bench.task import Task
+from dynaprune.bench.training import to_device, train_run
 from dynaprune.bench.ways import DEFAULT, WAYS
 from dynaprune.commands import app
 
@@ -153,6 +155,106 @@ def test_a_killed_run_goes_on_where_it_stopped(bright, tmp_path):
     path.write_text("nonsense\n" + path.read_text())
     with pytest.raises(ValueError, match=r"line 1 of .*results.jsonl is no result of a run"):
         Results(tmp_path)
+
+
+def test_a_whole_last_line_is_kept_and_reading_writes_nothing(bright, tmp_path):
+    plan = plan_runs(bright, "as-is", [], [], range(3), bright.recipe)
+    list(run_all(bright, plan.runs[:2], Results(tmp_path)))
+    path = tmp_path / "results.jsonl"
+    path.write_text(path.read_text().rstrip("\n"))  # as an editor leaves it
+    before = path.read_bytes()
+    results = Results(tmp_path)
+    assert len(results.lines) == 2
+    assert path.read_bytes() == before
+    list(run_all(bright, plan.runs, results))
+    assert [line["seed"] for line in Results(tmp_path).lines] == [0, 1, 2]
+    path.write_text(path.read_text() + '{"task"')
+    before = path.read_bytes()
+    assert len(Results(tmp_path).lines) == 3
+    assert path.read_bytes() == before
+
+
+def test_two_outputs_are_cut_like_inputs_and_labels(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        TASK_FILE.replace(
+            "    def loss(",
+            """    def outputs(self, model, batch):
+        told = model(batch[0])
+        return told, told / 2
+
+    def loss(""",
+        )
+        .replace("mse_loss(outputs,", "mse_loss(outputs[0],")
+        .replace("self.loss(model(inputs),", "self.loss((model(inputs),),")
+    )
+    result = CliRunner().invoke(
+        app, f"bench run {path} --methods slices-seta --budgets 0.2 --seeds 1 --out {tmp_path}"
+    )
+    assert result.exit_code == 0, result.output
+
+
+def test_a_task_file_may_have_dataclasses_and_neighbours(tmp_path):
+    (tmp_path / "nets_of_mine.py").write_text("from torch import nn\nNet = nn.Linear\n")
+    path = tmp_path / "mine.py"
+    text = TASK_FILE.replace("nn.Linear(1, 1)", "Net(1, 1)")
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        f"from nets_of_mine import Net\n{text}\n\n@dataclass\nclass Other:\n    x: int = 0\n"
+    )
+    result = CliRunner().invoke(
+        app, f"bench run {path} --methods random --budgets 0.2 --seeds 1 --out {tmp_path}"
+    )
+    assert result.exit_code == 0, result.output
+
+
+def test_an_optimizer_that_there_is_not():
+    with pytest.raises(ValueError, match="optimizer must be sgd, adamw or lars, but 'adam' was"):
+        Recipe(epochs=1, batch_size=1, learning_rate=0.1, optimizer="adam")
+    model = nn.Linear(1, 1)
+    Recipe(epochs=1, batch_size=1, learning_rate=0.1, momentum=0.0).make_optimizer(model)
+
+
+def test_batches_keep_their_type():
+    pair = namedtuple("pair", "inputs labels")
+    moved = to_device(pair(torch.zeros(2), {"a": torch.ones(2)}), torch.device("cpu"))
+    assert type(moved) is pair
+    assert moved.labels["a"].tolist() == [1, 1]
+
+
+def test_near_duplicates_of_sentences_keep_their_words():
+    class Short(Bright):
+        def load(self, root):
+            words = torch.zeros(64, 6, dtype=torch.int64)
+            words[:, 0] = torch.arange(64) + 1  # a word, and nothing behind it
+            words[::2, 1] = 99
+            self.train = TensorDataset(words, torch.arange(64) % 3)
+
+    task = Short()
+    task.load(None)
+    for seed in range(20):
+        words, _ = REGIMES["redundant"].samples(task, seed).tensors
+        assert (words[:, 0] > 0).all()
+        assert (words[:, 2:] == 0).all()
+
+
+def test_regimes_of_labels_need_a_task_that_learns_them(bright):
+    class Contrastive(Bright):
+        learns_labels = False
+
+    task = Contrastive()
+    task.load(None)
+    assert not REGIMES["wrong-labels"].fits(task)
+    with pytest.raises(ValueError, match="a tenth of the labels are wrong: that needs classes"):
+        REGIMES["wrong-labels"].samples(task, 0)
+
+    class Mean(Bright):
+        losses = Task.losses
+
+    task = Mean()
+    task.load(None)
+    with pytest.raises(ValueError, match="bright has no loss of each sample, so which ones are"):
+        REGIMES["trivial"].samples(task, 0)
 
 
 def test_another_recipe_is_another_run(bright, tmp_path):

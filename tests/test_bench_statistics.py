@@ -49,6 +49,11 @@ def test_four_seeds_decide_nothing():
     assert judge([-0.1] * 5, 0.005) is Verdict.LOSES
 
 
+@pytest.mark.parametrize("quality", [math.nan, -math.inf])
+def test_a_training_that_has_diverged_is_a_loss(quality):
+    assert judge([0.0, 0.0, 0.001, 0.0, quality], 0.005) is Verdict.LOSES
+
+
 def line(way, budget, seed, quality, visits, seconds=10.0):
     return {
         "way": way,

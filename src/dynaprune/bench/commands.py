@@ -113,12 +113,12 @@ def run_tasks(
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except Mistakes as error:
         raise failed("bench run", error) from None
+    own_threads = torch.get_num_threads()
     for task in made:
         given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "threads": threads}
         recipe = replace(task.recipe, **{k: v for k, v in given.items() if v is not None})
         task.device = where
-        if recipe.threads is not None:
-            torch.set_num_threads(recipe.threads)
+        torch.set_num_threads(recipe.threads or own_threads)
         try:
             task.load(data_root)
             plan = plan_runs(task, regime, ways, shares, range(seeds), recipe)

@@ -35,7 +35,7 @@ def draw_quality(path: Path, title: str, metric: str, rows: Sequence[Row]) -> No
             visits,
             [row.quality.value for row in mine],
             yerr=[np.nan_to_num(row.quality.half_width) for row in mine],
-            marker="s" if way == FULL else MARKERS[number % len(MARKERS)],
+            marker="s" if way == FULL else MARKERS[(number + number // 10) % len(MARKERS)],
             markersize=6,
             capsize=3,
             linewidth=1,

@@ -39,6 +39,12 @@ class Recipe:
     clip: float | None = None
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adamw", "lars"):
+            raise ValueError(
+                f"optimizer must be sgd, adamw or lars, but {self.optimizer!r} was given"
+            )
+
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of a model's parameters."""
         if self.optimizer == "adamw":
@@ -54,7 +60,7 @@ class Recipe:
             lr=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            nesterov=True,
+            nesterov=self.momentum > 0,
         )
 
     def learning_rate_at(self, progress: float) -> float:

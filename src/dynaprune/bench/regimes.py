@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from ..methods import NoPrune
 from .recipe import Recipe
 from .task import Task
-from .training import train_model
+from .training import to_device, train_model
 
 COPIES = 0.75
 ORIGINALS = 1 / 16
@@ -44,7 +44,7 @@ class Regime:
 
     def fits(self, task: Task) -> bool:
         """Return whether a task, loaded, has the inputs and classes that this changes."""
-        return self.change is None or _is_labelled(task.train)
+        return self.change is None or _is_labelled(task)
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """Return the recipe of this regime."""
@@ -58,17 +58,18 @@ class Regime:
         """
         if self.change is None:
             return task.train
-        if not _is_labelled(task.train):
+        if not _is_labelled(task):
             raise ValueError(
                 f"{self.about}: that needs classes, but the training set of {task.name} is no "
-                "TensorDataset of inputs and int64 classes"
+                "TensorDataset of inputs and int64 classes that it learns"
             )
         # a seed that nothing else has: else an epoch's order could be that of the change
         return self.change(task, torch.Generator().manual_seed(seed + 77_000))
 
 
-def _is_labelled(data: Any) -> bool:
-    if not isinstance(data, TensorDataset) or len(data.tensors) != 2:
+def _is_labelled(task: Task) -> bool:
+    data = task.train
+    if not task.learns_labels or not isinstance(data, TensorDataset) or len(data.tensors) != 2:
         return False
     labels = data.tensors[1]
     return labels.dtype == torch.int64 and labels.ndim == 1
@@ -94,7 +95,9 @@ def _nearly(inputs: Tensor, generator: torch.Generator) -> Tensor:
         return inputs + 0.02 * inputs.std() * torch.randn(inputs.shape, generator=generator)
     changed = inputs.clone()
     rows = torch.arange(len(inputs))
-    places = torch.randint(0, inputs.shape[1], (2, len(inputs)), generator=generator)
+    # among the tokens there are: 0 is none
+    lengths = (inputs != 0).sum(1).clamp(min=1)
+    places = (torch.rand(2, len(inputs), generator=generator) * lengths).long()
     changed[rows, places[0]] = inputs[rows, places[1]]
     return changed
 
@@ -129,6 +132,11 @@ def _trivial(task: Task, generator: torch.Generator) -> TensorDataset:
 
     It is trained for a quarter of the recipe's epochs, on all of them.
     """
+    if not task.has_losses:
+        raise ValueError(
+            f"{task.name} has no loss of each sample, so which ones are trivial cannot be told: "
+            "give the task a method losses()"
+        )
     inputs, labels = task.train.tensors
     easiest = torch.argsort(_losses_after(task, max(1, round(task.recipe.epochs * EARLY))))
     trivial = easiest[: max(1, len(labels) // 3)]
@@ -148,7 +156,9 @@ def _losses_after(task: Task, epochs: int) -> Tensor:
         task.train, batch_size=recipe.batch_size, collate_fn=task.collate()
     )
     with torch.no_grad():
-        return torch.cat([task.losses(task.outputs(model, batch), batch) for batch in loader])
+        batches = (to_device(batch, task.device) for batch in loader)
+        found = [task.losses(task.outputs(model, batch), batch) for batch in batches]
+    return torch.cat(found).cpu()
 
 
 REGIMES: dict[str, Regime] = {

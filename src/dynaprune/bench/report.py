@@ -78,8 +78,8 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 HOW_TO_READ = f"""\
-Each way of training is compared with full training of the same seed: data, initial weights and
-order of the first epoch are the same. Means have 95% intervals over seeds. **Lossless** says that a
+Each way of training is compared with full training of the same seed: data and initial weights are
+the same. Means have 95% intervals over seeds. **Lossless** says that a
 one-sided test at 5% shows the loss to be below the task's margin, set beforehand; **loses** that it
 shows it to be above; what the seeds do not show, and all with fewer than {MIN_SEEDS} of them, is
 **undecided**. `fewer-epochs` and `random` make as many sample visits without any score: a way that

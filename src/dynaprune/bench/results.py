@@ -54,13 +54,15 @@ class Results:
         self.path = folder / FILE
         self.lines: list[dict[str, Any]] = []
         self._known: set[str] = set()
+        self._is_cut = False  # whether the file ends in the middle of a line
         if not self.path.exists():
             return
         text = self.path.read_text(encoding="utf-8")
-        whole, newline, cut = text.rpartition("\n")
-        if cut:  # a run was killed while it wrote: what is left of its line goes
-            self.path.write_text(whole + newline, encoding="utf-8")
-        for number, line in enumerate(whole.splitlines(), start=1):
+        lines = text.splitlines()
+        if lines and not text.endswith("\n") and not _is_result(lines[-1]):
+            lines.pop()  # a run was killed while it wrote
+        self._is_cut = bool(text) and text != "".join(f"{line}\n" for line in lines)
+        for number, line in enumerate(lines, start=1):
             try:
                 found = json.loads(line)
                 self._known.add(_text_of(key_of(found)))
@@ -77,6 +79,10 @@ class Results:
         """Append a run's result to the file, and return its line."""
         line = {**asdict(key), **found, "versions": versions(), "machine": machine()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._is_cut:
+            whole = "".join(f"{json.dumps(each)}\n" for each in self.lines)
+            self.path.write_text(whole, encoding="utf-8")
+            self._is_cut = False
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.lines.append(line)
@@ -91,6 +97,14 @@ def key_of(line: dict[str, Any]) -> Key:
         KeyError: it has none.
     """
     return Key(**{field.name: line[field.name] for field in fields(Key)})
+
+
+def _is_result(line: str) -> bool:
+    try:
+        key_of(json.loads(line))
+    except (ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _text_of(key: Key) -> str:

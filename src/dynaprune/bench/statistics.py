@@ -74,6 +74,7 @@ def judge(differences: Sequence[float], margin: float) -> Verdict:
 
     Arguments:
         differences: quality less that of full training, seed by seed; positive is better: (n,).
+            One that is not finite is of a training that has diverged, which is a loss.
         margin: the loss of quality that is still called none, above 0.
 
     Example:
@@ -85,6 +86,8 @@ def judge(differences: Sequence[float], margin: float) -> Verdict:
     """
     if len(differences) < MIN_SEEDS:
         return Verdict.UNDECIDED
+    if not np.isfinite(differences).all():  # a training that has diverged
+        return Verdict.LOSES
     shifted = np.asarray(differences, dtype=np.float64) + margin
     if np.ptp(shifted) <= 1e-12 * np.abs(shifted).max():  # no spread: there is nothing to test
         return Verdict.LOSSLESS if shifted[0] > 0 else Verdict.LOSES

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..cutting import Lists
 from .recipe import Recipe
 
 DESCRIBED = (
@@ -42,6 +43,10 @@ class Task(ABC):
         recipe: how it is trained, unless something else is asked for.
         can_slice: whether the loss of a slice of a batch is the mean loss of its samples. It is not
             where samples are compared with each other, as in contrastive losses.
+        lists: what lists in outputs and batches are where shapes do not tell: "parts" of a batch,
+            such as inputs and labels, or "samples"; see `chunked`.
+        learns_labels: whether the second of two tensors of its training set is the class that it
+            learns, which regimes may change.
         train: the training set, once `load` has been called: a map-style dataset.
         device: where the model and its batches are.
 
@@ -81,6 +86,8 @@ class Task(ABC):
     in_percent: ClassVar[bool] = False
     recipe: ClassVar[Recipe]
     can_slice: ClassVar[bool] = True
+    lists: ClassVar[Lists] = "parts"
+    learns_labels: ClassVar[bool] = True
 
     train: Any
     device: torch.device = torch.device("cpu")

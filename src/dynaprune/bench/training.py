@@ -104,7 +104,7 @@ def reader(task: Task, reads: Reads) -> Callable[[Any, Any], Tensor]:
     if reads == "samples":
         return task.losses
     if reads == "slices":
-        return chunked(task.loss, chunks=SLICES)
+        return chunked(task.loss, chunks=SLICES, lists=task.lists)
     return task.loss
 
 
@@ -114,6 +114,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
         return {name: to_device(part, device) for name, part in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_make"):
+        return batch._make(to_device(part, device) for part in batch)
     if isinstance(batch, (list, tuple)):
         return [to_device(part, device) for part in batch]
+    if callable(getattr(batch, "to", None)):
+        return batch.to(device)
     return batch

@@ -27,7 +27,8 @@ class SentenceLSTM(nn.Module):
         """Return logits, (B, classes), of sentences, int64, (B, words)."""
         states, _ = self.lstm(self.words(sentences))
         states = states.masked_fill((sentences == 0)[:, :, None], -torch.inf)
-        return cast("Tensor", self.head(states.amax(1)))
+        found = states.amax(1)
+        return cast("Tensor", self.head(found.masked_fill(found == -torch.inf, 0)))
 
 
 class ForecastLSTM(nn.Module):

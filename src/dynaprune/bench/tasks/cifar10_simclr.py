@@ -34,6 +34,7 @@ class CifarSimCLR(Task):
     margin = 0.01
     in_percent = True
     can_slice = False
+    learns_labels = False
     recipe = Recipe(
         epochs=10,
         batch_size=64,
