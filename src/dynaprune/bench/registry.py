@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from ..user_file import run_file
 from . import tasks
 from .task import Task
 
@@ -60,17 +59,7 @@ def find_task(place: str) -> type[Task]:
 def _from_file(path: Path) -> type[Task]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}, which was given as a task")
-    spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} cannot be read as a Python module")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # as dataclasses look there
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` has it
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    found = _tasks_in(module)
+    found = _tasks_in(run_file(path))
     if len(found) != 1:
         names = ", ".join(task.__name__ for task in found) or "none"
         raise ValueError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ..checkpoint import load_checkpoint
+from ..user_file import run_file
 from ..validation import check_keys
 from .audit import check_audited
 
@@ -66,19 +64,8 @@ def _function_in(place: str) -> Callable[[], Any]:
         raise Mistake(f"give FILE.py:FUNCTION, such as train.py:make, but {place!r} was given")
     if not Path(file).is_file():
         raise Mistake(f"there is no file {file}")
-    function = getattr(_run(Path(file).resolve()), name, None)
+    function = getattr(run_file(Path(file)), name, None)
     if not callable(function):
         raise Mistake(f"{file} has no function {name}, which is to return train, model, loss_fn")
     found: Callable[[], Any] = function
     return found
-
-
-def _run(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:  # not so for a name that ends in .py
-        raise Mistake(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.parent))
-    sys.modules[file.stem] = module  # where classes of it, and workers, look it up
-    spec.loader.exec_module(module)
-    return module
