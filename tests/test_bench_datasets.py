@@ -155,9 +155,9 @@ def test_data_that_are_not_there(tmp_path, load, name):
 
 def test_words():
     words = render_words(50, seed=3)
-    assert words.images.shape == (50, 1, 24, 96)
+    assert words.images.shape == (50, 1, 16, 64)
     assert (words.lengths == (words.letters > 0).sum(1)).all()
-    assert 3 <= words.lengths.min() <= words.lengths.max() == 8
+    assert 3 <= words.lengths.min() <= words.lengths.max() == 5
     assert words.letters.max() <= len(LETTERS)
     assert torch.equal(words.images, render_words(50, seed=3).images)
     assert not torch.equal(words.letters, render_words(50, seed=4).letters)

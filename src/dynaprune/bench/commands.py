@@ -17,7 +17,7 @@ from .presets import PRESETS
 from .regimes import REGIMES
 from .registry import built_in, find_task
 from .report import write_report
-from .results import Results
+from .results import Results, source_of
 from .runner import Plan, Planned, plan_runs, run_all
 from .task import Task
 from .ways import DEFAULT, FULL, WAYS
@@ -137,6 +137,16 @@ def show_runs(console: Console, task: Task, plan: Plan, results: Results) -> Non
         console.print(
             f"{task.name}: {done} of {len(plan.runs)} runs are in {results.path} already",
             soft_wrap=True,
+        )
+    source = source_of(type(task))
+    changed = sum(
+        line["task"] == task.name and line.get("source") != source for line in results.lines
+    )
+    if changed:
+        console.print(
+            f"{changed} runs of {task.name} were made by another version of its file, and are not "
+            "made again: give another --out if that makes a difference",
+            style="yellow",
         )
     with progress_of_runs(console) as progress:
         bar = progress.add_task(task.name, total=len(plan.runs), completed=done)

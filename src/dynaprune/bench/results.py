@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from .task import Task
 
 FILE = "results.jsonl"
 
@@ -70,6 +75,8 @@ class Results:
                 raise ValueError(
                     f"line {number} of {self.path} is no result of a run: {line[:80]!r}"
                 ) from None
+            if found["quality"] is None:
+                found["quality"] = math.nan
             self.lines.append(found)
 
     def __contains__(self, key: Key) -> bool:
@@ -77,14 +84,14 @@ class Results:
 
     def add(self, key: Key, found: dict[str, Any]) -> dict[str, Any]:
         """Append a run's result to the file, and return its line."""
-        line = {**asdict(key), **found, "versions": versions(), "machine": machine()}
+        line = {**asdict(key), **found, "versions": versions()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._is_cut:
-            whole = "".join(f"{json.dumps(each)}\n" for each in self.lines)
+            whole = "".join(f"{_written(each)}\n" for each in self.lines)
             self.path.write_text(whole, encoding="utf-8")
             self._is_cut = False
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(_written(line) + "\n")
         self.lines.append(line)
         self._known.add(_text_of(key))
         return line
@@ -97,6 +104,12 @@ def key_of(line: dict[str, Any]) -> Key:
         KeyError: it has none.
     """
     return Key(**{field.name: line[field.name] for field in fields(Key)})
+
+
+def _written(line: dict[str, Any]) -> str:
+    """Return a result as a line of JSON, which has no NaN: null says that a run has diverged."""
+    quality = line["quality"] if math.isfinite(line["quality"]) else None
+    return json.dumps({**line, "quality": quality}, allow_nan=False)
 
 
 def _is_result(line: str) -> bool:
@@ -123,10 +136,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """Return what a result's seconds depend on."""
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what the seconds of a run on a device depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "processor": platform.machine(),
+        "device": str(device),
+        "processor": name,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def source_of(task: type[Task]) -> str:
+    """Return a short hash of the file that a task is in, which tells one version from another."""
+    file = inspect.getsourcefile(task)
+    assert file is not None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]

@@ -11,8 +11,8 @@ import torch
 
 from ..methods import NoPrune
 from .recipe import Recipe
-from .regimes import REGIMES, Regime
-from .results import Key, Results
+from .regimes import REGIMES
+from .results import Key, Results, machine, source_of
 from .task import Task
 from .training import train_run
 from .ways import FULL, WAYS
@@ -107,29 +107,36 @@ def run_all(
     Yields:
         The run, and its line in the results.
     """
-    missing = [planned for planned in plan if planned.key not in results]
     is_warm = False
-    for planned in missing:
-        key = planned.key
-        regime = REGIMES[key.regime]
-        if not is_warm:  # the first run in a process is slower
-            _warm_up(task, planned.recipe)
+    for planned in plan:
+        if planned.key in results:
+            continue
+        if not is_warm:
+            warm_up(task, planned.recipe)
             is_warm = True
-        yield planned, results.add(key, _run(task, regime, planned, partial(on_epoch, planned)))
+        found = make_run(task, planned, partial(on_epoch, planned))
+        yield planned, results.add(planned.key, found)
 
 
-def _run(
-    task: Task, regime: Regime, planned: Planned, on_epoch: Callable[[int], None]
+def make_run(
+    task: Task, planned: Planned, on_epoch: Callable[[int], None] = lambda epoch: None
 ) -> dict[str, Any]:
-    key, recipe = planned.key, planned.recipe
-    way = WAYS[key.way]
-    data = regime.samples(task, key.seed)
+    """Make a run of a task, whose data are loaded, and return what it came to."""
+    key, recipe, way = planned.key, planned.recipe, WAYS[planned.key.way]
+    data = REGIMES[key.regime].samples(task, key.seed)
     train = way.make(data, recipe.epochs, key.seed, key.budget)
     found = train_run(task, recipe, train, key.seed, reads=way.reads, on_epoch=on_epoch)
-    return {**asdict(found), "full_visits": len(data) * recipe.epochs, "about": task.describe()}
+    return {
+        **asdict(found),
+        "full_visits": len(data) * recipe.epochs,
+        "about": task.describe(),
+        "source": source_of(type(task)),
+        "machine": machine(task.device),
+    }
 
 
-def _warm_up(task: Task, recipe: Recipe) -> None:
+def warm_up(task: Task, recipe: Recipe) -> None:
+    """Train for a few steps: the first ones in a process are slower."""
     short = replace(recipe, epochs=1)
     few = torch.utils.data.Subset(task.train, range(min(len(task.train), 2 * recipe.batch_size)))
     train_run(task, short, NoPrune(few, short.epochs), seed=0)

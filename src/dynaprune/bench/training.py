@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +60,8 @@ def train_run(
     """
     started = time.perf_counter()
     model = train_model(task, recipe, train, seed, reads=reads, on_epoch=on_epoch)
+    if task.device.type != "cpu":
+        torch.accelerator.synchronize()  # what was asked of it is done only now
     seconds = time.perf_counter() - started
     model.eval()
     with torch.no_grad():
@@ -76,6 +80,8 @@ def train_model(
 ) -> nn.Module:
     """Train a new model of a task, and return it; see `train_run`."""
     torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (for what a task of a user's own may draw)
+    random.seed(seed)
     model = task.make_model().to(task.device)
     optimizer = recipe.make_optimizer(model)
     loss_of = reader(task, reads)

@@ -7,7 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -40,7 +40,7 @@ class ImageData:
     num_classes: int
 
 
-@lru_cache(maxsize=2)  # several tasks have the same
+@cache  # several tasks have the same
 def load_images(name: str, root: Path | None = None) -> ImageData:
     """Load a data set by its name: `digits`, `mnist5k` or `cifar10`.
 

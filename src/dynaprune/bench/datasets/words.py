@@ -14,9 +14,9 @@ from torch import Tensor
 from ...extras import require
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-LONGEST = 8
-WIDTH, HEIGHT = 96, 24
-FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold", "STIXGeneral", "cmr10")
+LONGEST = 5
+WIDTH, HEIGHT = 64, 16
+FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Words:
     """Pictures of words.
 
     Attributes:
-        images: uint8, shape (N, 1, 24, 96).
-        letters: their letters, 1 for a to 26 for z, 0 behind the end: int64, shape (N, 8).
+        images: uint8, shape (N, 1, 16, 64).
+        letters: their letters, 1 for a to 26 for z, 0 behind the end: int64, shape (N, 5).
         lengths: how many letters they have: int64, shape (N,).
     """
 
@@ -35,7 +35,7 @@ class Words:
 
 
 def render_words(count: int, seed: int) -> Words:
-    """Draw words of three to eight letters.
+    """Draw words of three to five letters.
 
     Their letters are drawn by how often they follow each other in the names of Python's own
     modules and keywords, so that they look like words, and none is in a list that a model could
@@ -49,7 +49,7 @@ def render_words(count: int, seed: int) -> Words:
     image_module = require("PIL.Image", "bench")
     folder = Path(require("matplotlib", "bench").get_data_path()) / "fonts" / "ttf"
     random = np.random.default_rng(seed)
-    faces = [fonts.truetype(str(folder / f"{f}.ttf"), size) for f in FONTS for size in (13, 15, 17)]
+    faces = [fonts.truetype(str(folder / f"{f}.ttf"), size) for f in FONTS for size in (11, 12)]
     follows = _bigrams()
     images = np.zeros((count, HEIGHT, WIDTH), dtype=np.uint8)
     letters = torch.zeros(count, LONGEST, dtype=torch.int64)
@@ -61,10 +61,10 @@ def render_words(count: int, seed: int) -> Words:
         text = "".join(LETTERS[letter] for letter in word)
         paper, ink = int(random.integers(150, 256)), int(random.integers(0, 100))
         picture = image_module.new("L", (WIDTH, HEIGHT), paper)
-        where = (int(random.integers(1, 6)), int(random.integers(0, 4)))
+        where = (int(random.integers(1, 6)), int(random.integers(0, 3)))
         drawing.Draw(picture).text(where, text, ink, font=faces[int(random.integers(len(faces)))])
         turned = picture.rotate(float(random.uniform(-2, 2)), fillcolor=paper)
-        noisy = np.asarray(turned) + random.normal(0, random.uniform(0, 40), (HEIGHT, WIDTH))
+        noisy = np.asarray(turned) + random.normal(0, random.uniform(0, 25), (HEIGHT, WIDTH))
         images[row] = noisy.clip(0, 255).astype(np.uint8)
         letters[row, : len(word)] = torch.tensor(word) + 1
         lengths[row] = len(word)

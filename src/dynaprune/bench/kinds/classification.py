@@ -45,3 +45,11 @@ class Classification(Task):
             inputs, labels = (part.to(self.device) for part in batch)
             right += int((self.outputs(model, (inputs, labels)).argmax(1) == labels).sum())
         return right / len(self.test)
+
+
+def some(data: TensorDataset, count: int | None) -> TensorDataset:
+    """Return as many samples, the same ones each time; all of them for `None`."""
+    if count is None:
+        return data
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    return TensorDataset(*(part[order[:count]] for part in data.tensors))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from ..datasets.images import ImageData, load_images
-from .classification import Classification
+from .classification import Classification, some
 
 
 class ImageClassification(Classification):
@@ -29,12 +29,7 @@ class ImageClassification(Classification):
     def load(self, root: Path | None) -> None:
         """Read the image set that the task is named for."""
         self.images = load_images(self.dataset, root)
-        inputs, labels = self.images.train.tensors
-        if self.samples is not None:
-            chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-            chosen = chosen[: self.samples]
-            inputs, labels = inputs[chosen], labels[chosen]
-        self.train = TensorDataset(inputs, labels)
+        self.train = some(self.images.train, self.samples)
         self.test = TensorDataset(self.images.test_images, self.images.test_labels)
 
     @property

@@ -8,19 +8,21 @@ from typing import ClassVar
 from torch.utils.data import TensorDataset
 
 from ..datasets.sentences import load_sentences
-from .classification import Classification
+from .classification import Classification, some
 
 
 class SentenceClassification(Classification):
     """Sentences are the numbers of their words, int64, (B, words), 0 where they have ended.
 
     Attributes:
+        samples: how many training sentences are taken, drawn once; `None` for all.
         max_words: how many of them are read.
         num_words: how many numbers there are.
     """
 
     kind: ClassVar[str] = "text classification"
     dataset: ClassVar[str] = "sst2"
+    samples: ClassVar[int | None] = None
     max_words: ClassVar[int] = 32
 
     num_words: int
@@ -29,5 +31,5 @@ class SentenceClassification(Classification):
         """Read SST-2."""
         found = load_sentences(root, self.max_words)
         self.num_words = found.num_words
-        self.train = TensorDataset(found.train, found.train_labels)
+        self.train = some(TensorDataset(found.train, found.train_labels), self.samples)
         self.test = TensorDataset(found.test, found.test_labels)

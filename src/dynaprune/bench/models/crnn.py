@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 
@@ -35,6 +36,7 @@ class CRNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (B, W / 4, letters), of images, (B, 1, H, W)."""
+        images = images.contiguous(memory_format=torch.channels_last)  # half the time on a CPU
         features = self.layers(images)  # (B, width, H / 8, W / 4)
         states, _ = self.lstm(features.flatten(1, 2).mT)
         return cast("Tensor", self.head(states))

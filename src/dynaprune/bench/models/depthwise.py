@@ -17,12 +17,15 @@ class DepthwiseCNN(nn.Module):
         num_classes: the number of classes.
         width: channels of the first stage; each of the others has twice those before.
         stages: how often the size is halved.
+        stride: of the first convolution; 1 keeps the size.
     """
 
-    def __init__(self, channels: int, num_classes: int, width: int = 32, stages: int = 3) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, width: int = 32, stages: int = 3, stride: int = 1
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
         ]

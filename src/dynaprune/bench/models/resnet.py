@@ -40,7 +40,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet whose first convolution keeps the size, as for CIFAR.
+    """A ResNet for small images: its first convolution is of 3 × 3, as for CIFAR.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385.
 
@@ -49,14 +49,20 @@ class ResNet(nn.Module):
         num_classes: the number of classes.
         width: channels of the first stage; each stage has twice those of the one before.
         blocks: blocks a stage; (2, 2, 2, 2) is ResNet-18.
+        stride: of the first convolution; 1 keeps the size.
     """
 
     def __init__(
-        self, channels: int, num_classes: int, width: int = 64, blocks: Sequence[int] = (2, 2, 2, 2)
+        self,
+        channels: int,
+        num_classes: int,
+        width: int = 64,
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        stride: int = 1,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
         ]

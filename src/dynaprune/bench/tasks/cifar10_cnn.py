@@ -10,13 +10,13 @@ from ..recipe import Recipe
 
 
 class CifarCNN(ImageClassification):
-    """4,000 of the training images."""
+    """2,000 of the training images."""
 
     name = "cifar10-cnn"
     dataset = "cifar10"
-    samples = 4000
+    samples = 2000
     model = "plain CNN"
-    recipe = Recipe(epochs=12, batch_size=64, learning_rate=0.05, threads=1)
+    recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.1, threads=1)
 
     def make_model(self) -> nn.Module:
         """Return a network of 25,000 parameters."""

@@ -10,15 +10,15 @@ from ..recipe import Recipe
 
 
 class CifarConvNext(ImageClassification):
-    """4,000 of the training images."""
+    """2,000 of the training images."""
 
     name = "cifar10-convnext"
     dataset = "cifar10"
-    samples = 4000
+    samples = 2000
     model = "ConvNeXt"
     recipe = Recipe(
-        epochs=12,
-        batch_size=64,
+        epochs=10,
+        batch_size=32,
         learning_rate=3e-3,
         optimizer="adamw",
         weight_decay=0.05,
@@ -26,14 +26,14 @@ class CifarConvNext(ImageClassification):
     )
 
     def make_model(self) -> nn.Module:
-        """Return a network of three stages, with patches of two pixels."""
+        """Return a network of two stages, with patches of four pixels."""
         return image_classifier(
             "ConvNext",
             num_channels=3,
             image_size=32,
-            patch_size=2,
-            num_stages=3,
-            hidden_sizes=[24, 48, 96],
-            depths=[1, 2, 1],
+            patch_size=4,
+            num_stages=2,
+            hidden_sizes=[32, 64],
+            depths=[1, 1],
             num_labels=self.num_classes,
         )

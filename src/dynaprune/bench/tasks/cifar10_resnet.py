@@ -10,14 +10,14 @@ from ..recipe import Recipe
 
 
 class CifarResNet(ImageClassification):
-    """4,000 of the training images."""
+    """2,000 of the training images."""
 
     name = "cifar10-resnet"
     dataset = "cifar10"
-    samples = 4000
+    samples = 2000
     model = "ResNet"
-    recipe = Recipe(epochs=12, batch_size=64, learning_rate=0.05, threads=1)
+    recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.1, threads=1)
 
     def make_model(self) -> nn.Module:
         """Return a network of three stages with a block each."""
-        return ResNet(3, self.num_classes, width=12, blocks=(1, 1, 1))
+        return ResNet(3, self.num_classes, width=12, stride=2, blocks=(1, 1, 1))

@@ -20,7 +20,7 @@ TEMPERATURE = 0.2
 
 
 class CifarSimCLR(Task):
-    """3,000 of the training images; judged by a linear classifier of what the network has learned.
+    """2,000 of the training images; judged by a linear classifier of what the network has learned.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations",
     arXiv:2002.05709.
@@ -54,7 +54,7 @@ class CifarSimCLR(Task):
 
     def make_model(self) -> nn.Module:
         """Return a narrow ResNet with two layers behind it."""
-        model = ResNet(3, 1, width=12, blocks=(1, 1, 1))
+        model = ResNet(3, 1, width=12, stride=2, blocks=(1, 1, 1))
         width = model.num_features
         model.head = nn.Sequential(  # type: ignore[assignment]
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 32)
@@ -98,7 +98,7 @@ class _Images(ImageClassification):
     """Where the images come from."""
 
     dataset = "cifar10"
-    samples = 3000
+    samples = 2000
 
     def make_model(self) -> nn.Module:
         raise NotImplementedError

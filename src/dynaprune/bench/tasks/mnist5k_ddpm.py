@@ -20,7 +20,7 @@ SIZE = 16
 
 
 class MnistDDPM(Task):
-    """2,000 of the training images, of 16 × 16 pixels; a U-Net tells the noise in them."""
+    """1,500 of the training images, of 16 × 16 pixels; a U-Net tells the noise in them."""
 
     name = "mnist5k-ddpm"
     kind = "diffusion"
@@ -32,7 +32,7 @@ class MnistDDPM(Task):
     recipe = Recipe(
         epochs=12,
         batch_size=32,
-        learning_rate=2e-3,
+        learning_rate=5e-3,
         optimizer="adamw",
         weight_decay=0.0,
         clip=1.0,
@@ -44,12 +44,12 @@ class MnistDDPM(Task):
     def load(self, root: Path | None) -> None:
         """Read the images."""
         images = load_images("mnist5k")
-        self.train = TensorDataset(_scaled(images.train.tensors[0][:2000]))
+        self.train = TensorDataset(_scaled(images.train.tensors[0][:1500]))
         self.test = _scaled(images.test_images)
 
     def make_model(self) -> nn.Module:
-        """Return a U-Net with 16 channels at full size."""
-        return UNet(1, 1, width=16, has_time=True)
+        """Return a U-Net with 8 channels at full size."""
+        return UNet(1, 1, width=8, has_time=True)
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
         """Return the noise that was put on images and what the model takes for it.

@@ -10,20 +10,21 @@ from ..recipe import Recipe
 
 
 class MnistMixer(ImageClassification):
-    """4,000 training images."""
+    """2,000 of the training images."""
 
     name = "mnist5k-mixer"
     dataset = "mnist5k"
+    samples = 2000
     model = "MLP-Mixer"
     recipe = Recipe(
-        epochs=12,
-        batch_size=64,
-        learning_rate=3e-3,
+        epochs=15,
+        batch_size=32,
+        learning_rate=6e-3,
         optimizer="adamw",
         weight_decay=0.05,
         threads=1,
     )
 
     def make_model(self) -> nn.Module:
-        """Return three layers over patches of four pixels."""
-        return Mixer(1, self.shape[1], self.num_classes, width=48, depth=3)
+        """Return three layers over patches of seven pixels."""
+        return Mixer(1, self.shape[1], self.num_classes, patch=7, width=48, depth=3)

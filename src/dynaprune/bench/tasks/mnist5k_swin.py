@@ -10,28 +10,29 @@ from ..recipe import Recipe
 
 
 class MnistSwin(ImageClassification):
-    """4,000 training images."""
+    """1,500 of the training images."""
 
     name = "mnist5k-swin"
     dataset = "mnist5k"
+    samples = 1500
     model = "Swin"
     recipe = Recipe(
         epochs=12,
-        batch_size=64,
-        learning_rate=2e-3,
+        batch_size=32,
+        learning_rate=6e-3,
         optimizer="adamw",
         weight_decay=0.05,
         threads=1,
     )
 
     def make_model(self) -> nn.Module:
-        """Return two stages with windows of seven patches of two pixels."""
+        """Return two stages with windows of four patches of four pixels."""
         return image_classifier(
             "Swin",
             num_channels=1,
             image_size=28,
-            patch_size=2,
-            window_size=7,
+            patch_size=4,
+            window_size=4,
             embed_dim=24,
             depths=[2, 2],
             num_heads=[2, 4],

@@ -27,7 +27,7 @@ class MnistVAE(Task):
     margin = 1.0
     higher_is_better = False
     recipe = Recipe(
-        epochs=20,
+        epochs=10,
         batch_size=32,
         learning_rate=2e-3,
         optimizer="adamw",

@@ -10,14 +10,15 @@ from ..recipe import Recipe
 
 
 class MnistViT(ImageClassification):
-    """4,000 training images."""
+    """1,500 of the training images."""
 
     name = "mnist5k-vit"
     dataset = "mnist5k"
+    samples = 1500
     model = "ViT"
     recipe = Recipe(
-        epochs=12,
-        batch_size=64,
+        epochs=15,
+        batch_size=32,
         learning_rate=2e-3,
         optimizer="adamw",
         weight_decay=0.05,

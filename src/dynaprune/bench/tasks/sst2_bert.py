@@ -12,13 +12,14 @@ from ..recipe import Recipe
 
 
 class SentimentBert(SentenceClassification):
-    """6,920 sentences."""
+    """3,460 of the sentences."""
 
     name = "sst2-bert"
+    samples = 3460
     model = "BERT"
     recipe = Recipe(
-        epochs=8,
-        batch_size=64,
+        epochs=5,
+        batch_size=32,
         learning_rate=1e-3,
         optimizer="adamw",
         weight_decay=0.05,
@@ -31,10 +32,10 @@ class SentimentBert(SentenceClassification):
         library = require("transformers", "bench")
         config = library.BertConfig(
             vocab_size=self.num_words,
-            hidden_size=64,
+            hidden_size=48,
             num_hidden_layers=2,
             num_attention_heads=4,
-            intermediate_size=128,
+            intermediate_size=96,
             max_position_embeddings=self.max_words,
             hidden_dropout_prob=0.3,
             num_labels=self.num_classes,

@@ -15,7 +15,7 @@ class SentimentLSTM(SentenceClassification):
     name = "sst2-lstm"
     model = "LSTM"
     recipe = Recipe(
-        epochs=8,
+        epochs=6,
         batch_size=64,
         learning_rate=5e-3,
         optimizer="adamw",

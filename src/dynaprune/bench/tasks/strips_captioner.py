@@ -23,7 +23,7 @@ LENGTH = 2 * DIGITS + 1
 
 
 class StripsCaptioner(Task):
-    """3,000 strips of one to three digits of MNIST; the text is "four plus two", say."""
+    """1,500 strips of one to three digits of MNIST; the text is "four plus two", say."""
 
     name = "strips-captioner"
     kind = "image captioning"
@@ -33,7 +33,7 @@ class StripsCaptioner(Task):
     margin = 0.01
     in_percent = True
     recipe = Recipe(
-        epochs=12,
+        epochs=10,
         batch_size=32,
         learning_rate=2e-3,
         optimizer="adamw",
@@ -47,7 +47,7 @@ class StripsCaptioner(Task):
     def load(self, root: Path | None) -> None:
         """Put digits of MNIST into strips; those of the test are none of the training's."""
         digits = load_images("mnist5k")
-        self.train = strips(digits.train.tensors[0], digits.train.tensors[1], 3000, seed=0)
+        self.train = strips(digits.train.tensors[0], digits.train.tensors[1], 1500, seed=0)
         self.test = strips(digits.test_images, digits.test_labels, 1000, seed=1)
 
     def make_model(self) -> nn.Module:

@@ -17,7 +17,7 @@ from ..task import Task
 
 
 class WordsCRNN(Task):
-    """3,000 words in eighteen fonts and sizes, on noise."""
+    """1,500 words in eight fonts and sizes, on noise."""
 
     name = "words-crnn"
     kind = "text recognition"
@@ -27,9 +27,9 @@ class WordsCRNN(Task):
     margin = 0.01
     in_percent = True
     recipe = Recipe(
-        epochs=12,
-        batch_size=32,
-        learning_rate=3e-3,
+        epochs=20,
+        batch_size=16,
+        learning_rate=5e-3,
         optimizer="adamw",
         weight_decay=0.01,
         clip=5.0,
@@ -42,12 +42,12 @@ class WordsCRNN(Task):
         """Draw the words."""
         self.train, self.test = (
             TensorDataset(words.images, words.letters, words.lengths)
-            for words in (render_words(3000, seed=0), render_words(1000, seed=1))
+            for words in (render_words(1500, seed=0), render_words(1000, seed=1))
         )
 
     def make_model(self) -> nn.Module:
         """Return a network that tells 27 letters, of which 0 is none."""
-        return CRNN(HEIGHT, len(LETTERS) + 1)
+        return CRNN(HEIGHT, len(LETTERS) + 1, width=24)
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
         """Return log-probabilities of the letter at each column: (B, columns, letters)."""

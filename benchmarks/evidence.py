@@ -1,0 +1,157 @@
+"""All the runs behind docs/evidence.md, several at a time.
+
+    python benchmarks/evidence.py run --root DATA     # goes on where it stopped
+    python benchmarks/evidence.py left --root DATA    # how much of that there is still to do
+
+They are those of `dynaprune bench run`, with a process a core. What is run first is a seed of
+everything, so that all tables fill at the same pace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from kept_runs import RESULTS
+
+from dynaprune.bench.registry import built_in
+from dynaprune.bench.results import Results
+from dynaprune.bench.runner import Planned, make_run, plan_runs, warm_up
+from dynaprune.bench.task import Task
+from dynaprune.bench.ways import BASELINES, FULL
+
+FOLDER = RESULTS / "bench"
+
+BUDGETS = (0.2, 0.3, 0.4, 0.5)
+EVERY_BUDGET = (FULL, *BASELINES, "infobatch", "bls-infobatch")
+ENDS = (0.2, 0.5)
+AT_ENDS = ("seta", "bls-seta", "kalman-infobatch")
+
+CHANGED = ("redundant", "long-tailed", "trivial", "wrong-labels")
+LONGER = ("brief", "saturated")
+IN_REGIMES = ("digits-cnn", "sst2-lstm")
+BY_REGIME = (
+    FULL,
+    *BASELINES,
+    "infobatch",
+    "bls-infobatch",
+    "slices-infobatch",
+    "skip-converged",
+    "slices-skip-converged",
+    "slices-trimmed",
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Runs of a task in a regime.
+
+    Attributes:
+        task: its name.
+        regime: likewise.
+        ways: of training.
+        budgets: shares of visits to save.
+    """
+
+    task: str
+    regime: str
+    ways: tuple[str, ...]
+    budgets: tuple[float, ...]
+
+
+def stages() -> list[Stage]:
+    """Return what is run, once for each seed."""
+    found = []
+    for task in built_in():
+        found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
+        found.append(Stage(task, "as-is", AT_ENDS, ENDS))
+    for task in IN_REGIMES:
+        found += [Stage(task, regime, BY_REGIME, ENDS) for regime in (*CHANGED, *LONGER)]
+    return found
+
+
+def planned(root: Path, results: Results, seeds: int) -> Iterator[Planned]:
+    """Yield the runs that are missing."""
+    asked: set[str] = set()
+    for seed in range(seeds):
+        for stage in stages():
+            task = loaded(stage.task, root)
+            plan = plan_runs(
+                task, stage.regime, stage.ways, stage.budgets, [seed], type(task).recipe
+            )
+            for run in plan.runs:
+                if run.key not in results and repr(run.key) not in asked:
+                    asked.add(repr(run.key))
+                    yield run
+
+
+@cache
+def loaded(name: str, root: Path) -> Task:
+    """Return a task with its data."""
+    torch.set_num_threads(1)
+    task = built_in()[name]()
+    task.load(root)
+    return task
+
+
+@cache
+def warm(name: str, root: Path) -> Task:
+    """Return a task with its data, after a first step: the first one in a process is slow."""
+    task = loaded(name, root)
+    warm_up(task, task.recipe)
+    return task
+
+
+def work(root: Path, run: Planned) -> dict[str, Any]:
+    """Make a run, in a process of its own."""
+    return make_run(warm(run.key.task, root), run)
+
+
+def run_missing(root: Path, results: Results, seeds: int, processes: int) -> None:
+    """Make the runs that are missing, and keep each as it comes."""
+    coming = planned(root, results, seeds)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        running: dict[Future[dict[str, Any]], Planned] = {}
+        while True:
+            for run in islice(coming, processes + 1 - len(running)):
+                running[pool.submit(work, root, run)] = run
+            if not running:
+                return
+            for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                key = running.pop(ended).key
+                line = results.add(key, ended.result())
+                print(
+                    f"seed {key.seed}  {key.task}  {key.regime}  {key.way} {key.budget:.0%}: "
+                    f"{line['quality']:.4g} in {line['seconds']:.1f} s",
+                    flush=True,
+                )
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("run", "left"))
+    parser.add_argument("--root", type=Path, required=True, help="folder that holds data sets")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    results = Results(given.out)
+    if given.what == "run":
+        run_missing(given.root, results, given.seeds, given.processes)
+    else:
+        missing = sum(1 for _ in planned(given.root, results, given.seeds))
+        print(f"{len(results.lines)} runs are made, {missing} are missing")
+
+
+if __name__ == "__main__":
+    main()
