@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -351,8 +352,11 @@ def test_the_report(bright, tmp_path):
             assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 100
     assert "| bright | 40 | (40) |" in text  # images that anything tells apart
     assert "| bls-seta | 40.0 | 100.0 ± 0.0 | +0.0 ± 0.0 |  | +0.0 ± 0.0 |" in text
+    assert "| bls-seta | +0.0 ± 0.0 ✓ | +0.0 ± 0.0 ✓ |" in text
+    # of two sections one has budgets
+    assert "| bls-seta | 20 | 1 | 0 | 0 | +0.0 |  |  | +0.0 | 0 / 0 |" in text
     assert "120 samples, 8 epochs, batches of 8, sgd" in text
-    assert "Margin: 0.5 points of accuracy." in text
+    assert "Margin: 0.5 points of accuracy; full training comes to 100.0 ± 0.0 %." in text
 
 
 def check_outputs(out: Path, seeds: int, epochs: int, task: str) -> list[dict]:
@@ -451,6 +455,81 @@ def test_ones_own_task(tmp_path):
     result = CliRunner().invoke(app, f"bench report {out}")
     assert result.exit_code == 0, result.output
     assert "squared error, lower is better" in (out / "report.md").read_text()
+
+
+def run_file(folder: Path, text: str, options: str = "") -> Any:
+    (folder / "mine.py").write_text(text)
+    command = f"bench run {folder / 'mine.py'} --methods full --seeds 1 --out {folder} {options}"
+    return CliRunner().invoke(app, command)
+
+
+LOSSES = """
+    def losses(self, outputs, batch):
+        return {losses}
+"""
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ("(outputs - batch[1]) ** 2", r"shape (8,) for a batch of 8, but it returned shape (8, 1)"),
+        (
+            "((outputs - batch[1]) ** 2)[:, 0] + 1",
+            "the mean of losses() of mine must be its loss()",
+        ),
+    ],
+)
+def test_losses_that_are_not_those_of_the_loss(tmp_path, losses, message):
+    losses = losses.replace("SQUARES", "((outputs - batch[1]) ** 2)")
+    result = run_file(tmp_path, TASK_FILE + LOSSES.format(losses=losses))
+    assert result.exit_code == 2
+    assert message in result.output
+    good = LOSSES.format(losses="((outputs - batch[1]) ** 2)[:, 0]")
+    assert run_file(tmp_path, TASK_FILE + good).exit_code == 0
+
+
+def test_errors_of_a_task_file_keep_their_traceback(tmp_path):
+    start = "        inputs = torch.linspace"
+    broken = TASK_FILE.replace(start, f"        raise ValueError('my own')\n{start}")
+    result = run_file(tmp_path, broken)
+    assert isinstance(result.exception, ValueError)
+    assert str(result.exception) == "my own"
+    ours = "        from dynaprune.bench.datasets.files import find_file; find_file(root, 'X', 'y')"
+    result = run_file(tmp_path, TASK_FILE.replace(start, f"{ours}\n{start}"))
+    assert result.exit_code == 2
+    assert "X needs a folder of data sets, --data-root DIR, but none was given" in result.output
+
+
+def test_a_changed_task_file_is_told(tmp_path):
+    assert run_file(tmp_path, TASK_FILE).exit_code == 0
+    assert "another version" not in run_file(tmp_path, TASK_FILE).output
+    changed = run_file(tmp_path, TASK_FILE + "# changed\n").output
+    assert "1 runs of mine were made by another version of its file" in " ".join(changed.split())
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    for name in ("abacus", "cuda:99"):
+        result = run_file(tmp_path, TASK_FILE, f"--device {name}")
+        assert result.exit_code == 2
+        assert f"--device {name} cannot be used here: " in result.output
+
+
+def test_a_run_that_diverges_is_null_in_its_file(tmp_path):
+    diverging = TASK_FILE.replace("learning_rate=0.05", "learning_rate=1e30")
+    assert run_file(tmp_path, diverging).exit_code == 0
+    assert '"quality": null' in (tmp_path / "results.jsonl").read_text()
+    assert np.isnan(Results(tmp_path).lines[0]["quality"])
+    report = CliRunner().invoke(app, f"bench report {tmp_path}")
+    assert report.exit_code == 0, report.output
+
+
+def test_a_report_of_ways_that_there_are_not(tmp_path):
+    assert run_file(tmp_path, TASK_FILE).exit_code == 0
+    path = tmp_path / "results.jsonl"
+    path.write_text(path.read_text().replace('"way": "full"', '"way": "best"'))
+    result = CliRunner().invoke(app, f"bench report {tmp_path}")
+    assert result.exit_code == 2
+    assert "is of the way 'best', which this version of dynaprune does not have" in result.output
 
 
 def test_the_list_of_tasks():

@@ -67,15 +67,16 @@ FILES = {
 }
 
 
-@pytest.fixture(params=["folder of zips", "zip", "folder of folders", "folder"])
+@pytest.fixture(params=["folder of zips", "zip", "zip with a top", "folder of folders", "folder"])
 def place(request, tmp_path):
     """Return a function from a data set's zip to where a user may have it."""
 
     def make(name: str) -> Path:
         if "zip" in request.param:
+            top = "inner/" if "top" in request.param else ""
             with zipfile.ZipFile(tmp_path / name, "w") as archive:
                 for each, content in FILES[name].items():
-                    archive.writestr(each, content)
+                    archive.writestr(top + each, content)
             return tmp_path if request.param == "folder of zips" else tmp_path / name
         folder = tmp_path / Path(name).stem
         for each, content in FILES[name].items():
@@ -128,6 +129,26 @@ def test_sentences(tmp_path, inside):
     assert found.train.tolist() == [[good, 1, good, film], [1, film, 1, 0]]
     assert found.test.tolist() == [[film, film, 1, 0]]
     assert found.train_labels.tolist() == [1, 0]
+
+
+def test_sentences_as_glue_has_them(tmp_path):
+    folder = tmp_path / "SST-2"
+    folder.mkdir()
+    (folder / "train.tsv").write_text("sentence\tlabel\ngood good \t1\nbad bad \t0\n")
+    (folder / "dev.tsv").write_text("sentence\tlabel\nbad good \t0\n")
+    (folder / "test.tsv").write_text("index\tsentence\n0\tno labels here\n")
+    found = load_sentences(tmp_path, max_words=2)
+    good, bad = found.train[0, 0], found.train[1, 0]
+    assert found.train_labels.tolist() == [1, 0]
+    assert found.test.tolist() == [[bad, good]]
+    assert found.test_labels.tolist() == [0]
+
+
+def test_sentences_that_are_none(tmp_path):
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "train.tsv").write_text("good\t1\nno label\n")
+    with pytest.raises(ValueError, match=r"line 2 of .*train.tsv must be a sentence, a tab and 0"):
+        load_sentences(tmp_path)
 
 
 def test_characters(tmp_path):

@@ -24,11 +24,12 @@ from .bench.results import Results, key_of
 from .bench.runner import plan_runs
 from .diagnostics import audit as audit_run
 from .diagnostics.figures import draw_spectrum, spectrum_table
-from .diagnostics.loading import Mistake, is_ours, load
+from .diagnostics.loading import Mistake, load
 from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
 from .terminal import failed
+from .user_file import is_ours
 
 app = typer.Typer(
     help="Train the same PyTorch model on fewer samples.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -24,3 +25,23 @@ def run_file(file: Path) -> ModuleType:
     sys.modules[file.stem] = module  # where classes of it, and workers, look it up
     spec.loader.exec_module(module)
     return module
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error was raised by this package itself, and not by what it has called."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    package = __name__.partition(".")[0]
+    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith(package)
+
+
+def is_users(error: BaseException, files: Iterable[Path]) -> bool:
+    """Whether an error comes from what a file of the user's does, and not from this package."""
+    known = {str(file.resolve()) for file in files}
+    last = error.__traceback__
+    while last is not None:
+        if last.tb_frame.f_code.co_filename in known:
+            return not is_ours(error)
+        last = last.tb_next
+    return False

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ..terminal import failed, progress_of_runs
+from ..user_file import is_users
 from .presets import PRESETS
 from .regimes import REGIMES
 from .registry import built_in, find_task
 from .report import write_report
 from .results import Results, source_of
-from .runner import Plan, Planned, plan_runs, run_all
+from .runner import Plan, Planned, check_losses, plan_runs, run_all
 from .task import Task
 from .ways import DEFAULT, FULL, WAYS
 
@@ -98,6 +99,7 @@ def run_tasks(
 ) -> None:
     """Train tasks, and write a line a run. What is in the folder already is not run again."""
     console = Console()
+    own_files = [Path(place) for place in tasks or [] if place.endswith(".py")]
     try:
         ways, shares = _ways(methods), _budgets(budgets)
         if regime not in REGIMES:
@@ -110,20 +112,29 @@ def run_tasks(
             made.append(PRESETS[preset]())
         if not made:
             raise ValueError("name a task, or a --preset; `dynaprune bench list` shows the tasks")
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        where = _device(device)
     except Mistakes as error:
+        if is_users(error, own_files):
+            raise  # that needs its traceback
         raise failed("bench run", error) from None
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "threads": threads}
+    given = {name: value for name, value in given.items() if value is not None}
     own_threads = torch.get_num_threads()
-    for task in made:
-        given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "threads": threads}
-        recipe = replace(task.recipe, **{k: v for k, v in given.items() if v is not None})
+    plans = []
+    for task in made:  # all of them before any is trained: what is wrong shows at once
+        recipe = replace(task.recipe, **given)
         task.device = where
         torch.set_num_threads(recipe.threads or own_threads)
         try:
             task.load(data_root)
-            plan = plan_runs(task, regime, ways, shares, range(seeds), recipe)
+            check_losses(task, recipe)
+            plans.append(plan_runs(task, regime, ways, shares, range(seeds), recipe))
         except Mistakes as error:
+            if is_users(error, own_files):
+                raise
             raise failed("bench run", error) from None
+    for task, plan in zip(made, plans, strict=True):
+        torch.set_num_threads(given.get("threads") or task.recipe.threads or own_threads)
         show_runs(console, task, plan, results)
     console.print(f"wrote {results.path}", soft_wrap=True)
 
@@ -183,6 +194,23 @@ def report(
     except Mistakes as error:
         raise failed("bench report", error) from None
     Console().print(f"{len(results.lines)} runs; wrote {path}", soft_wrap=True)
+
+
+def _device(name: str | None) -> torch.device:
+    """Return the device of a name; without one a GPU, if there is one.
+
+    Raises:
+        ValueError: it cannot be used here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts that it has it
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {name} cannot be used here: {reason}") from None
+    return device
 
 
 def _ways(given: str) -> list[str]:

@@ -95,14 +95,16 @@ def _against_baselines(
 ) -> dict[str, Mean]:
     """Return differences to each baseline, of the same seed and number of visits.
 
-    Where it was not run at that number, it is interpolated between its budgets and full training;
-    beyond its largest budget there is nothing to compare with.
+    Where it was not run at that number, it is interpolated between its budgets and full training.
+    Where that number is beyond its largest budget in any seed, there is nothing to compare with:
+    the other seeds alone would be chosen by how much they save.
     """
     found = {}
     for baseline in BASELINES:
         if way in (FULL, baseline):
             continue
-        differences = []
+        differences: list[float] = []
+        is_beyond = False
         for seed, run in by_seed.items():
             points = sorted(
                 (saved_by(others[seed]), others[seed]["quality"])
@@ -111,11 +113,14 @@ def _against_baselines(
             )
             saved = saved_by(run)
             # a budget is met to within a sample an epoch
-            if points and points[0][0] - 1e-3 <= saved <= points[-1][0] + 1e-3:
+            if len(points) < 2:
+                continue
+            is_beyond |= not points[0][0] - 1e-3 <= saved <= points[-1][0] + 1e-3
+            if not is_beyond:
                 savings, qualities = (list(column) for column in zip(*points, strict=True))
                 there = float(np.interp(saved, savings, qualities))
                 differences.append(sign * (run["quality"] - there))
-        if differences:
+        if differences and not is_beyond:
             found[baseline] = mean_of(differences)
     return found
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from ..loader import DataLoader
 from ..methods import NoPrune
 from .recipe import Recipe
 from .regimes import REGIMES
 from .results import Key, Results, machine, source_of
 from .task import Task
-from .training import train_run
+from .training import to_device, train_run
 from .ways import FULL, WAYS
 
 
@@ -133,6 +134,34 @@ def make_run(
         "source": source_of(type(task)),
         "machine": machine(task.device),
     }
+
+
+def check_losses(task: Task, recipe: Recipe) -> None:
+    """Check on a batch that a task's `losses` are those whose mean is its `loss`.
+
+    Raises:
+        ValueError: they are not; then ways that read them would train something else.
+    """
+    if not task.has_losses:
+        return
+    few = torch.utils.data.Subset(task.train, range(min(len(task.train), recipe.batch_size)))
+    loader = DataLoader(NoPrune(few, 1), batch_size=len(few), collate_fn=task.collate())
+    batch = to_device(next(iter(loader)), task.device)
+    with torch.random.fork_rng([]), torch.no_grad():
+        torch.manual_seed(0)
+        outputs = task.outputs(task.make_model().to(task.device), batch)
+        losses, mean = task.losses(outputs, batch), task.loss(outputs, batch)
+    if losses.shape != (len(few),):
+        raise ValueError(
+            f"losses() of {task.name} must return the loss of each sample, shape ({len(few)},) for "
+            f"a batch of {len(few)}, but it returned shape {tuple(losses.shape)}"
+        )
+    if not torch.allclose(losses.float().mean(), mean.float(), rtol=1e-3, equal_nan=True):
+        raise ValueError(
+            f"the mean of losses() of {task.name} must be its loss(), but on a batch of {len(few)} "
+            f"they are {losses.mean():.6g} and {mean:.6g}: ways that read the losses of samples "
+            "would train something else"
+        )
 
 
 def warm_up(task: Task, recipe: Recipe) -> None:

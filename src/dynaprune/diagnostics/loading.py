@@ -16,15 +16,6 @@ class Mistake(Exception):
     """Something that the user of a command has to mend; shown without a traceback."""
 
 
-def is_ours(error: BaseException) -> bool:
-    """Whether an error was raised by this package itself, and not by what it has called."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    package = __name__.partition(".")[0]
-    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith(package)
-
-
 def load(place: str, checkpoint: Path | None = None) -> tuple[Any, Any, Any, Any]:
     """Return train, model, loss_fn, and collate_fn or `None`: what a function in a file makes.
 

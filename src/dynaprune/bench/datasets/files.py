@@ -14,7 +14,7 @@ class Files:
 
     Attributes:
         place: the folder or the zip file.
-        names: their paths in it, with slashes, sorted.
+        names: their paths, with slashes, from the folder on that has the data set's own, sorted.
         read: returns the content of one, by its name.
     """
 
@@ -41,9 +41,10 @@ def find_files(root: Path | None, name: str, folder: str, zip_name: str) -> File
     for candidate in (root, root / zip_name):
         if candidate.is_file() and zipfile.is_zipfile(candidate):
             archive = zipfile.ZipFile(candidate)  # open as long as `read` is there
-            names = archive.namelist()
-            if any(f"/{folder}/" in f"/{each}" for each in names):
-                return Files(candidate, sorted(names), archive.read)
+            inner = [each for each in archive.namelist() if f"/{folder}/" in f"/{each}"]
+            if inner:
+                above = f"/{inner[0]}".partition(f"/{folder}/")[0].removeprefix("/")
+                return _from_archive(candidate, archive, f"{above}/" if above else "")
     for candidate in (root, root / Path(zip_name).stem):
         if (candidate / folder).is_dir():
             paths = (path for path in (candidate / folder).parent.rglob("*") if path.is_file())
@@ -68,6 +69,12 @@ def find_file(root: Path | None, name: str, *candidates: str) -> Path:
         if path.name in {Path(each).name for each in candidates} and path.exists():
             return path
     raise FileNotFoundError(f"no {name} in {root}: looked for {' and '.join(candidates)}")
+
+
+def _from_archive(place: Path, archive: zipfile.ZipFile, above: str) -> Files:
+    """Return the files of an archive below a folder, whose name ends with a slash."""
+    names = [each.removeprefix(above) for each in archive.namelist() if each.startswith(above)]
+    return Files(place, sorted(names), lambda name: archive.read(above + name))
 
 
 def _reader(folder: Path) -> Callable[[str], bytes]:

@@ -37,6 +37,8 @@ class Sentences:
 def load_sentences(root: Path | None, max_words: int = 32) -> Sentences:
     """Read `sst2/train.tsv` and `sst2/test.tsv`: a sentence, a tab and its label a line.
 
+    In GLUE's layout there is a header, and `dev.tsv` is the test, as its `test.tsv` has no labels.
+
     Words that the training set has once only are all the same one.
 
     Arguments:
@@ -44,12 +46,13 @@ def load_sentences(root: Path | None, max_words: int = 32) -> Sentences:
         max_words: how many words of a sentence are read.
 
     Raises:
-        ValueError, FileNotFoundError: see `find_file`.
+        ValueError, FileNotFoundError: see `find_file`; or a line is not as it should be.
     """
-    folder = find_file(root, "SST-2", "sst2")
+    folder = find_file(root, "SST-2", "sst2", "SST-2")
+    is_glue = _has_header(folder / "train.tsv")
     parts = {
-        split: [line.rsplit("\t", 1) for line in _lines(folder / f"{split}.tsv")]
-        for split in ("train", "test")
+        split: _pairs(folder / f"{name}.tsv", is_glue)
+        for split, name in (("train", "train"), ("test", "dev" if is_glue else "test"))
     }
     split_words = re.compile(r"\w+|[^\w\s]").findall
     counts = Counter(word for text, _ in parts["train"] for word in split_words(text.lower()))
@@ -66,5 +69,18 @@ def load_sentences(root: Path | None, max_words: int = 32) -> Sentences:
     return Sentences(*encode("train"), *encode("test"), len(known) + UNKNOWN + 1)
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text("utf-8").splitlines()
+def _has_header(path: Path) -> bool:
+    with path.open(encoding="utf-8") as file:
+        return file.readline().split("\t")[-1].strip() == "label"
+
+
+def _pairs(path: Path, has_header: bool) -> list[list[str]]:
+    """Return the sentences of a file, each with its label."""
+    pairs = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines()[has_header:]]
+    for number, pair in enumerate(pairs, start=1 + has_header):
+        if len(pair) != 2 or pair[1] not in ("0", "1"):
+            raise ValueError(
+                f"line {number} of {path} must be a sentence, a tab and 0 or 1, but it ends in "
+                f"{pair[-1][-40:]!r}"
+            )
+    return pairs

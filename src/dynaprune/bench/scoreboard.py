@@ -1,0 +1,87 @@
+"""What all tasks together say of each way of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .comparison import Row
+from .statistics import Mean, Verdict, mean_of
+from .ways import BASELINES, FULL, WAYS
+
+
+@dataclass(frozen=True)
+class Against:
+    """A way against another one, over tasks.
+
+    Attributes:
+        better: tasks where all of the 95% interval of the difference is above zero.
+        worse: tasks where all of it is below.
+        tasks: how many there are.
+        margins: the mean difference over tasks, in margins of each, with its interval over tasks.
+    """
+
+    better: int
+    worse: int
+    tasks: int
+    margins: Mean
+
+
+@dataclass(frozen=True)
+class Score:
+    """A way at a budget, over tasks.
+
+    Attributes:
+        way: its name.
+        budget: the share of visits that was to be saved.
+        verdicts: how many tasks have each.
+        against_full: against full training.
+        against: against each baseline at the same number of visits.
+    """
+
+    way: str
+    budget: float
+    verdicts: dict[Verdict, int]
+    against_full: Against
+    against: dict[str, Against]
+
+
+def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
+    """Return a score a way and budget, in the order of `WAYS`.
+
+    Arguments:
+        tasks: the margin and the rows of each.
+    """
+    found: dict[tuple[str, float], list[tuple[float, Row]]] = {}
+    for margin, rows in tasks:
+        for row in rows:
+            if row.way != FULL and row.against_full is not None:
+                found.setdefault((row.way, row.budget), []).append((margin, row))
+    order = list(WAYS)
+    scores = []
+    for way, budget in sorted(found, key=lambda pair: (order.index(pair[0]), pair[1])):
+        mine = found[way, budget]
+        full = _against((margin, row.against_full) for margin, row in mine)
+        assert full is not None
+        against = {
+            baseline: compared
+            for baseline in BASELINES
+            if (compared := _against((m, row.against.get(baseline)) for m, row in mine)) is not None
+        }
+        verdicts = {v: sum(row.verdict is v for _, row in mine) for v in Verdict}
+        scores.append(Score(way, budget, verdicts, full, against))
+    return scores
+
+
+def _against(pairs: Iterable[tuple[float, Mean | None]]) -> Against | None:
+    known = [(margin, mean) for margin, mean in pairs if mean is not None]
+    finite = [mean.value / margin for margin, mean in known if math.isfinite(mean.value)]
+    if not finite:
+        return None
+    return Against(
+        sum(mean.is_above_zero for _, mean in known),
+        sum(mean.is_below_zero for _, mean in known),
+        len(known),
+        mean_of(finite),
+    )

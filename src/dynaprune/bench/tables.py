@@ -1,0 +1,171 @@
+"""Results as tables in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .comparison import Row, lossless_budget
+from .regimes import REGIMES
+from .scoreboard import Against, score_ways
+from .sections import Section
+from .statistics import Mean, Verdict
+from .ways import BASELINES, FULL, WAYS
+
+
+def overview(sections: Sequence[Section]) -> str:
+    """Return the table of the largest lossless saving of each task and way."""
+    ways = [w for w in WAYS if w != FULL and any(r.way == w for s in sections for r in s.rows)]
+    if not ways:
+        return ""
+    lines = [
+        "## The largest lossless saving\n",
+        "Of sample visits, in %; 0 where not even the smallest budget is shown to be lossless, and "
+        "in brackets where no score is needed for it: a baseline is lossless at as much.\n",
+        f"| task | {' | '.join(ways)} |",
+        f"| --- |{' ---: |' * len(ways)}",
+    ]
+    for section in sections:
+        best = {way: lossless_budget(section.rows, way) for way in ways}
+        without = max(
+            (row.visits_saved.value for b in BASELINES if (row := best.get(b)) is not None),
+            default=0.0,
+        )
+        cells = []
+        for way in ways:
+            row = best[way]
+            if all(r.way != way for r in section.rows):
+                cells.append("")
+            elif row is None:
+                cells.append("0")
+            else:
+                saved = row.visits_saved.value
+                needs_none = way not in BASELINES and saved <= without + 1e-3
+                cells.append(f"({100 * saved:.0f})" if needs_none else f"{100 * saved:.0f}")
+        lines.append(f"| {section.title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def scoreboard(sections: Sequence[Section]) -> str:
+    """Return the table of what all sections together say of each way and budget."""
+    scores = score_ways((float(section.task["margin"]), section.rows) for section in sections)
+    lines = [
+        "| way | to save % | lossless | undecided | loses | − full training | − fewer epochs | "
+        "better / worse | − random | better / worse |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for score in scores:
+        cells = [
+            score.way,
+            f"{100 * score.budget:.0f}" if WAYS[score.way].has_budget else "",
+            *(str(score.verdicts[v]) for v in (Verdict.LOSSLESS, Verdict.UNDECIDED, Verdict.LOSES)),
+            score.against_full.margins.text(1, 1, sign=True),
+        ]
+        for baseline in BASELINES:
+            against = score.against.get(baseline)
+            cells += ["", ""] if against is None else _both(against)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _both(against: Against) -> list[str]:
+    return [against.margins.text(1, 1, sign=True), f"{against.better} / {against.worse}"]
+
+
+def about(section: Section) -> str:
+    """Return what was trained, in a sentence or two."""
+    task, recipe = section.task, section.recipe
+    scale, _ = scale_of(section)
+    better = "" if task["higher_is_better"] else ", lower is better"
+    margin = f"{scale * task['margin']:g}{' points' if scale == 100 else ''}"
+    full = next((row for row in section.rows if row.way == FULL), None)
+    comes_to = "" if full is None else f"; full training comes to {_quality(section, full)}"
+    return (
+        f"{task['kind'].capitalize()}: {task['model']} on {task['dataset']}, "
+        f"{section.lines[0]['full_visits'] // recipe['epochs']:,} samples, {recipe['epochs']} "
+        f"epochs, batches of {recipe['batch_size']}, {recipe['optimizer']}. "
+        f"{REGIMES[section.regime].about.capitalize()}. "
+        f"Margin: {margin} of {task['metric']}{better}{comes_to}.\n"
+    )
+
+
+def matrix(section: Section) -> str:
+    """Return the table of differences to full training: a row a way, a column a budget."""
+    budgets = sorted({row.budget for row in section.rows if WAYS[row.way].has_budget})
+    rows = [row for row in section.rows if row.way != FULL]
+    has_own = any(not WAYS[row.way].has_budget for row in rows)
+    columns = [f"{100 * budget:.0f}% saved" for budget in budgets] + ["own saving"] * has_own
+    lines = [f"| against full | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for way in dict.fromkeys(row.way for row in rows):
+        mine = {row.budget: row for row in rows if row.way == way}
+        cells = [_cell(section, mine.get(budget)) for budget in budgets]
+        if has_own:
+            cells.append("" if WAYS[way].has_budget else _cell(section, mine.get(0.0), own=True))
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+SIGNS = {Verdict.LOSSLESS: " ✓", Verdict.LOSES: " ✗", Verdict.UNDECIDED: "", None: ""}
+HOW_TO_READ_SIGNS = """\
+✓ is lossless, ✗ loses, neither is undecided; ▲ is better than both baselines at as many visits, ▼
+is worse than one of them: all of the 95% interval of the difference is above, or below, zero.
+"""
+
+
+def _cell(section: Section, row: Row | None, *, own: bool = False) -> str:
+    if row is None or row.against_full is None:
+        return ""
+    text = row.against_full.text(*scale_of(section), sign=True) + SIGNS[row.verdict]
+    against = [row.against[b] for b in BASELINES if b in row.against]
+    if len(against) == len(BASELINES) and all(mean.is_above_zero for mean in against):
+        text += " ▲"
+    if any(mean.is_below_zero for mean in against):
+        text += " ▼"
+    return f"{text} ({100 * row.visits_saved.value:.0f}%)" if own else text
+
+
+def scale_of(section: Section) -> tuple[float, int]:
+    """Return by what the metric is multiplied where it is shown, and the digits that are shown."""
+    if section.task["in_percent"]:
+        return 100, 1
+    return 1, max(1, 1 - math.floor(math.log10(section.task["margin"])))
+
+
+def _quality(section: Section, row: Row) -> str:
+    return row.quality.text(*scale_of(section)) + (" %" if section.task["in_percent"] else "")
+
+
+def details(section: Section) -> str:
+    """Return the table of all that is known of each way and budget."""
+    task = section.task
+    scale, digits = scale_of(section)
+    lines = [
+        f"| way | visits saved % | {task['metric']}{' %' if scale == 100 else ''} | against full | "
+        "− fewer epochs | − random | seconds saved % | verdict | seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |",
+        *(_row(row, scale, digits) for row in section.rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(row: Row, scale: float, digits: int) -> str:
+    def difference(mean: Mean | None) -> str:
+        return "" if mean is None else mean.text(scale, digits, sign=True)
+
+    cells = [
+        row.way,
+        f"{100 * row.visits_saved.value:.1f}",
+        row.quality.text(scale, digits),
+        difference(row.against_full),
+        *(difference(row.against.get(baseline)) for baseline in BASELINES),
+        "" if row.seconds_saved is None else f"{100 * row.seconds_saved.value:.1f}",
+        _verdict(row.verdict),
+        str(row.seeds),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    return verdict.value if verdict is Verdict.UNDECIDED else f"**{verdict.value}**"
