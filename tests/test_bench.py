@@ -23,6 +23,7 @@ from dynaprune.bench.demo import DEMO_WAYS
 from dynaprune.bench.fewer_epochs import FewerEpochs
 from dynaprune.bench.kinds.classification import Classification
 from dynaprune.bench.lars import LARS
+from dynaprune.bench.presets import PaperCifar
 from dynaprune.bench.recipe import Recipe, one_cycle
 from dynaprune.bench.regimes import REGIMES
 from dynaprune.bench.report import write_report
@@ -112,16 +113,12 @@ def test_a_run_learns(bright):
 
 
 @pytest.mark.parametrize("visits", [1, 119, 120, 121, 333])
-def test_fewer_epochs_make_exactly_as_many_visits(bright, visits):
+def test_fewer_epochs_make_exactly_as_many_visits(bright, visits, monkeypatch):
     train = FewerEpochs(bright.train, visits)
     rates = []
     recipe = Recipe(epochs=8, batch_size=8, learning_rate=1.0)
-    original = Recipe.learning_rate_at
-    try:
-        Recipe.learning_rate_at = lambda self, progress: rates.append(progress) or 0.01
-        run = train_run(bright, recipe, train, seed=0)
-    finally:
-        Recipe.learning_rate_at = original
+    monkeypatch.setattr(Recipe, "set_rates", lambda self, optimizer, at: rates.append(at))
+    run = train_run(bright, recipe, train, seed=0)
     assert run.visits == visits
     # the schedule is scaled to the visits, also through a short last epoch
     steps = np.minimum(np.arange(len(rates)) * 8, visits)  # but for epochs' last batches
@@ -322,22 +319,46 @@ def test_a_regime_of_classes_needs_classes(tmp_path):
 
 
 def test_lars_scales_steps_by_layer():
-    weight, bias = torch.tensor([[3.0, 4.0]]), torch.tensor([1.0])
+    weight, bias = torch.tensor([[3.0, 4.0]]), torch.tensor([0.0])
     parameters = [nn.Parameter(weight.clone()), nn.Parameter(bias.clone())]
     optimizer = LARS(parameters, lr=2.0, momentum=0.5, weight_decay=0.1, trust=0.01)
     gradients = [torch.tensor([[0.0, 2.0]]), torch.tensor([3.0])]
-    velocity = [torch.zeros(1, 2), torch.zeros(1)]
-    for _ in range(3):
+    gathered = [torch.zeros(1, 2), torch.zeros(1)]
+    for lr in (2.0, 1.0, 3.0):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.clone()
-        size = weight.norm()  # by the paper's algorithm
-        rate = 2.0 * 0.01 * size / (gradients[0].norm() + 0.1 * size)
-        velocity[0] = 0.5 * velocity[0] + rate * (gradients[0] + 0.1 * weight)
-        velocity[1] = 0.5 * velocity[1] + 2.0 * gradients[1]
-        weight, bias = weight - velocity[0], bias - velocity[1]
+        size = weight.norm()
+        rate = lr * 0.01 * size / (gradients[0].norm() + 0.1 * size)
+        gathered[0] = 0.5 * gathered[0] + gradients[0] + 0.1 * weight
+        gathered[1] = 0.5 * gathered[1] + gradients[1] + 0.1 * bias
+        # a bias of zero has no size to keep in proportion
+        step = lr * 0.01 * bias.norm() / (gradients[1].norm() + 0.1 * bias.norm())
+        weight = weight - rate * gathered[0]
+        bias = bias - (step if bias.norm() > 0 else lr) * gathered[1]
+        optimizer.param_groups[0]["lr"] = lr
         optimizer.step()
         torch.testing.assert_close(parameters[0].data, weight)
         torch.testing.assert_close(parameters[1].data, bias)
+
+
+def test_the_cycle_of_the_papers_recipe_is_that_of_torch():
+    recipe = PaperCifar.recipe
+    ours = recipe.make_optimizer(nn.Linear(1, 1))
+    theirs = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0, momentum=0.9)
+    steps = 1001
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        theirs, max_lr=5.2, total_steps=steps, pct_start=0.3, div_factor=25, final_div_factor=1e4
+    )
+    for step in range(steps):
+        recipe.set_rates(ours, step / (steps - 1))
+        for name in ("lr", "momentum"):
+            expected = theirs.param_groups[0][name]
+            # theirs turns a step earlier
+            assert ours.param_groups[0][name] == pytest.approx(expected, abs=0.03)
+        theirs.step()
+        if step < steps - 1:
+            schedule.step()
+    assert ours.param_groups[0]["lr"] == pytest.approx(5.2 / 25 / 1e4)
 
 
 def test_the_report(bright, tmp_path):

@@ -13,11 +13,11 @@ class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling.
 
     The step of a parameter w with gradient g is scaled by η·‖w‖ / (‖g‖ + λ·‖w‖), so that it is in
-    proportion to w. Biases and the parameters of normalisations (one dimension) step as in SGD and
-    have no weight decay.
+    proportion to w; where one of both norms is zero, it is not scaled.
 
     Source: You, Gitman & Ginsburg, "Large Batch Training of Convolutional Networks",
-    arXiv:1708.03888, algorithm 1.
+    arXiv:1708.03888. As in the published code of InfoBatch, the momentum gathers gradients, and the
+    rate of a step is that of its own time; in algorithm 1 it gathers scaled steps.
 
     Arguments:
         params: the parameters.
@@ -52,14 +52,11 @@ class LARS(torch.optim.Optimizer):
         return loss
 
     def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        scale: float | Tensor = group["lr"]
-        if parameter.ndim > 1:
-            size, slope = parameter.norm(), gradient.norm()
-            gradient = gradient + group["weight_decay"] * parameter
-            ratio = group["trust"] * size / (slope + group["weight_decay"] * size)
-            # where one is zero there is no proportion to keep
-            scale = group["lr"] * torch.where((size > 0) & (slope > 0), ratio, 1.0)
+        decay = group["weight_decay"]
+        size, slope = parameter.norm(), gradient.norm()
+        ratio = group["trust"] * size / (slope + decay * size)
+        ratio = torch.where((size > 0) & (slope > 0), ratio, 1.0)
         state = self.state[parameter]
-        velocity = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
-        velocity.mul_(group["momentum"]).add_(gradient * scale)
-        parameter.sub_(velocity)
+        gathered = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        gathered.mul_(group["momentum"]).add_(gradient + decay * parameter)
+        parameter.sub_(group["lr"] * ratio * gathered)

@@ -63,9 +63,10 @@ class Recipe:
             nesterov=self.momentum > 0,
         )
 
-    def learning_rate_at(self, progress: float) -> float:
-        """Return the learning rate at a run's progress, in [0, 1]."""
-        return self.learning_rate * one_cycle(progress)
+    def set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+        """Set what an optimizer is to step with at a run's progress, in [0, 1]."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * one_cycle(progress)
 
 
 def one_cycle(progress: float, warm_up: float = WARM_UP) -> float:

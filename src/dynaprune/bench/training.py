@@ -91,8 +91,7 @@ def train_model(
     for epoch in range(train.num_epochs):
         model.train()
         for batch in loader:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(train.progress / train.num_epochs)
+            recipe.set_rates(optimizer, train.progress / train.num_epochs)
             batch = to_device(batch, task.device)
             loss = loss_of(task.outputs(model, batch), batch)
             loss = train.update(loss)
