@@ -405,7 +405,7 @@ def test_the_demo(tmp_path):
         assert text in result.output.replace("\n", "")
     check_outputs(out, 2, 2, "digits-cnn")
     again = CliRunner().invoke(app, command)
-    assert "14 of 14 runs are in" in again.output
+    assert "all 14 runs are in" in again.output
     one = CliRunner().invoke(app, [*command[:2], "1", *command[3:]])
     assert one.exit_code == 0, one.output  # no intervals
 
@@ -453,8 +453,11 @@ def test_commands_used_wrongly(arguments, message):
     [
         ("x = 1", "but it has none"),
         (TASK_FILE + "\nclass Other(Mine):\n    name = 'other'\n", "but it has Mine, Other"),
-        (TASK_FILE.replace("def evaluate", "def judge"), "but it has none"),
-        (TASK_FILE.replace("metric, margin,", "unit, leeway,"), "does not say its metric, margin"),
+        (TASK_FILE.replace("def evaluate", "def judge"), "lacks the method evaluate"),
+        (
+            TASK_FILE.replace("metric, margin,", "unit, leeway,"),
+            "the attributes metric, margin",
+        ),
     ],
 )
 def test_a_task_file_that_is_none(tmp_path, text, message):
@@ -523,9 +526,31 @@ def test_errors_of_a_task_file_keep_their_traceback(tmp_path):
 
 def test_a_changed_task_file_is_told(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
-    assert "another version" not in run_file(tmp_path, TASK_FILE).output
-    changed = run_file(tmp_path, TASK_FILE + "# changed\n").output
-    assert "1 runs of mine were made by another version of its file" in " ".join(changed.split())
+    assert "mine: all 1 runs are in" in run_file(tmp_path, TASK_FILE).output
+    changed = run_file(tmp_path, TASK_FILE + "# changed\n")
+    assert changed.exit_code == 2
+    assert "1 runs of mine in" in changed.output
+    assert "give another --out, or --same-task to go on with them" in changed.output
+    assert len(Results(tmp_path).lines) == 1
+    assert run_file(tmp_path, TASK_FILE + "# changed\n", "--same-task").exit_code == 0
+
+
+def test_two_tasks_of_one_name(tmp_path):
+    (tmp_path / "other.py").write_text(TASK_FILE)
+    result = run_file(tmp_path, TASK_FILE, str(tmp_path / "other.py"))
+    assert result.exit_code == 2
+    assert "tasks need names of their own, but two are called 'mine'" in result.output
+
+
+def test_a_batch_of_one_that_a_model_cannot_train_on(tmp_path):
+    text = TASK_FILE.replace("nn.Linear(1, 1)", "nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))")
+    text = text.replace("-1, 1, 64", "-1, 1, 65")
+    result = run_file(tmp_path, text)
+    assert isinstance(result.exception, ValueError)
+    assert "set drop_last = True in the task" in str(result.exception)
+    text = text.replace("    def load", "    drop_last = True\n\n    def load", 1)
+    assert run_file(tmp_path, text).exit_code == 0
+    assert Results(tmp_path).lines[0]["visits"] == 6 * 64
 
 
 def test_a_device_that_is_not_there(tmp_path):
@@ -542,6 +567,7 @@ def test_a_run_that_diverges_is_null_in_its_file(tmp_path):
     assert np.isnan(Results(tmp_path).lines[0]["quality"])
     report = CliRunner().invoke(app, f"bench report {tmp_path}")
     assert report.exit_code == 0, report.output
+    assert "| 1 of 1 diverged | 1 |" in (tmp_path / "report.md").read_text()
 
 
 def test_a_report_of_ways_that_there_are_not(tmp_path):
@@ -574,6 +600,11 @@ def test_the_recipe_of_the_paper_for_a_few_steps(tmp_path):
     lines = Results(tmp_path / "out").lines
     assert [line["way"] for line in lines] == ["full", "bls-infobatch"]
     assert lines[0]["recipe"]["optimizer"] == "lars"
+
+
+def test_the_package_can_be_run():
+    command = [sys.executable, "-m", "dynaprune", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "dynaprune 0.1.0\n"
 
 
 def test_version_and_help():

@@ -104,7 +104,7 @@ def demo(
     rows = compare(lines, task.margin, task.higher_is_better)
     title = f"{data.value}, epochs: {recipe.epochs}, seeds: {seeds}"
     picture = out / "quality-vs-visits.png"
-    draw_quality(picture, title, task.metric, rows)
+    draw_quality(picture, title, task.describe(), rows)
     intervals = ", 95% intervals" if seeds > 1 else ""
     console.print(as_table(rows, title + intervals, task.metric))
     console.print(

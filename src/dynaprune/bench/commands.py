@@ -21,7 +21,7 @@ from .report import write_report
 from .results import Results, source_of
 from .runner import Plan, Planned, check_losses, plan_runs, run_all
 from .task import Task
-from .ways import DEFAULT, FULL, WAYS
+from .ways import BASELINES, DEFAULT, FULL, WAYS
 
 app = typer.Typer(
     help="Train tasks with and without pruning, and test whether that loses quality.",
@@ -96,6 +96,10 @@ def run_tasks(
     device: Annotated[
         str | None, typer.Option(help="Where to train; by default a GPU if there is one.")
     ] = None,
+    same_task: Annotated[
+        bool,
+        typer.Option("--same-task", help="Go on with runs of another version of a task's file."),
+    ] = False,
 ) -> None:
     """Train tasks, and write a line a run. What is in the folder already is not run again."""
     console = Console()
@@ -112,6 +116,9 @@ def run_tasks(
             made.append(PRESETS[preset]())
         if not made:
             raise ValueError("name a task, or a --preset; `dynaprune bench list` shows the tasks")
+        _check_names(made)
+        if not same_task:
+            _check_sources(made, results)
         where = _device(device)
     except Mistakes as error:
         if is_users(error, own_files):
@@ -133,10 +140,19 @@ def run_tasks(
             if is_users(error, own_files):
                 raise
             raise failed("bench run", error) from None
-    for task, plan in zip(made, plans, strict=True):
-        torch.set_num_threads(given.get("threads") or task.recipe.threads or own_threads)
-        show_runs(console, task, plan, results)
-    console.print(f"wrote {results.path}", soft_wrap=True)
+    if not all(baseline in ways for baseline in BASELINES):
+        console.print(
+            f"without {' and '.join(BASELINES)} nothing will tell whether scores save anything",
+            style="dim",
+        )
+    try:
+        for task, plan in zip(made, plans, strict=True):
+            torch.set_num_threads(given.get("threads") or task.recipe.threads or own_threads)
+            show_runs(console, task, plan, results)
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command goes on from {results.path}", soft_wrap=True)
+        raise typer.Exit(130) from None
+    console.print(f"{len(results.lines)} runs in {results.path}", soft_wrap=True)
 
 
 def show_runs(console: Console, task: Task, plan: Plan, results: Results) -> None:
@@ -144,20 +160,13 @@ def show_runs(console: Console, task: Task, plan: Plan, results: Results) -> Non
     for reason in plan.left_out:
         console.print(f"left out: {reason}", style="dim")
     done = sum(planned.key in results for planned in plan.runs)
+    if done == len(plan.runs):
+        console.print(f"{task.name}: all {done} runs are in {results.path} already", soft_wrap=True)
+        return
     if done:
         console.print(
             f"{task.name}: {done} of {len(plan.runs)} runs are in {results.path} already",
             soft_wrap=True,
-        )
-    source = source_of(type(task))
-    changed = sum(
-        line["task"] == task.name and line.get("source") != source for line in results.lines
-    )
-    if changed:
-        console.print(
-            f"{changed} runs of {task.name} were made by another version of its file, and are not "
-            "made again: give another --out if that makes a difference",
-            style="yellow",
         )
     with progress_of_runs(console) as progress:
         bar = progress.add_task(task.name, total=len(plan.runs), completed=done)
@@ -194,6 +203,35 @@ def report(
     except Mistakes as error:
         raise failed("bench report", error) from None
     Console().print(f"{len(results.lines)} runs; wrote {path}", soft_wrap=True)
+
+
+def _check_names(tasks: list[Task]) -> None:
+    """Check that no two tasks have the same name, by which their results are known.
+
+    Raises:
+        ValueError: some have.
+    """
+    names = [task.name for task in tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"tasks need names of their own, but two are called {twice[0]!r}")
+
+
+def _check_sources(tasks: list[Task], results: Results) -> None:
+    """Check that the runs that are there were made by these tasks.
+
+    Raises:
+        ValueError: the file of a task was another one then.
+    """
+    for task in tasks:
+        source = source_of(type(task))
+        others = [line for line in results.lines if line["task"] == task.name]
+        changed = sum(line.get("source", source) != source for line in others)
+        if changed:
+            raise ValueError(
+                f"{changed} runs of {task.name} in {results.path} were made by another version of "
+                "its file: give another --out, or --same-task to go on with them"
+            )
 
 
 def _device(name: str | None) -> torch.device:

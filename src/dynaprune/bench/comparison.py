@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,13 @@ class Row:
         way: its name.
         budget: the share of visits that was to be saved.
         seeds: how many there are.
-        quality: the metric.
+        diverged: how many of them ended with a metric that is no number.
+        quality: the metric, of those that did not diverge.
         visits_saved: the share of full training's sample visits that were not made.
         seconds_saved: the share of full training's seconds that were not spent, of the same seed
             and machine.
-        against_full: the difference of the metric to full training's; positive is better.
+        against_full: the difference of the metric to full training's; positive is better. It and
+            the next are of seeds in which neither has diverged.
         against: that to each baseline at the same number of visits.
         verdict: whether that is lossless.
     """
@@ -34,6 +37,7 @@ class Row:
     way: str
     budget: float
     seeds: int
+    diverged: int
     quality: Mean
     visits_saved: Mean
     seconds_saved: Mean | None
@@ -62,12 +66,14 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
         found = list(by_seed.values())
         pairs = [] if way == FULL else [(run, full[s]) for s, run in by_seed.items() if s in full]
         differences = [sign * (run["quality"] - base["quality"]) for run, base in pairs]
+        qualities = [run["quality"] for run in found if math.isfinite(run["quality"])]
         rows.append(
             Row(
                 way,
                 budget,
                 len(found),
-                mean_of([run["quality"] for run in found]),
+                len(found) - len(qualities),
+                _mean(qualities) or Mean(math.nan, math.nan),
                 mean_of([saved_by(run) for run in found]),
                 _mean([1 - run["seconds"] / base["seconds"] for run, base in pairs]),
                 _mean(differences),
@@ -84,7 +90,8 @@ def saved_by(line: Line) -> float:
 
 
 def _mean(values: Sequence[float]) -> Mean | None:
-    return mean_of(values) if values else None
+    finite = [value for value in values if math.isfinite(value)]
+    return mean_of(finite) if finite else None
 
 
 def _against_baselines(
@@ -120,8 +127,9 @@ def _against_baselines(
                 savings, qualities = (list(column) for column in zip(*points, strict=True))
                 there = float(np.interp(saved, savings, qualities))
                 differences.append(sign * (run["quality"] - there))
-        if differences and not is_beyond:
-            found[baseline] = mean_of(differences)
+        mean = None if is_beyond else _mean(differences)
+        if mean is not None:
+            found[baseline] = mean
     return found
 
 

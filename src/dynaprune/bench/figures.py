@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,23 +19,35 @@ APART = 0.35
 """How far apart ways that make the same number of visits are drawn, in percent of visits."""
 
 
-def draw_quality(path: Path, title: str, metric: str, rows: Sequence[Row]) -> None:
-    """Draw the metric over the visits that were made, with 95% intervals over seeds, as a PNG."""
+def draw_quality(path: Path, title: str, task: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Draw the metric over the visits that were made, with 95% intervals over seeds, as a PNG.
+
+    Arguments:
+        path: of the picture.
+        title: shown above it.
+        task: what `describe` says of it.
+        rows: of its results.
+    """
     from matplotlib import pyplot
+
+    scale = 100 if task["in_percent"] else 1
 
     figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
     ways = list(dict.fromkeys(row.way for row in rows))
     full = next((row for row in rows if row.way == FULL), None)
     if full is not None:
-        axes.axhline(full.quality.value, color="black", linewidth=0.8, linestyle=":")
+        level = scale * full.quality.value
+        lost = scale * task["margin"] * (-1 if task["higher_is_better"] else 1)
+        axes.axhline(level, color="black", linewidth=0.8, linestyle=":")
+        axes.axhspan(level, level + lost, color="black", alpha=0.08, linewidth=0, label="margin")
     for number, way in enumerate(ways):
         mine = sorted((row for row in rows if row.way == way), key=lambda r: r.visits_saved.value)
         shift = 0.0 if way == FULL else APART * (number - len(ways) / 2)
         visits = [100 * (1 - row.visits_saved.value) + shift for row in mine]
         axes.errorbar(
             visits,
-            [row.quality.value for row in mine],
-            yerr=[np.nan_to_num(row.quality.half_width) for row in mine],
+            [scale * row.quality.value for row in mine],
+            yerr=[np.nan_to_num(scale * row.quality.half_width) for row in mine],
             marker="s" if way == FULL else MARKERS[(number + number // 10) % len(MARKERS)],
             markersize=6,
             capsize=3,
@@ -44,7 +57,7 @@ def draw_quality(path: Path, title: str, metric: str, rows: Sequence[Row]) -> No
             label=way,
         )
     axes.set_xlabel("sample visits, % of full training (ways of one budget drawn side by side)")
-    axes.set_ylabel(f"{metric} (95% interval over seeds)")
+    axes.set_ylabel(f"{task['metric']}{', %' if scale == 100 else ''} (95% interval over seeds)")
     axes.set_title(title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -39,8 +40,8 @@ def find_task(place: str) -> type[Task]:
         place: a name, or a path that ends in `.py`.
 
     Raises:
-        ValueError: there is no task of that name, or not just one in that file, or it does not
-            say all that a task says.
+        ValueError: there is no task of that name, or not just one in that file, or it lacks a
+            method or an attribute.
         FileNotFoundError: there is no such file.
     """
     if place.endswith(".py"):
@@ -59,29 +60,44 @@ def find_task(place: str) -> type[Task]:
 def _from_file(path: Path) -> type[Task]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}, which was given as a task")
-    found = _tasks_in(run_file(path))
+    module = run_file(path)
+    classes = _classes_in(module)
+    found = _tasks_in(module) or classes
     if len(found) != 1:
         names = ", ".join(task.__name__ for task in found) or "none"
         raise ValueError(
-            f"{path} must define one class that inherits from dynaprune.bench.Task and has all its "
-            f"methods, but it has {names}"
+            f"{path} must define one class that inherits from dynaprune.bench.Task, but it has "
+            f"{names}"
         )
-    missing = [name for name in REQUIRED if not hasattr(found[0], name)]
+    task = found[0]
+    if inspect.isabstract(task):
+        raise ValueError(
+            f"the task {task.__name__} in {path} lacks the "
+            f"{_listed('method', sorted(task.__abstractmethods__))}"
+        )
+    missing = [name for name in REQUIRED if not hasattr(task, name)]
     if missing:
         raise ValueError(
-            f"the task {found[0].__name__} in {path} does not say its {', '.join(missing)}: set "
-            "them in the class"
+            f"the task {task.__name__} in {path} lacks the {_listed('attribute', missing)}: set it "
+            "in the class; dynaprune.bench.Task says what each is"
         )
-    return found[0]
+    return task
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _tasks_in(module: ModuleType) -> list[type[Task]]:
+    return [task for task in _classes_in(module) if not inspect.isabstract(task)]
+
+
+def _classes_in(module: ModuleType) -> list[type[Task]]:
     return [
         value
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, Task)
         and value.__module__ == module.__name__
-        and not inspect.isabstract(value)
         and not value.__name__.startswith("_")
     ]

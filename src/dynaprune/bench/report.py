@@ -44,7 +44,7 @@ def draw_all(sections: list[Section], folder: Path) -> list[str]:
     for section in sections:
         names.append(_file_name(section, names))
         picture = f"{section.task['model']} on {section.task['dataset']}: {section.title}"
-        draw_quality(folder / names[-1], picture, str(section.task["metric"]), section.rows)
+        draw_quality(folder / names[-1], picture, section.task, section.rows)
     return names
 
 

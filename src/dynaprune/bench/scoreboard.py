@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -76,12 +75,11 @@ def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
 
 def _against(pairs: Iterable[tuple[float, Mean | None]]) -> Against | None:
     known = [(margin, mean) for margin, mean in pairs if mean is not None]
-    finite = [mean.value / margin for margin, mean in known if math.isfinite(mean.value)]
-    if not finite:
+    if not known:
         return None
     return Against(
         sum(mean.is_above_zero for _, mean in known),
         sum(mean.is_below_zero for _, mean in known),
         len(known),
-        mean_of(finite),
+        mean_of([mean.value / margin for margin, mean in known]),
     )

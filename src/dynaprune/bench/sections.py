@@ -22,6 +22,8 @@ class Section:
         recipe: the fields of the recipe.
         rows: a row a way and budget.
         lines: the results.
+        title: the task's name, the regime where something was done to it, and what differs from
+            the recipes of others of that name.
     """
 
     task: dict[str, Any]
@@ -29,12 +31,7 @@ class Section:
     recipe: dict[str, Any]
     rows: list[Row]
     lines: list[Line]
-
-    @property
-    def title(self) -> str:
-        """The task's name, and the regime where something was done to it."""
-        name = str(self.task["name"])
-        return name if self.regime == "as-is" else f"{name}, {self.regime}"
+    title: str
 
 
 def sections_of(results: Results) -> list[Section]:
@@ -53,13 +50,19 @@ def sections_of(results: Results) -> list[Section]:
                 )
         key = json.dumps([line["task"], line["regime"], line["recipe"]], sort_keys=True)
         groups.setdefault(key, []).append(line)
-    return [
-        Section(
-            lines[0]["about"],
-            lines[0]["regime"],
-            lines[0]["recipe"],
-            compare(lines, lines[0]["about"]["margin"], lines[0]["about"]["higher_is_better"]),
-            lines,
+    recipes: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for lines in groups.values():
+        recipes.setdefault((lines[0]["task"], lines[0]["regime"]), []).append(lines[0]["recipe"])
+    sections = []
+    for lines in groups.values():
+        last = lines[-1]
+        task, regime, recipe = last["about"], last["regime"], last["recipe"]
+        title = task["name"] if regime == "as-is" else f"{task['name']}, {regime}"
+        others = recipes[last["task"], regime]
+        differing = [name for name in recipe if any(o.get(name) != recipe[name] for o in others)]
+        title = ", ".join(
+            [title, *(f"{name.replace('_', ' ')} {recipe[name]}" for name in differing)]
         )
-        for lines in groups.values()
-    ]
+        rows = compare(lines, task["margin"], task["higher_is_better"])
+        sections.append(Section(task, regime, recipe, rows, lines, title))
+    return sections

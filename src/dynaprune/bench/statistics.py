@@ -31,6 +31,8 @@ class Mean:
     def text(self, scale: float = 1, digits: int = 3, *, sign: bool = False) -> str:
         """Return the mean and its interval, times `scale`, with so many digits."""
         value = f"{scale * self.value:{'+' if sign else ''}.{digits}f}"
+        if float(value) == 0:
+            value = value.replace("-", "+" if sign else "")  # of what rounding leaves of a minus
         if math.isnan(self.half_width):
             return value
         return f"{value} ± {scale * self.half_width:.{digits}f}"

@@ -9,7 +9,7 @@ from .comparison import Row, lossless_budget
 from .regimes import REGIMES
 from .scoreboard import Against, score_ways
 from .sections import Section
-from .statistics import Mean, Verdict
+from .statistics import MIN_SEEDS, Mean, Verdict
 from .ways import BASELINES, FULL, WAYS
 
 
@@ -20,8 +20,9 @@ def overview(sections: Sequence[Section]) -> str:
         return ""
     lines = [
         "## The largest lossless saving\n",
-        "Of sample visits, in %; 0 where not even the smallest budget is shown to be lossless, and "
-        "in brackets where no score is needed for it: a baseline is lossless at as much.\n",
+        "Of sample visits, in %, of the budgets that were tried; 0 where not even the smallest one "
+        "is shown to be lossless. Brackets say that a baseline is lossless at as much, so that no "
+        f"score is needed. With fewer than {MIN_SEEDS} seeds nothing is shown: a dash.\n",
         f"| task | {' | '.join(ways)} |",
         f"| --- |{' ---: |' * len(ways)}",
     ]
@@ -37,7 +38,8 @@ def overview(sections: Sequence[Section]) -> str:
             if all(r.way != way for r in section.rows):
                 cells.append("")
             elif row is None:
-                cells.append("0")
+                enough = any(r.seeds >= MIN_SEEDS for r in section.rows if r.way == way)
+                cells.append("0" if enough else "–")
             else:
                 saved = row.visits_saved.value
                 needs_none = way not in BASELINES and saved <= without + 1e-3
@@ -77,7 +79,9 @@ def about(section: Section) -> str:
     task, recipe = section.task, section.recipe
     scale, _ = scale_of(section)
     better = "" if task["higher_is_better"] else ", lower is better"
-    margin = f"{scale * task['margin']:g}{' points' if scale == 100 else ''}"
+    margin = f"{scale * task['margin']:g}"
+    if task["in_percent"]:
+        margin += " point" if margin == "1" else " points"
     full = next((row for row in section.rows if row.way == FULL), None)
     comes_to = "" if full is None else f"; full training comes to {_quality(section, full)}"
     return (
@@ -158,14 +162,17 @@ def _row(row: Row, scale: float, digits: int) -> str:
         row.quality.text(scale, digits),
         difference(row.against_full),
         *(difference(row.against.get(baseline)) for baseline in BASELINES),
-        "" if row.seconds_saved is None else f"{100 * row.seconds_saved.value:.1f}",
-        _verdict(row.verdict),
+        "" if row.seconds_saved is None else row.seconds_saved.text(100, 0),
+        _verdict(row),
         str(row.seeds),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _verdict(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return ""
-    return verdict.value if verdict is Verdict.UNDECIDED else f"**{verdict.value}**"
+def _verdict(row: Row) -> str:
+    diverged = f"{row.diverged} of {row.seeds} diverged" if row.diverged else ""
+    if row.verdict is None:
+        return diverged
+    found = row.verdict.value
+    shown = found if row.verdict is Verdict.UNDECIDED else f"**{found}**"
+    return f"{shown} ({diverged})" if diverged else shown

@@ -45,6 +45,9 @@ class Task(ABC):
             where samples are compared with each other, as in contrastive losses.
         lists: what lists in outputs and batches are where shapes do not tell: "parts" of a batch,
             such as inputs and labels, or "samples"; see `chunked`.
+        drop_last: whether the last batch of an epoch is left out where it is smaller, for models
+            that cannot train on a single sample, as with `BatchNorm1d`: the length of a pruned
+            epoch changes, so any may end in a batch of one.
         learns_labels: whether the second of two tensors of its training set is the class that it
             learns, which regimes may change.
         train: the training set, once `load` has been called: a map-style dataset.
@@ -87,6 +90,7 @@ class Task(ABC):
     recipe: ClassVar[Recipe]
     can_slice: ClassVar[bool] = True
     lists: ClassVar[Lists] = "parts"
+    drop_last: ClassVar[bool] = False
     learns_labels: ClassVar[bool] = True
 
     train: Any

@@ -86,14 +86,28 @@ def train_model(
     optimizer = recipe.make_optimizer(model)
     loss_of = reader(task, reads)
     loader = DataLoader(
-        train, batch_size=recipe.batch_size, sampler=train.sampler, collate_fn=task.collate()
+        train,
+        batch_size=recipe.batch_size,
+        sampler=train.sampler,
+        collate_fn=task.collate(),
+        drop_last=task.drop_last,
     )
     for epoch in range(train.num_epochs):
         model.train()
         for batch in loader:
             recipe.set_rates(optimizer, train.progress / train.num_epochs)
             batch = to_device(batch, task.device)
-            loss = loss_of(task.outputs(model, batch), batch)
+            try:
+                outputs = task.outputs(model, batch)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise ValueError(
+                    f"the model of {task.name} normalises over the batch, but an epoch ended in a "
+                    "batch of one sample, which pruned epochs of any data may do: set "
+                    "drop_last = True in the task"
+                ) from error
+            loss = loss_of(outputs, batch)
             loss = train.update(loss)
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -1,0 +1,5 @@
+"""`python -m dynaprune`."""
+
+from .cli import main
+
+main()
