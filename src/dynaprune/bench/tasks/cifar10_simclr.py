@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
+from torch.utils.data import TensorDataset
 
 from ...extras import require
 from ..augmentation import mirrored, shifted
-from ..kinds.images import ImageClassification
+from ..datasets.images import ImageData, load_images
+from ..kinds.classification import some
 from ..models.resnet import ResNet
 from ..recipe import Recipe
 from ..task import Task
@@ -34,7 +36,6 @@ class CifarSimCLR(Task):
     margin = 0.01
     in_percent = True
     can_slice = False
-    learns_labels = False
     recipe = Recipe(
         epochs=10,
         batch_size=64,
@@ -44,13 +45,14 @@ class CifarSimCLR(Task):
         threads=1,
     )
 
-    images: ImageClassification
+    labelled: TensorDataset
+    images: ImageData
 
     def load(self, root: Path | None) -> None:
         """Read the images; their labels are for the classifier alone."""
-        self.images = _Images()
-        self.images.load(root)
-        self.train = self.images.train
+        self.images = load_images("cifar10", root)
+        self.labelled = some(self.images.train, 2000)
+        self.train = TensorDataset(self.labelled.tensors[0])
 
     def make_model(self) -> nn.Module:
         """Return a narrow ResNet with two layers behind it."""
@@ -85,23 +87,13 @@ class CifarSimCLR(Task):
             pixels = (part.to(self.device).float() / 127.5 - 1 for part in torch.split(images, 500))
             return torch.cat([model.features(part) for part in pixels]).cpu().numpy()  # type: ignore[operator]
 
-        inputs, labels = self.images.train.tensors
-        tests, truth = (part[:2000] for part in self.images.test.tensors)
+        inputs, labels = self.labelled.tensors
+        tests, truth = self.images.test_images[:2000], self.images.test_labels[:2000]
         known = features(inputs)
         mean, spread = known.mean(0), known.std(0) + 1e-6
         classifier = linear.LogisticRegression(C=0.1, max_iter=500)
         classifier.fit((known - mean) / spread, labels.numpy())
         return float(classifier.score((features(tests) - mean) / spread, truth.numpy()))
-
-
-class _Images(ImageClassification):
-    """Where the images come from."""
-
-    dataset = "cifar10"
-    samples = 2000
-
-    def make_model(self) -> nn.Module:
-        raise NotImplementedError
 
 
 def _view(images: Tensor) -> Tensor:
