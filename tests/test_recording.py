@@ -167,7 +167,7 @@ def test_size_of_the_files(tmp_path, loss_of, a_visit):
     train = NoPrune(Numbers(50_000), num_epochs=1)
     train.record(tmp_path)
     run(train, 1, loss_of, batch_size=64)
-    (path,) = tmp_path.glob("*.npz")
+    (path,) = tmp_path.glob("epoch-*.npz")
     assert 4 * 50_000 < path.stat().st_size < a_visit * 50_000
 
 
@@ -175,7 +175,12 @@ def test_nothing_is_left_beside_the_files(tmp_path):
     train = bls(NoPrune, 40)
     train.record(tmp_path)
     run(train, 1)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["epoch-00000.npz", "run.json"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "epoch-00000.json",
+        "epoch-00000.npz",
+        "run.json",
+        "samples.npz",
+    ]
 
 
 def test_a_write_that_fails_is_loud_and_names_the_file(tmp_path, monkeypatch):

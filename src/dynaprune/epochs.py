@@ -19,7 +19,7 @@ from .findings import Findings, Progress
 from .passes import Pass, Passes
 from .plan import Indices, Plan, digest
 from .record import LossRecord
-from .recording import Recorder
+from .recording import Course, Recorder
 from .scores import Score
 from .share import Share
 from .summary import Summary
@@ -108,6 +108,12 @@ class Epochs:
         self._fold, self._have_agreed, self._lengths = None, False, {}
         self._began_at = self._updated_at = 0.0
 
+    def start_recording(self, recorder: Recorder) -> None:
+        """From now on, write each epoch that is over, the one in progress included."""
+        self.recorder = recorder
+        self.score.count_visits()
+        self._fold = None  # it was made without counting
+
     def begin(self, make_plan: MakePlan) -> Plan:
         """Return the plan that a loader is to serve from now on; the sampler's share is `begun`."""
         started = time.perf_counter()
@@ -175,6 +181,8 @@ class Epochs:
         if is_first:
             record = self.findings.record = LossRecord(self._order_of(plan))
         record.append(batch, loss)
+        if self.recorder is not None:
+            self.recorder.note_step()
         if is_first:
             self._log(plan)
             self._agree(plan)
@@ -259,7 +267,7 @@ class Epochs:
     def advance(self) -> None:
         """Fold what the epoch has reported into the scores and go on to the next one."""
         fold = self.folded()
-        self._write_down(fold.batches, fold.score)
+        self._write_down(fold)
         if fold.left_out:
             logger.warning(
                 "epoch %d: %d losses were not finite and were left out of scoring",
@@ -278,10 +286,14 @@ class Epochs:
             if self.begun is not None and self.begun.plan is over:
                 self.begun = self.begun.retired()
 
-    def _write_down(self, batches: Batches, score: Score) -> None:
+    def _write_down(self, fold: Fold) -> None:
         """Record the epoch, which is over, if that was asked for: one rank does it for all."""
         if self.recorder is not None and self.ranks.own == 0:
-            self.recorder.write(self.number, batches, score)
+            kept = 0 if self.plan is None else len(self.plan)
+            course = Course(
+                kept, fold.visits, self.seconds(), self.totals.planning_seconds, fold.left_out
+            )
+            self.recorder.write(self.number, fold.batches, fold.score, course)
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
@@ -301,7 +313,7 @@ class Epochs:
             plan.epoch,
             len(plan),
         )
-        self._write_down(Batches.none(), self.score)
+        self._write_down(Fold(self.score, Batches.none(), 0, 0, (0, 0)))
         self.number, self.plan = self.number + 1, None
 
     def summary(self) -> Summary:

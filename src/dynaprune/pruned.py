@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -31,9 +32,9 @@ from .share import Share, share_of, whole
 from .state import pack, unpack
 from .streams import PrunedIterableDataset
 from .summary import Summary
-from .validation import check_integer, check_keys, check_map_style
+from .validation import check_between, check_integer, check_keys, check_map_style
 
-STATE_VERSION = 5  # scores say their reliability, and how losses are distributed
+STATE_VERSION = 6  # a history says in how many epochs it was kept
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -346,18 +347,34 @@ class PrunedDataset(Dataset[Any], ABC):
             self.epochs.advance()
             self._agree_on_length()
 
-    def record(self, directory: str | os.PathLike[str]) -> None:
+    def record(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        optimizer: Any = None,
+        max_megabytes: float = 1024.0,
+    ) -> None:
         """From now on, write what each epoch has measured to a directory, when it is over.
 
-        `read_recording` reads it. About 8 bytes a sample visit at most (a stream's: 12), in a file
-        an epoch; a step costs nothing. With several ranks, call it on all; the first one writes.
-        Each part of a `Sharded` dataset has a folder of its own in there, `rank-0` and so on. A
-        resumed run goes on in the same directory and overwrites the epochs that it repeats.
+        `report` makes a page of it, and `read_recording` reads the losses, which take about 8 bytes
+        a sample visit at most (a stream's: 12). Beside them there are some kilobytes an epoch, and
+        scores and visits of all samples after the last one, 8 bytes a sample; how often each sample
+        was visited is counted from now on, also through checkpoints. A step costs nothing.
+
+        With several ranks, call it on all; the first one writes. Each part of a `Sharded` dataset
+        has a folder of its own in there, `rank-0` and so on. A resumed run goes on in the same
+        directory and overwrites the epochs that it repeats.
 
         Arguments:
             directory: it is made if it is not there.
+            optimizer: whose learning rate is taken down at each step, if given; that of its first
+                group, where it is no tensor on a device.
+            max_megabytes: that the losses may take, above 0: beyond, those of the oldest epochs are
+                removed.
 
         Raises:
+            TypeError: an argument is of another type.
+            ValueError: `max_megabytes` is 0 or below.
             OSError: the directory cannot be made; later, in the loop, a file cannot be written.
             RuntimeError: the directory holds the recording of another run.
 
@@ -375,8 +392,14 @@ class PrunedDataset(Dataset[Any], ABC):
         facts = {"method": type(self).__name__, "seed": self.seed, "num_epochs": self.num_epochs}
         facts |= {"dataset": type(self.dataset).__name__, "dataset_length": self._num_samples}
         folder = f"rank-{self._part['rank']}" if self._part else "."
-        self.epochs.recorder = Recorder(Path(directory) / folder, facts)
-        self.epochs.recorder.check_run(facts)
+        limit = check_between("max_megabytes", max_megabytes, 0, math.inf)
+        if optimizer is not None and not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"optimizer must be one of torch, but a {type(optimizer).__name__} was given"
+            )
+        recorder = Recorder(Path(directory) / folder, facts, round(limit * 2**20), optimizer)
+        recorder.check_run(facts)
+        self.epochs.start_recording(recorder)
 
     # Checkpoints
 
@@ -454,6 +477,8 @@ class PrunedDataset(Dataset[Any], ABC):
                 f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
         score.keep(self.reads)
+        if self.epochs.recorder is not None:
+            score.count_visits()
         self.epochs.score, self.epochs.plan = score, None
 
     def begin_epoch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 from ..batches import Batches
 from ..validation import check_keys
 
+NAMES = ("visits", "last_steps")
+
 NEVER = -1
 """The last step of a sample that was never measured."""
 
@@ -21,12 +24,30 @@ class History:
 
     Arguments:
         num_samples: N.
-        names: what is kept of `visits` and `last_steps`; 4 bytes a sample each.
+
+    Attributes:
+        num_epochs: epochs that were remembered.
     """
 
-    def __init__(self, num_samples: int, names: tuple[str, ...]) -> None:
-        self._kept = {name: np.full(num_samples, _start(name), np.int32) for name in names}
+    def __init__(self, num_samples: int) -> None:
+        self._num_samples = num_samples
+        self._kept: dict[str, NDArray[np.int32]] = {}
         self._num_steps = 0
+        self.num_epochs = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Keep `visits` or `last_steps`, or both, from now on; 4 bytes a sample each."""
+        for name in names:
+            if name not in self._kept:
+                self._kept[name] = np.full(self._num_samples, _start(name), np.int32)
+                if name == "visits":
+                    self.num_epochs = 0
 
     def read(self, name: str) -> Tensor:
         """Return what is kept under a name: int32, shape (N,). Not to be written.
@@ -37,6 +58,7 @@ class History:
 
     def remember(self, batches: Batches) -> None:
         """Take down the measurements of an epoch."""
+        self.num_epochs += 1
         if len(batches) == 0:
             return
         indices = batches.indices.numpy()
@@ -50,6 +72,7 @@ class History:
 
     def grow(self, places: NDArray[np.int64], num_samples: int) -> None:
         """Make room for more samples; those that there are move to `places`, shape (N,)."""
+        self._num_samples = num_samples
         for name, values in self._kept.items():
             grown = np.full(num_samples, _start(name), np.int32)
             grown[places] = values
@@ -58,23 +81,35 @@ class History:
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the history."""
         kept = {name: torch.tensor(values) for name, values in self._kept.items()}
-        return {"num_steps": self._num_steps, **kept}
+        return {"num_steps": self._num_steps, "num_epochs": self.num_epochs, **kept}
 
-    def load_state_dict(self, state: Any, num_samples: int) -> None:
+    def load_state_dict(self, state: Any, num_samples: int, needed: Collection[str]) -> None:
         """Restore what `state_dict` returned, of `num_samples` samples.
+
+        What it holds is kept from now on; what it does not hold, and is kept, begins anew.
+
+        Arguments:
+            state: it.
+            num_samples: N.
+            needed: the names without which a method cannot go on.
 
         Raises:
             RuntimeError: the state is incomplete, or of another number of samples.
         """
-        check_keys(state, ("num_steps", *self._kept), "the state's history")
-        for name in self._kept:
+        check_keys(state, ("num_steps", "num_epochs", *needed), "the state's history")
+        found = [name for name in NAMES if name in state]
+        for name in found:
             if state[name].shape != (num_samples,):
                 raise RuntimeError(
                     f"the state holds the {name} of {state[name].numel():,} samples, but there are "
                     f"{num_samples:,}"
                 )
-        self._kept = {name: state[name].to(torch.int32).numpy().copy() for name in self._kept}
+        wanted, self._kept, self._num_samples = list(self._kept), {}, num_samples
         self._num_steps = int(state["num_steps"])
+        for name in found:
+            self._kept[name] = state[name].to(torch.int32).numpy().copy()
+        self.keep(wanted)
+        self.num_epochs = int(state["num_epochs"]) if "visits" in found else 0
 
 
 def _start(name: str) -> int:

@@ -18,7 +18,7 @@ from ..drawing import CHUNK
 from ..keys import KeyTable
 from ..validation import check_keys, check_shape
 from . import convention
-from .history import History
+from .history import NAMES, History
 from .moments import Moments
 from .reliability import SAMPLES, Reliability
 
@@ -73,7 +73,8 @@ class Score(ABC):
         self._first_loss = 0.0  # of the run: the score of a sample before its first batch
         self._started = False
         self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
-        self._history: History | None = None  # where a method reads it
+        self._history = History(count)  # of what a method or a recording reads
+        self._needed: tuple[str, ...] = ()  # of that, what a method cannot do without
         self._reliability = Reliability()
         self._moments = Moments()
         self._takes_moments = False  # whether a method reads them
@@ -120,12 +121,25 @@ class Score(ABC):
     def keep(self, names: Collection[str]) -> None:
         """Say what a method will read beside the scores: see `PrunedDataset.reads`."""
         self._takes_moments = "shape" in names
-        kept = tuple(name for name in ("visits", "last_steps") if name in names)
-        self._history = History(self.num_samples, kept) if kept else None
+        self._needed = tuple(name for name in NAMES if name in names)
+        self._history.keep(self._needed)
+
+    def count_visits(self) -> None:
+        """Count from now on how often each sample is measured; 4 bytes a sample."""
+        self._history.keep(("visits",))
+
+    def visits(self) -> tuple[NDArray[np.int32], int] | None:
+        """Return how often each sample was measured, shape (N,), and in how many epochs.
+
+        `None` if that is not counted. Not to be written.
+        """
+        if "visits" not in self._history:
+            return None
+        return self._history.read("visits").numpy(), self._history.num_epochs
 
     def remember(self, batches: Batches) -> None:
-        """Take down which samples an epoch has measured, where a method reads that."""
-        if self._history is not None:
+        """Take down which samples an epoch has measured, where that is read."""
+        if self._history:
             self._history.remember(batches)
 
     @property
@@ -161,7 +175,7 @@ class Score(ABC):
             elif name == "shape":
                 found[name] = self._moments.shape
             else:
-                found[name] = None if self._history is None else self._history.read(name)
+                found[name] = self._history.read(name) if name in self._history else None
         return found
 
     def proxy(self) -> Any:
@@ -229,8 +243,7 @@ class Score(ABC):
         grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
         grown[places.numpy()] = self._values.numpy()
         self._values = torch.from_numpy(grown)
-        if self._history is not None:
-            self._history.grow(places.numpy(), num_samples)
+        self._history.grow(places.numpy(), num_samples)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Score:
         """Return a copy. It is made in each epoch, and an array is copied quicker than a tensor."""
@@ -247,7 +260,7 @@ class Score(ABC):
         more: dict[str, Any] = {}
         if self.keys is not None:
             more["keys"] = torch.tensor(self.keys.fingerprints)
-        if self._history is not None:
+        if self._history:
             more["history"] = self._history.state_dict()
         return more | {
             "name": type(self).__name__,
@@ -268,7 +281,7 @@ class Score(ABC):
         name = type(self).__name__
         names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
         names += [] if self.keys is None else ["keys"]
-        names += [] if self._history is None else ["history"]
+        names += ["history"] if self._needed else []
         check_keys(state, names, "the state's score")
         if state["name"] != name:
             raise RuntimeError(f"the state holds scores of {state['name']}, but this is {name}")
@@ -282,8 +295,8 @@ class Score(ABC):
             )
         check_shape("reliability", state["reliability"], self._reliability.state().shape)
         check_shape("moments", state["moments"], self._moments.state().shape)
-        if self._history is not None:
-            self._history.load_state_dict(state["history"], state["values"].numel())
+        history = state.get("history", History(0).state_dict())
+        self._history.load_state_dict(history, state["values"].numel(), self._needed)
         if state["values"].dtype == self._values.dtype:
             self._values = state["values"].detach().to("cpu", copy=True)
             self._level = float(state["level"])

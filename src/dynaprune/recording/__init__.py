@@ -1,0 +1,17 @@
+"""What a run has measured, written down epoch by epoch, and read again."""
+
+from .epoch import LEVELS, RecordedEpoch
+from .reading import RecordedSamples, read_epochs, read_recording, read_run, read_samples
+from .recorder import Course, Recorder
+
+__all__ = [
+    "LEVELS",
+    "Course",
+    "RecordedEpoch",
+    "RecordedSamples",
+    "Recorder",
+    "read_epochs",
+    "read_recording",
+    "read_run",
+    "read_samples",
+]

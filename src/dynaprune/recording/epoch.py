@@ -1,0 +1,129 @@
+"""What a recording says of an epoch, in a few kilobytes whatever the size of the data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batches import Batches
+
+POINTS = 100
+"""Points of an epoch's curve."""
+
+LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+"""Of the scores' quantiles."""
+
+SAMPLED = 1_000_000
+"""Scores from which quantiles are taken, at most: those of more are known well enough."""
+
+
+@dataclass(frozen=True)
+class RecordedEpoch:
+    """What an epoch came to.
+
+    Attributes:
+        number: from 0.
+        num_samples: N; of a stream those that are known.
+        kept: samples that its plan served.
+        visits: sample visits that were made.
+        seconds: wall-clock seconds that it took.
+        planning_seconds: of these, what folding losses into scores and planning took, since the
+            epoch before was recorded.
+        recording_seconds: seconds that recording the epoch before took.
+        losses_left_out: losses that were not finite.
+        mean_loss: of a sample visit; NaN if no loss was finite.
+        curve_visits: visits made at points of the epoch, as many as 100.
+        curve_losses: the mean loss from the point before to each.
+        curve_rates: the learning rate there; empty if it is not known.
+        quantiles: of the scores after the epoch, at `LEVELS`.
+        reliability: of the scores after the epoch; NaN before the second.
+    """
+
+    number: int
+    num_samples: int
+    kept: int
+    visits: int
+    seconds: float
+    planning_seconds: float
+    recording_seconds: float
+    losses_left_out: int
+    mean_loss: float
+    curve_visits: list[int]
+    curve_losses: list[float]
+    curve_rates: list[float]
+    quantiles: list[float]
+    reliability: float
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RecordedEpoch:
+        """Return what `to_json` has made plain, of which JSON has no NaN.
+
+        Raises:
+            TypeError: something is missing.
+        """
+        return cls(**{name: _with_nan(value) for name, value in values.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, with `None` for what is no number."""
+        return {name: _without_nan(value) for name, value in vars(self).items()}
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_nan(each) for each in value]
+    return math.nan if value is None else value
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def curve_of(
+    batches: Batches, rates: Sequence[float]
+) -> tuple[list[int], list[float], list[float]]:
+    """Return visits, mean losses and learning rates at points of an epoch.
+
+    Arguments:
+        batches: what it has measured.
+        rates: the learning rate at each step of this process; none if it is not known.
+    """
+    count = len(batches)
+    if count == 0:
+        return [], [], []
+    sizes = batches.sizes.numpy().astype(np.float64)
+    losses = batches.losses.numpy().astype(np.float64)
+    weights = np.where(np.isfinite(losses), sizes, 0.0)
+    sums = np.where(np.isfinite(losses), losses, 0.0) * weights
+    ends = np.unique(np.linspace(0, count, min(POINTS, count) + 1).round().astype(np.int64))
+    starts = ends[:-1]
+    totals, known = np.add.reduceat(sums, starts), np.add.reduceat(weights, starts)
+    means = np.divide(totals, known, out=np.full(known.size, np.nan), where=known > 0)
+    visits = np.cumsum(np.add.reduceat(sizes, starts)).astype(np.int64)
+    places = (ends[1:] / count * len(rates)).astype(np.int64).clip(min=1) - 1
+    return visits.tolist(), means.tolist(), [rates[place] for place in places] if rates else []
+
+
+def mean_loss_of(batches: Batches) -> float:
+    """Return the mean of finite losses over sample visits; NaN if there is none."""
+    losses = batches.losses.numpy()
+    is_finite = np.isfinite(losses)
+    sizes = batches.sizes.numpy()[is_finite].astype(np.float64)
+    if sizes.size == 0:
+        return math.nan
+    return float((losses[is_finite] * sizes).sum() / sizes.sum())
+
+
+def quantiles_of(scores: NDArray[np.float32]) -> list[float]:
+    """Return the quantiles of scores, shape (N,), at `LEVELS`."""
+    if scores.size == 0:
+        return []
+    some = scores[:: max(1, scores.size // SAMPLED)]
+    found: list[float] = np.quantile(some.astype(np.float64), LEVELS).tolist()
+    return found

@@ -1,0 +1,110 @@
+"""The files of a recording: a folder with a few of each epoch."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..batches import Batches
+
+RUN = "run.json"
+SAMPLES = "samples.npz"
+FACTS, LOSSES = ".json", ".npz"
+EPOCH = re.compile(r"epoch-(\d{5,})(\.json|\.npz)")
+ARRAYS = ("indices", "sizes", "losses", "steps")
+
+
+def epoch_file(directory: Path, number: int, suffix: str) -> Path:
+    """Return where the facts, or the losses, of an epoch are written."""
+    return directory / f"epoch-{number:05}{suffix}"
+
+
+def epoch_files(directory: Path, suffix: str) -> dict[int, Path]:
+    """Return the files of epochs by number, in order."""
+    found = {
+        int(match[1]): path
+        for path in directory.iterdir()
+        if (match := EPOCH.fullmatch(path.name)) is not None and match[2] == suffix
+    }
+    return dict(sorted(found.items()))
+
+
+def pack_losses(file: Any, batches: Batches) -> None:
+    """Write an npz file: 4 bytes an index and a loss; what repeats itself is compressed."""
+    indices = batches.indices.numpy()
+    if indices.size == 0 or (indices.min() >= 0 and indices.max() <= np.iinfo(np.int32).max):
+        indices = indices.astype(np.int32, copy=False)
+    arrays = {
+        "indices": indices,
+        "sizes": batches.sizes.numpy().astype(np.int32),
+        "losses": batches.losses.numpy().astype(np.float32, copy=False),
+        "steps": batches.steps.numpy().astype(np.int32),
+    }
+    pack_arrays(file, arrays, compressed=("sizes", "steps"))
+
+
+def pack_arrays(
+    file: Any, arrays: Mapping[str, NDArray[Any]], compressed: Iterable[str] = ()
+) -> None:
+    """Write an npz file, some of whose arrays are compressed."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array)
+            compression = zipfile.ZIP_DEFLATED if name in compressed else zipfile.ZIP_STORED
+            archive.writestr(f"{name}.npy", content.getvalue(), compression)
+
+
+def unpack_losses(path: Path) -> Batches:
+    """Read a file of `pack_losses`.
+
+    Raises:
+        RuntimeError: it is damaged.
+    """
+    try:
+        indices, sizes, losses, steps = unpack_arrays(path, ARRAYS)
+        if not (
+            sizes.shape == losses.shape == steps.shape == (losses.size,)
+            and indices.shape == (int(sizes.sum()),)
+        ):
+            raise ValueError("its arrays do not fit each other")
+    except ValueError as error:
+        raise RuntimeError(
+            f"{path}, of {path.stat().st_size:,} bytes, cannot be read: it is damaged, or no epoch "
+            f"of a recording. Remove it and all epochs after it, or all before ({error})"
+        ) from error
+    return Batches(
+        torch.from_numpy(indices),
+        torch.from_numpy(sizes.astype(np.int64)),
+        torch.from_numpy(losses),
+        torch.from_numpy(steps.astype(np.int64)),
+    )
+
+
+def unpack_arrays(path: Path, names: Iterable[str]) -> list[NDArray[Any]]:
+    """Read arrays of an npz file by their names.
+
+    Raises:
+        ValueError: it is damaged, or lacks one.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return [arrays[name] for name in names]
+    except (
+        AttributeError,  # of an .npy file, which is no context
+        EOFError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,157 @@
+"""What `train.record` has written, read again."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..batches import Batches
+from .epoch import RecordedEpoch
+from .files import FACTS, LOSSES, RUN, SAMPLES, epoch_files, unpack_arrays, unpack_losses
+
+
+@dataclass(frozen=True)
+class RecordedSamples:
+    """What the last recorded epoch has left of each sample.
+
+    Attributes:
+        scores: float32, shape (N,).
+        visits: how often each was served with a finite loss: int32, shape (N,).
+        epochs: in how many epochs these were counted.
+        keys: of a stream, the fingerprints of the samples' keys: int64, shape (N,).
+    """
+
+    scores: NDArray[np.float32]
+    visits: NDArray[np.int32]
+    epochs: int
+    keys: NDArray[np.int64] | None
+
+
+def read_recording(directory: str | os.PathLike[str]) -> list[Batches]:
+    """Return what `train.record(directory)` has written: the measurements of each epoch, in order.
+
+    The first one need not be epoch 0: a resumed run may have begun to record later, and what is
+    more than the recording may take is removed. The samples of a stream are said by the
+    fingerprints of their keys.
+
+    Arguments:
+        directory: of the recording.
+
+    Raises:
+        FileNotFoundError: there is no such directory, or no epoch in it.
+        RuntimeError: a file is damaged, or an epoch is missing between others.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from dynaprune import NoPrune, read_recording
+        >>> train, folder = NoPrune(range(4), num_epochs=1), tempfile.mkdtemp()
+        >>> train.record(folder)
+        >>> _ = train.begin_epoch()
+        >>> _ = train.update(torch.tensor(0.5), indices=torch.tensor([2, 0, 3, 1]))
+        >>> train.end_epoch()
+        >>> read_recording(folder)[0].losses
+        tensor([0.5000])
+    """
+    return [unpack_losses(path) for path in _found(Path(directory), LOSSES).values()]
+
+
+def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
+    """Return what a recording says of each epoch, in order.
+
+    Raises:
+        FileNotFoundError: there is no such directory, or no epoch in it.
+        RuntimeError: a file is damaged, or an epoch is missing between others.
+    """
+    epochs = []
+    for path in _found(Path(directory), FACTS).values():
+        values = _read_json(path)
+        try:
+            epochs.append(RecordedEpoch.from_json(values))
+        except TypeError as error:
+            raise RuntimeError(f"{path} is damaged: it is of no epoch ({error})") from error
+    return epochs
+
+
+def read_samples(directory: str | os.PathLike[str]) -> RecordedSamples:
+    """Return the scores and visits of all samples after the last recorded epoch.
+
+    Raises:
+        FileNotFoundError: there is no recording, or no epoch in it.
+        RuntimeError: the file is damaged.
+    """
+    path = Path(directory) / SAMPLES
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recording in {directory}: it has no {SAMPLES}")
+    try:
+        scores, visits, epochs, keys = unpack_arrays(path, ("scores", "visits", "epochs", "keys"))
+        if scores.shape != visits.shape:
+            raise ValueError("its arrays do not fit each other")
+    except ValueError as error:
+        raise RuntimeError(f"{path} is damaged ({error})") from error
+    return RecordedSamples(scores, visits, int(epochs), keys if keys.size else None)
+
+
+def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what `run.json` says of a recorded run.
+
+    Its method, score, number of samples and of epochs, seed, and the version of dynaprune.
+
+    Raises:
+        FileNotFoundError: there is no recording.
+        RuntimeError: the file is damaged.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from dynaprune import NoPrune
+        >>> from dynaprune.recording import read_run
+        >>> train, folder = NoPrune(range(4), num_epochs=1), tempfile.mkdtemp()
+        >>> train.record(folder)
+        >>> _ = train.begin_epoch()
+        >>> _ = train.update(torch.tensor(0.5), indices=torch.arange(4))
+        >>> train.end_epoch()
+        >>> read_run(folder)["method"]
+        'NoPrune'
+    """
+    path = Path(directory) / RUN
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recording in {directory}: it has no {RUN}")
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RuntimeError(f"{path} is damaged: it is no JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise RuntimeError(f"{path} is damaged: it holds a {type(values).__name__}, and no facts")
+    return values
+
+
+def _found(directory: Path, suffix: str) -> dict[int, Path]:
+    """Return the files of epochs by number, in order, none of which is missing."""
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"there is no recording {directory}: call train.record({str(directory)!r}) before the "
+            "first epoch"
+        )
+    files = epoch_files(directory, suffix)
+    if not files:
+        raise FileNotFoundError(
+            f"the directory {directory} holds no epoch, no file epoch-00000{suffix}: an epoch is "
+            "recorded when it is over. Of a Sharded dataset, give the folder of one rank"
+        )
+    numbers = list(files)
+    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
+    if missing:
+        raise RuntimeError(
+            f"the recording {directory} has epochs {numbers[0]} to {numbers[-1]}, but not "
+            f"{', '.join(map(str, missing))}: bring these files back, or remove those before them"
+        )
+    return files

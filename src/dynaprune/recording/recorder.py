@@ -1,0 +1,191 @@
+"""Writing down what a run measures, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from ..batches import Batches
+from ..checkpoint import whole_file
+from .epoch import RecordedEpoch, curve_of, mean_loss_of, quantiles_of
+from .files import (
+    FACTS,
+    LOSSES,
+    RUN,
+    SAMPLES,
+    epoch_file,
+    epoch_files,
+    pack_arrays,
+    pack_losses,
+)
+from .reading import read_run
+
+if TYPE_CHECKING:
+    from ..scores import Score
+
+SAME = ("method", "score", "seed", "dataset", "dataset_length")
+"""What the epochs of one run have in common."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How an epoch went, beside what it has measured.
+
+    Attributes:
+        kept: samples that its plan served.
+        visits: sample visits that were made.
+        seconds: wall-clock seconds that it took.
+        planning_seconds: seconds that all planning has taken so far.
+        losses_left_out: losses that were not finite.
+    """
+
+    kept: int
+    visits: int
+    seconds: float
+    planning_seconds: float
+    losses_left_out: int
+
+
+class Recorder:
+    """Writes each epoch that is over: its facts, its losses, and the state of all samples.
+
+    Arguments:
+        directory: made if it is not there.
+        facts: what `run.json` says of the run, besides its score and its number of samples.
+        max_bytes: that the losses may take; the oldest ones are removed.
+        optimizer: whose learning rate is taken down, if any.
+
+    Raises:
+        OSError: the directory cannot be made.
+    """
+
+    def __init__(
+        self, directory: Path, facts: Mapping[str, Any], max_bytes: int, optimizer: Any = None
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._facts = facts
+        self._max_bytes = max_bytes
+        self._optimizer = optimizer
+        self._rates: list[float] = []
+        self._planned_before = 0.0
+        self._seconds = 0.0
+        self._has_written = False
+
+    def note_step(self) -> None:
+        """Take down the learning rate of a step. One on a device is not read: that would wait."""
+        if self._optimizer is not None:
+            rate = self._optimizer.param_groups[0]["lr"]
+            if not isinstance(rate, Tensor) or rate.device.type == "cpu":
+                self._rates.append(float(rate))
+
+    def write(self, number: int, batches: Batches, score: Score, course: Course) -> None:
+        """Write what epoch `number` has come to, and remove later ones, which are to be repeated.
+
+        Raises:
+            OSError: a file cannot be written; the message names it.
+            RuntimeError: the directory holds the recording of another run.
+        """
+        from .. import __version__
+
+        started = time.perf_counter()
+        run = {**self._facts, "score": type(score).__name__, "num_samples": score.num_samples}
+        path = epoch_file(self.directory, number, LOSSES)
+        values = score.values().numpy()
+        epoch = self._epoch(number, batches, values, score.reliability, course)
+        try:
+            if not self._has_written:
+                self.check_run(run)
+            self._write_json(self.directory / RUN, {**run, "version": __version__})
+            with whole_file(path) as file:
+                pack_losses(file, batches)
+            self._write_json(epoch_file(self.directory, number, FACTS), epoch.to_json())
+            with whole_file(self.directory / SAMPLES) as file:
+                pack_arrays(file, _samples(score, values))
+            self._remove(number)
+        except OSError as error:
+            raise OSError(
+                f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
+                "train.record() another directory, and go on from the last checkpoint"
+            ) from error
+        self._has_written = True
+        self._rates = []
+        self._planned_before = course.planning_seconds
+        self._seconds = time.perf_counter() - started
+
+    def check_run(self, run: Mapping[str, Any]) -> None:
+        """Make sure that epochs which are there already are of the same run.
+
+        Raises:
+            RuntimeError: they are not.
+        """
+        if not (self.directory / RUN).exists():
+            return
+        before = read_run(self.directory)
+        differing = [name for name in SAME if name in run and before.get(name) != run[name]]
+        if differing:
+            said = ", ".join(
+                f"{name} {before.get(name)!r}, not {run[name]!r}" for name in differing
+            )
+            raise RuntimeError(
+                f"{self.directory} holds the recording of another run ({said}): give "
+                "train.record() a directory of its own"
+            )
+
+    def _epoch(
+        self, number: int, batches: Batches, values: Any, reliability: float, course: Course
+    ) -> RecordedEpoch:
+        visits, losses, rates = curve_of(batches, self._rates)
+        return RecordedEpoch(
+            number=number,
+            num_samples=values.size,
+            kept=course.kept,
+            visits=course.visits,
+            seconds=course.seconds,
+            planning_seconds=course.planning_seconds - self._planned_before,
+            recording_seconds=self._seconds,
+            losses_left_out=course.losses_left_out,
+            mean_loss=mean_loss_of(batches),
+            curve_visits=visits,
+            curve_losses=losses,
+            curve_rates=rates,
+            quantiles=quantiles_of(values),
+            reliability=reliability,
+        )
+
+    def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
+        with whole_file(path) as file:
+            file.write(json.dumps(values, indent=2, allow_nan=False).encode())
+
+    def _remove(self, number: int) -> None:
+        """Remove epochs after `number`, and the losses of the oldest ones if all are too large."""
+        for suffix in (FACTS, LOSSES):
+            for later, old in epoch_files(self.directory, suffix).items():
+                if later > number:
+                    old.unlink()
+        files = epoch_files(self.directory, LOSSES)
+        sizes = {each: path.stat().st_size for each, path in files.items()}
+        for oldest in list(files)[:-1]:
+            if sum(sizes.values()) <= self._max_bytes:
+                break
+            files[oldest].unlink()
+            del sizes[oldest]
+
+
+def _samples(score: Score, values: Any) -> dict[str, Any]:
+    counted = score.visits()
+    assert counted is not None  # since the recording was begun
+    visits, epochs = counted
+    return {
+        "scores": values,
+        "visits": visits,
+        "epochs": np.array(epochs),
+        "keys": np.empty(0, np.int64) if score.keys is None else score.keys.fingerprints,
+    }
