@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -400,6 +400,45 @@ class PrunedDataset(Dataset[Any], ABC):
         recorder = Recorder(Path(directory) / folder, facts, round(limit * 2**20), optimizer)
         recorder.check_run(facts)
         self.epochs.start_recording(recorder)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        labels: Any = None,
+        view: Callable[[Any], Any] | None = None,
+    ) -> Path:
+        """Write a page that shows what the recorded epochs have skipped: one file, no network.
+
+        With several ranks, call it on the first one. It needs the extra `report`.
+
+        Arguments:
+            path: of the page, such as `report.html`.
+            labels: of all samples, shape (N,), for how each class fared; by default what the
+                dataset has at hand, in `targets`, `labels`, or the second tensor of a
+                `TensorDataset`.
+            view: returns what of a sample is to be shown, as a picture (PIL's, or an array), a text
+                or the numbers of a sound; by default that is found out.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: a package that draws the page is not installed.
+            RuntimeError: nothing was recorded yet.
+            ValueError: `labels` are of another number of samples.
+        """
+        from .report import write_report  # it needs what an extra brings
+
+        recorder = self.epochs.recorder
+        if recorder is None:
+            raise RuntimeError(
+                "report() shows what was recorded, but nothing was: call train.record(directory) "
+                "before the first epoch"
+            )
+        return write_report(
+            recorder.directory, path, dataset=self.dataset, labels=labels, view=view
+        )
 
     # Checkpoints
 

@@ -1,0 +1,63 @@
+"""How the classes fared: whether one of them is being starved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .labels import name_of
+from .run import RecordedRun
+
+MOST = 100
+"""Classes that are shown: those served least."""
+
+STARVED = 0.8
+"""A class that is served less often than this share of the average is marked."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How a class fared.
+
+    Attributes:
+        name: of the class.
+        samples: how many it has.
+        served: in which share of the epochs they were served, on average.
+        score: their mean score.
+        is_starved: whether they were served much less often than others.
+    """
+
+    name: str
+    samples: int
+    served: float
+    score: float
+    is_starved: bool
+
+
+def by_class(
+    run: RecordedRun, labels: NDArray[Any] | None, names: Sequence[str] | None
+) -> list[ClassRow]:
+    """Return a row a class, those served least first; none without labels of a few classes."""
+    if labels is None or run.samples.keys is not None or labels.shape != run.samples.visits.shape:
+        return []
+    kinds, numbers = np.unique(labels, return_inverse=True)
+    if kinds.size > max(2, labels.size // 2):  # no classes, but numbers of their own
+        return []
+    counts = np.bincount(numbers)
+    served = np.bincount(numbers, weights=run.share_served) / counts
+    scores = np.bincount(numbers, weights=run.samples.scores.astype(np.float64)) / counts
+    average = float(run.share_served.mean())
+    return [
+        ClassRow(
+            name_of(kinds[place], names),
+            int(counts[place]),
+            float(served[place]),
+            float(scores[place]),
+            bool(served[place] < STARVED * average),
+        )
+        for place in np.argsort(served, kind="stable")[:MOST]
+    ]

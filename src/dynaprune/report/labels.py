@@ -1,0 +1,71 @@
+"""The labels of all samples, where a dataset has them without reading every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Subset, TensorDataset
+
+NAMES = ("label", "labels", "target", "targets")
+"""Under which datasets, and dicts that are samples, keep their labels."""
+
+
+def labels_of(dataset: Any) -> NDArray[Any] | None:
+    """Return the label of each sample, shape (N,), or `None` where they are not at hand.
+
+    They are at hand in a `TensorDataset` whose second tensor is of integers, in `targets` and
+    `labels` as in torchvision, in a column `label` as in Hugging Face's datasets, and in a `Subset`
+    of one of these.
+    """
+    if isinstance(dataset, Subset):
+        whole = labels_of(dataset.dataset)
+        return None if whole is None else whole[np.asarray(dataset.indices, dtype=np.int64)]
+    count = len(dataset)
+    if isinstance(dataset, TensorDataset):
+        return _checked(dataset.tensors[1], count) if len(dataset.tensors) > 1 else None
+    for name in NAMES:
+        found = _checked(getattr(dataset, name, None), count)
+        if found is not None:
+            return found
+    columns = getattr(dataset, "column_names", None)
+    if isinstance(columns, (list, tuple)):
+        for name in NAMES:
+            if name in columns:
+                return _checked(dataset[name], count)
+    return None
+
+
+def class_names(dataset: Any) -> Sequence[str] | None:
+    """Return the names of classes by their numbers, as in torchvision and Hugging Face."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    features = getattr(dataset, "features", None)
+    if names is None and isinstance(features, dict):
+        for name in NAMES:
+            names = names or getattr(features.get(name), "names", None)
+    return names if isinstance(names, (list, tuple)) else None
+
+
+def name_of(label: Any, names: Sequence[str] | None) -> str:
+    """Return a label as text."""
+    if isinstance(label, torch.Tensor) and label.numel() == 1:
+        label = label.item()
+    is_number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+    if names is not None and is_number and 0 <= int(label) < len(names):
+        return str(names[int(label)])
+    return str(label)
+
+
+def _checked(values: Any, count: int) -> NDArray[Any] | None:
+    """Return values as an array if they can be labels of so many samples."""
+    if values is None or callable(values):
+        return None
+    array = values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if array.shape != (count,) or array.dtype.kind not in "iubUS":
+        return None
+    return array

@@ -1,0 +1,142 @@
+"""The page: one file that needs no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint import whole_file
+from ..extras import require
+from .classes import by_class
+from .figures import Figure, figures_of
+from .labels import class_names, labels_of
+from .run import RecordedRun
+from .showing import Shown, label_of, show
+
+SHOWN = 24
+"""Samples that are shown of those skipped most, and of those served most."""
+
+
+def write_report(
+    directory: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    dataset: Any = None,
+    labels: Any = None,
+    view: Callable[[Any], Any] | None = None,
+) -> Path:
+    """Write a page of what `train.record(directory)` has recorded, and return its path.
+
+    Arguments:
+        directory: of the recording.
+        path: of the page.
+        dataset: the one that was trained on, for the samples that were skipped and served most;
+            without it there are only numbers.
+        labels: of all samples, shape (N,), for how each class fared; by default what the dataset
+            has at hand.
+        view: returns what of a sample is to be shown, as a picture, a text or the numbers of a
+            sound; by default that is found out.
+
+    Raises:
+        FileNotFoundError: there is no recording.
+        ImportError: a package that draws the page is not installed.
+        RuntimeError: the recording is damaged.
+        ValueError: the dataset, or `labels`, are of another number of samples.
+    """
+    run = RecordedRun.read(Path(directory))
+    count = run.samples.scores.size
+    if dataset is not None and run.samples.keys is None and len(dataset) != count:
+        raise ValueError(
+            f"dataset must be the one that was trained on, of {count:,} samples, but it has "
+            f"{len(dataset):,}"
+        )
+    known = labels_of(dataset) if labels is None and dataset is not None else labels
+    known = None if known is None else np.asarray(known)
+    if known is not None and run.samples.keys is None and known.shape != (count,):
+        raise ValueError(
+            f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
+        )
+    names = None if dataset is None else class_names(dataset)
+    most, least = _extremes(run, dataset, names, view)
+    page = _template().render(
+        run=run,
+        facts=run.facts,
+        figures=figures_of(run),
+        classes=by_class(run, known, names),
+        skipped=most,
+        served=least,
+        versions=_versions(),
+        style=_resource("page.css"),
+        script=_resource("page.js"),
+        library=require("vl_convert", "report").javascript_bundle(),
+        spec_of=_as_script,
+    )
+    path = Path(path)
+    with whole_file(path) as file:
+        file.write(page.encode("utf-8"))
+    return path
+
+
+def _extremes(
+    run: RecordedRun,
+    dataset: Any,
+    names: Sequence[str] | None,
+    view: Callable[[Any], Any] | None,
+) -> tuple[list[Shown], list[Shown]]:
+    """Return the samples that were skipped most, and those that were served most.
+
+    Of those alike in that, the ones with the lowest scores, and with the highest.
+    """
+    samples = run.samples
+    if dataset is None or samples.keys is not None or not hasattr(dataset, "__getitem__"):
+        return [], []
+    order = np.lexsort((samples.scores, samples.visits))
+    count = min(SHOWN, order.size // 2)
+
+    def shown(index: int) -> Shown:
+        sample = dataset[index]
+        kind, content = show(sample, view)
+        score, visits = float(samples.scores[index]), int(samples.visits[index])
+        return Shown(index, label_of(sample, names), kind, content, score, visits)
+
+    return (
+        [shown(int(index)) for index in order[:count]],
+        [shown(int(index)) for index in order[::-1][:count]],
+    )
+
+
+def _template() -> Any:
+    """Return the page's template. What it shows is escaped, but for what is marked as safe."""
+    jinja = require("jinja2", "report")
+    environment = jinja.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_resource("page.html.jinja"))
+
+
+def _as_script(figure: Figure) -> str:
+    """Return a chart as JSON that can stand in a script: nothing in it can end that."""
+    return json.dumps(figure.spec, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _versions() -> dict[str, str]:
+    import platform
+
+    import torch
+
+    from .. import __version__
+
+    return {
+        "dynaprune": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,178 @@
+"""A sample as a page can show it: an image, a text, a sound, or else what it is made of."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..extras import require
+from .labels import NAMES, name_of
+
+SIDE = 96
+"""Pixels of a thumbnail's longer side."""
+
+LETTERS = 280
+"""Letters of a text that are shown."""
+
+COLUMNS = 120
+"""Columns of a waveform."""
+
+SHORTEST_SOUND = 400
+"""Numbers in a row that are taken for a sound, and not for features."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample on a page.
+
+    Attributes:
+        index: of the sample.
+        label: its label as text, empty where it has none.
+        kind: "image", "text", "sound" or "other".
+        content: an image's data URI, a text, the points of a waveform, or a description.
+        score: the sample's score.
+        visits: how often it was served.
+    """
+
+    index: int
+    label: str
+    kind: str
+    content: str
+    score: float
+    visits: int
+
+
+def show(sample: Any, view: Callable[[Any], Any] | None = None) -> tuple[str, str]:
+    """Return the kind and the content of a sample; see `Shown`.
+
+    Arguments:
+        sample: as the dataset returns it.
+        view: returns what of it is to be shown: a picture (PIL's, or an array), a text, or the
+            numbers of a sound.
+    """
+    for part in [sample] if view is None else [view(sample)]:
+        for each in _parts(part):
+            if isinstance(each, str):
+                return "text", each if len(each) <= LETTERS else each[: LETTERS - 1] + "…"
+            picture = _picture(each)
+            if picture is not None:
+                return "image", _data_uri(picture)
+            sound = _sound(each)
+            if sound is not None:
+                return "sound", _waveform(sound)
+    return "other", _described(sample)
+
+
+def label_of(sample: Any, names: Sequence[str] | None) -> str:
+    """Return the label of a sample, the second of a pair or what a dict has under its name."""
+    if isinstance(sample, Mapping):
+        for name in NAMES:
+            if name in sample:
+                return name_of(sample[name], names)
+        return ""
+    if isinstance(sample, (list, tuple)) and len(sample) >= 2:
+        label = sample[1]
+        is_single = getattr(label, "numel", lambda: 1)() == 1 and np.ndim(label) == 0
+        if isinstance(label, (str, int, float, np.generic)) or (
+            is_single and hasattr(label, "item")
+        ):
+            return name_of(label.item() if hasattr(label, "item") else label, names)
+    return ""
+
+
+def _parts(sample: Any) -> list[Any]:
+    """Return what a sample is made of, one level deep, sounds of Hugging Face unpacked."""
+    if isinstance(sample, Mapping):
+        parts = [value for name, value in sample.items() if name not in NAMES]
+        return [
+            part["array"] if isinstance(part, Mapping) and "array" in part else part
+            for part in parts
+        ]
+    if isinstance(sample, (list, tuple)) and not all(
+        isinstance(part, (int, float)) for part in sample
+    ):
+        # the second of a pair of texts is its label
+        return list(sample[:1]) if len(sample) == 2 else list(sample)
+    return [sample]
+
+
+def _picture(part: Any) -> Any:
+    """Return a part as a picture of PIL, if it is one."""
+    if hasattr(part, "convert") and hasattr(part, "resize"):
+        return part
+    array = _array(part)
+    if array is None or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+        return None
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and min(array.shape[1:]) > 4:
+        array = array.transpose(1, 2, 0)
+    is_picture = (array.ndim == 3 and array.shape[2] in (1, 3, 4)) or array.ndim == 2
+    if not is_picture or min(array.shape[:2]) < 5:
+        return None
+    if array.dtype != np.uint8:
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 255 and array.dtype.kind in "ui"):
+            array = (array.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+        array = array.astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    return require("PIL.Image", "report").fromarray(array)
+
+
+def _data_uri(picture: Any) -> str:
+    image_module = require("PIL.Image", "report")
+    picture = picture.convert("RGB")
+    scale = SIDE / max(picture.size)
+    size = tuple(max(1, round(scale * side)) for side in picture.size)
+    resample = image_module.Resampling.NEAREST if scale > 1 else image_module.Resampling.LANCZOS
+    content = io.BytesIO()
+    picture.resize(size, resample).save(content, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _sound(part: Any) -> NDArray[np.float64] | None:
+    array = _array(part)
+    if array is None or array.dtype.kind not in "if" or not np.isfinite(array).all():
+        return None
+    if array.ndim == 2 and min(array.shape) <= 2:
+        array = array[0] if array.shape[0] <= 2 else array[:, 0]
+    if array.ndim != 1 or array.size < SHORTEST_SOUND:
+        return None
+    return array.astype(np.float64)
+
+
+def _waveform(sound: NDArray[np.float64]) -> str:
+    """Return the points of an SVG polygon, 120 wide and 40 high: the loudest of each column."""
+    parts = np.array_split(sound, COLUMNS)
+    loudest = max(float(np.abs(sound).max()), 1e-12)
+    highs = [20 - 19 * float(part.max()) / loudest for part in parts]
+    lows = [20 - 19 * float(part.min()) / loudest for part in parts]
+    along = [*enumerate(highs), *reversed(list(enumerate(lows)))]
+    return " ".join(f"{x},{y:.1f}" for x, y in along)
+
+
+def _array(part: Any) -> NDArray[Any] | None:
+    if isinstance(part, torch.Tensor):
+        part = part.detach().cpu()
+        part = part.float().numpy() if part.is_floating_point() else part.numpy()
+    return part if isinstance(part, np.ndarray) else None
+
+
+def _described(sample: Any) -> str:
+    if isinstance(sample, Mapping):
+        return ", ".join(f"{name}: {_described(value)}" for name, value in sample.items())
+    if isinstance(sample, (list, tuple)):
+        return ", ".join(_described(part) for part in sample[:8])
+    array = _array(sample)
+    if array is not None:
+        if array.size <= 12:
+            return np.array2string(array, precision=3, max_line_width=60)
+        return f"{array.dtype}, shape {array.shape}"
+    text = str(sample)
+    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
