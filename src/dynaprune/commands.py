@@ -24,10 +24,11 @@ from .bench.results import Results, key_of
 from .bench.runner import plan_runs
 from .diagnostics import audit as audit_run
 from .diagnostics.figures import draw_spectrum, spectrum_table
-from .diagnostics.loading import Mistake, load
+from .diagnostics.loading import Mistake, load, load_dataset
 from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
+from .report import write_report as write_page
 from .terminal import failed
 from .user_file import is_ours
 
@@ -148,6 +149,32 @@ def audit(
     console.print(findings_table(found, place))
     for sentence in found.advice:
         console.print(Text(f"- {sentence}"))
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="A function that returns the dataset, to show samples and classes.",
+        ),
+    ] = None,
+) -> None:
+    """Write a page that shows what a recorded training has skipped: one file, no network."""
+    try:
+        dataset = None if data is None else load_dataset(data)
+    except Mistake as error:
+        raise failed("report", error) from None
+    try:
+        write_page(run_dir, out, dataset=dataset)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, (RuntimeError, ValueError)) and not is_ours(error):
+            raise  # what goes wrong in the user's own dataset needs its traceback
+        raise failed("report", error) from None
+    Console().print(f"wrote {out}", soft_wrap=True)
 
 
 @app.command()

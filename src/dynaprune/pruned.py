@@ -414,7 +414,7 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Arguments:
             path: of the page, such as `report.html`.
-            labels: of all samples, shape (N,), for how each class fared; by default what the
+            labels: of all samples, shape (N,), for how each class fared; by default what a map-style
                 dataset has at hand, in `targets`, `labels`, or the second tensor of a
                 `TensorDataset`.
             view: returns what of a sample is to be shown, as a picture (PIL's, or an array), a text
@@ -436,9 +436,8 @@ class PrunedDataset(Dataset[Any], ABC):
                 "report() shows what was recorded, but nothing was: call train.record(directory) "
                 "before the first epoch"
             )
-        return write_report(
-            recorder.directory, path, dataset=self.dataset, labels=labels, view=view
-        )
+        dataset = None if self.is_stream else self.dataset
+        return write_report(recorder.directory, path, dataset=dataset, labels=labels, view=view)
 
     # Checkpoints
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import load_checkpoint
+from ..pruned import PrunedDataset
 from ..user_file import run_file
 from ..validation import check_keys
 from .audit import check_audited
@@ -14,6 +15,23 @@ from .audit import check_audited
 
 class Mistake(Exception):
     """Something that the user of a command has to mend; shown without a traceback."""
+
+
+def load_dataset(place: str) -> Any:
+    """Return the dataset that a function in a file makes; of a pruned one, that which it prunes.
+
+    Raises:
+        Mistake: there is no such file or function, or what it returns is no map-style dataset.
+        Exception: whatever the file or the function raises.
+    """
+    made = _function_in(place)()
+    dataset = getattr(made, "dataset", made) if isinstance(made, PrunedDataset) else made
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise Mistake(
+            f"{place} must return the dataset that was trained on, with __getitem__ and __len__, "
+            f"but it returned a {type(made).__name__}"
+        )
+    return dataset
 
 
 def load(place: str, checkpoint: Path | None = None) -> tuple[Any, Any, Any, Any]:

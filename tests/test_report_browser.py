@@ -1,0 +1,158 @@
+"""The page of a real run, in a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from dynaprune import BLS, DataLoader, InfoBatch
+from dynaprune.bench.registry import find_task
+
+pytestmark = pytest.mark.long
+
+EVIL = "<script>window.harmed = true</script><b>bird</b>"
+CLASSES = ("airplane", "automobile", EVIL, "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CHARTS = ("visits", "losses", "rates", "scores", "served", "reliability")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    if binary is None:
+        assert os.environ.get("CI") != "true", "CI needs Chromium; .ci/run installs it"
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, path, **options):
+    """Open a page, and make sure that it asks for nothing and complains of nothing."""
+    complaints, requests = [], []
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-drawn=yes]", timeout=30_000)
+    yield page
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
+    context.close()
+
+
+class Named(TensorDataset):
+    classes = CLASSES
+
+
+class Sentences(torch.utils.data.Dataset):
+    """Sentences as words, with their labels."""
+
+    classes = ("bad", "good")
+
+    def __init__(self, root, count):
+        lines = (root / "sst2" / "train.tsv").read_text("utf-8").splitlines()[:count]
+        self.pairs = [line.rsplit("\t", 1) for line in lines]
+        self.targets = [int(label) for _, label in self.pairs]
+        self.pairs[0][0] = f"{EVIL} {self.pairs[0][0]}"
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index][0], self.targets[index]
+
+
+def report_of_cifar(root, folder):
+    torch.set_num_threads(1)
+    task = find_task("cifar10-depthwise")()
+    task.load(root)
+    inputs, labels = (part[:600] for part in task.train.tensors)
+    train = BLS(InfoBatch(Named(inputs, labels), num_epochs=4, saving=0.3)).proxy()
+    model = task.make_model()
+    optimizer = task.recipe.make_optimizer(model)
+    train.record(folder / "run", optimizer=optimizer)
+    for _ in range(4):
+        for batch in DataLoader(train, batch_size=32, sampler=train.sampler):
+            task.recipe.set_rates(optimizer, train.progress / 4)
+            loss = train.update(task.loss(task.outputs(model, batch), batch))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return train.report(folder / "cifar10.html")
+
+
+def report_of_sentences(root, folder):
+    data = Sentences(root, 500)
+    train = BLS(InfoBatch(data, num_epochs=4, saving=0.3)).proxy()
+    train.record(folder / "run")
+    for _ in range(4):
+        for texts, labels in DataLoader(train, batch_size=20, sampler=train.sampler):
+            lengths = torch.tensor([float(len(text)) for text in texts])
+            train.update((lengths / 100 + labels).mean())
+    return train.report(folder / "sst2.html")
+
+
+def test_a_run_on_cifar10(browser, shared_data, tmp_path):
+    path = report_of_cifar(shared_data, tmp_path)
+    with opened(browser, path) as page:
+        for name in CHARTS:
+            assert page.locator(f"#{name} svg .mark-group").count() > 0, name
+            assert page.locator(f"#{name} svg path").count() > 0, name
+        widths = page.eval_on_selector_all(".samples img", "all => all.map(i => i.naturalWidth)")
+        assert len(widths) == 48
+        assert min(widths) == 96
+        assert page.evaluate("window.harmed") is None
+        assert page.get_by_text(EVIL).count() > 0  # shown as text
+        assert page.locator("b").count() == 0
+        page.screenshot(path=tmp_path / "light.png", full_page=True)
+
+
+def test_dark_and_on_a_phone(browser, shared_data, tmp_path):
+    path = report_of_sentences(shared_data, tmp_path)
+    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+    with opened(browser, path, **phone) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == "rgb(18, 22, 29)"
+        titles = page.locator("#scores svg .role-axis-title text").first
+        assert titles.evaluate("e => getComputedStyle(e).fill") == "rgb(231, 234, 240)"
+        page.emulate_media(color_scheme="light")  # drawn anew
+        page.wait_for_function(
+            "getComputedStyle(document.querySelector('#scores svg .role-axis-title text')).fill"
+            " === 'rgb(29, 35, 48)'"
+        )
+        assert page.locator("blockquote").count() == 48
+        assert page.evaluate("window.harmed") is None
+
+
+def test_with_the_keyboard(browser, shared_data, tmp_path):
+    path = report_of_sentences(shared_data, tmp_path)
+    with opened(browser, path) as page:
+        reached = []
+        for _ in range(14):
+            page.keyboard.press("Tab")
+            reached.append(
+                page.evaluate("document.activeElement.id || document.activeElement.tagName")
+            )
+        assert reached[0] == "A"  # past the head
+        assert [name for name in reached if name in CHARTS] == [
+            name for name in CHARTS if name != "rates"
+        ]
+        assert "SUMMARY" in reached
+        page.locator("#visits ~ details summary").focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#visits ~ details table").is_visible()
+        for name in reached:
+            if name in CHARTS:
+                about = page.locator(f"#{name}").get_attribute("aria-describedby")
+                assert len(page.locator(f"#{about}").inner_text()) > 40
