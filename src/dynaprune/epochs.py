@@ -15,6 +15,7 @@ from torch import Tensor
 from .batches import Batches
 from .distributed import Ranks
 from .drawing import count_distinct
+from .epoch_metrics import metrics_of
 from .findings import Findings, Progress
 from .passes import Pass, Passes
 from .plan import Indices, Plan, digest
@@ -61,6 +62,7 @@ class Epochs:
         totals: of the epochs before it.
         ranks: the processes that train together.
         recorder: where each epoch that is over is written, if anywhere.
+        loggers: what gets its numbers.
     """
 
     def __init__(self, num_samples: int, identity: Mapping[str, Any]) -> None:
@@ -77,6 +79,7 @@ class Epochs:
         self.begun: Share | None = None
         self.totals = Summary()
         self.recorder: Recorder | None = None
+        self.loggers: list[Any] = []
         self._have_agreed = False
         self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
         self._fold: Fold | None = None  # the findings, folded, as far as they were then
@@ -256,10 +259,11 @@ class Epochs:
         """Go on to the next epoch where `current` has trained this one to its end on all ranks.
 
         Here all ranks come by; later, one alone may save a checkpoint or read scores. An epoch that
-        is to be recorded is ended here also on one rank: nothing comes by after the last one.
+        is to be recorded or logged is ended here also on one rank: nothing comes by after the last.
         """
         is_trained = current is self.passes.trained and current.plan is self.plan
-        if is_trained and (self.ranks.in_step > 1 or self.recorder is not None):
+        is_awaited = self.recorder is not None or bool(self.loggers)
+        if is_trained and (self.ranks.in_step > 1 or is_awaited):
             self.advance()
             return True
         return False
@@ -274,8 +278,9 @@ class Epochs:
                 self.number,
                 fold.left_out,
             )
-        self.totals = self._summary(fold.visits, fold.left_out)
+        seconds, self.totals = self.seconds(), self._summary(fold.visits, fold.left_out)
         over = self.plan
+        self._log_numbers(fold, seconds)
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
         self.num_samples = fold.score.num_samples
         self.findings, self._fold = Findings(self.ranks), None
@@ -294,6 +299,16 @@ class Epochs:
                 kept, fold.visits, self.seconds(), self.totals.planning_seconds, fold.left_out
             )
             self.recorder.write(self.number, fold.batches, fold.score, course)
+
+    def _log_numbers(self, fold: Fold, seconds: float) -> None:
+        """Give the numbers of the epoch, which is over, to loggers: one rank does it for all."""
+        if self.loggers and self.ranks.own == 0:
+            kept = 0 if self.plan is None else len(self.plan)
+            metrics = metrics_of(
+                fold.batches, fold.score, kept, seconds, self.totals, fold.left_out
+            )
+            for each in self.loggers:
+                each.log(metrics, self.number)
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""

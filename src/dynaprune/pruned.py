@@ -21,6 +21,7 @@ from .epochs import Epochs
 from .findings import Progress
 from .indexed import IndexedDataset, as_indices, check_range, fetch
 from .keys import Key, KeyTable, fingerprint
+from .loggers import Logger
 from .loss import check_loss, check_scaled, scale, scale_slices
 from .passes import Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
@@ -401,6 +402,37 @@ class PrunedDataset(Dataset[Any], ABC):
         recorder.check_run(facts)
         self.epochs.start_recording(recorder)
 
+    def log_to(self, *loggers: Logger) -> None:
+        """Give the numbers of each epoch to loggers, from now on, when it is over.
+
+        These are `pruning/visits`, `pruning/share_served` (of the samples, in this epoch),
+        `pruning/share_saved` (of all visits so far), `pruning/seconds`, `pruning/mean_loss` (of
+        what was served, before weights), `pruning/mean_score`, `pruning/reliability` (from the
+        second epoch on) and `pruning/losses_left_out`. With several ranks, call it on all; the
+        first one logs.
+
+        Arguments:
+            loggers: any objects with a method `log(metrics, epoch)`; there are `TensorBoardLogger`,
+                `WandbLogger` and `MLflowLogger` in `dynaprune.loggers`.
+
+        Raises:
+            TypeError: one has no such method.
+
+        Example:
+            >>> import tempfile
+            >>> from dynaprune import NoPrune
+            >>> from dynaprune.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
+            >>> train = NoPrune(range(100), num_epochs=2)
+            >>> train.log_to(TensorBoardLogger(tempfile.mkdtemp()))
+        """
+        for each in loggers:
+            if not callable(getattr(each, "log", None)):
+                raise TypeError(
+                    f"a logger must have a method log(metrics, epoch), but a {type(each).__name__} "
+                    "was given"
+                )
+        self.epochs.loggers += loggers
+
     def report(
         self,
         path: str | os.PathLike[str],
@@ -414,8 +446,8 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Arguments:
             path: of the page, such as `report.html`.
-            labels: of all samples, shape (N,), for how each class fared; by default what a map-style
-                dataset has at hand, in `targets`, `labels`, or the second tensor of a
+            labels: of all samples, shape (N,), for how each class fared; by default what a
+                map-style dataset has at hand, in `targets`, `labels`, or the second tensor of a
                 `TensorDataset`.
             view: returns what of a sample is to be shown, as a picture (PIL's, or an array), a text
                 or the numbers of a sound; by default that is found out.

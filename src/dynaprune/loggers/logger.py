@@ -1,0 +1,32 @@
+"""What `train.log_to` wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Gets the numbers of each epoch that is over.
+
+    Example:
+        >>> import torch
+        >>> from dynaprune import DataLoader, NoPrune
+        >>> class Printer:
+        ...     def log(self, metrics, epoch):
+        ...         print(epoch, metrics["pruning/visits"])
+        >>> train = NoPrune(range(20), num_epochs=2)
+        >>> train.log_to(Printer())
+        >>> for batch in DataLoader(train, batch_size=10):
+        ...     _ = train.update(batch.float())
+        0 20
+    """
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Take the numbers of an epoch.
+
+        Arguments:
+            metrics: by name, see `PrunedDataset.log_to`; all are finite.
+            epoch: its number, from 0.
+        """
