@@ -191,7 +191,5 @@ def test_a_line_in_the_terminal():
 
 def test_progress_wants_a_pruned_dataset():
     loader = torch.utils.data.DataLoader(Numbers(4))
-    with pytest.raises(
-        TypeError, match="a loader over a pruned dataset, but a DataLoader"
-    ):
+    with pytest.raises(TypeError, match="a loader over a pruned dataset, but a DataLoader"):
         next(progress(loader))

@@ -71,6 +71,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (
         RuntimeError,
         EOFError,
+        LookupError,  # of a text, whose letters are taken for instructions
         ValueError,
         pickle.UnpicklingError,
         zipfile.BadZipFile,

@@ -22,9 +22,11 @@ from .bench.figures import draw_quality
 from .bench.registry import find_task
 from .bench.results import Results, key_of
 from .bench.runner import plan_runs
+from .checkpoint import load_checkpoint
 from .diagnostics import audit as audit_run
 from .diagnostics.figures import draw_spectrum, spectrum_table
 from .diagnostics.loading import Mistake, load, load_dataset
+from .diagnostics.saved import others_table, state_table, states_in
 from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
@@ -149,6 +151,29 @@ def audit(
     console.print(findings_table(found, place))
     for sentence in found.advice:
         console.print(Text(f"- {sentence}"))
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="What save_checkpoint, torch.save or a framework has written.")
+    ],
+) -> None:
+    """Print what a saved state holds: where the run was, its scores and visits."""
+    try:
+        states = load_checkpoint(checkpoint)
+    except (OSError, RuntimeError) as error:
+        raise failed("inspect", error) from None
+    console = Console()
+    found = list(states_in(states))
+    for name, state in found:
+        console.print(state_table(name, state))
+    others = others_table(states)
+    if others is not None:
+        console.print(others)
+    if not found:
+        message = f"{checkpoint} holds no state of a pruned dataset, as train.state_dict() has it"
+        raise failed("inspect", ValueError(message))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from .drawing import everything
 from .epochs import Epochs
+from .export import samples_frame
 from .findings import Progress
 from .indexed import IndexedDataset, as_indices, check_range, fetch
 from .keys import Key, KeyTable, fingerprint
@@ -470,6 +471,35 @@ class PrunedDataset(Dataset[Any], ABC):
             )
         dataset = None if self.is_stream else self.dataset
         return write_report(recorder.directory, path, dataset=dataset, labels=labels, view=view)
+
+    def to_frame(self, ids: Iterable[Any] | None = None) -> Any:
+        """Return what is known of each sample as a pandas DataFrame, to look for wrong labels, say.
+
+        Its columns are `score`; `error`, the score's standard error, where the score knows it;
+        `visits` and `skipped`, in how many epochs a sample was served and was not, where that is
+        counted (since `record` was called); and `next_weight`, the weight that it will have in the
+        coming epoch, 0 if that skips it. `frame.to_parquet(path)` writes it to a file. It needs the
+        extra `export`.
+
+        Arguments:
+            ids: the dataset's own names of its samples, in their order; by default their indices.
+                Of a stream, the keys of those that are wanted; those that have never come are left
+                out, and by default there are the fingerprints of all.
+
+        Raises:
+            ImportError: pandas is not installed.
+            ValueError: `ids` are of another number of samples, or not each sample's own.
+
+        Example:
+            >>> import torch
+            >>> from dynaprune import BLS, DataLoader, InfoBatch
+            >>> train = BLS(InfoBatch(range(4), num_epochs=3)).proxy()
+            >>> for batch in DataLoader(train, batch_size=1):
+            ...     _ = train.update(batch.float())
+            >>> train.to_frame(ids=["a", "b", "c", "d"])["score"].idxmax()
+            'd'
+        """
+        return samples_frame(self, ids)
 
     # Checkpoints
 
