@@ -202,8 +202,8 @@ def seconds_table(sections: list[Section]) -> str:
 def regimes_table(sections: list[Section]) -> str:
     """Return, for each kind of waste, how ways compare at the largest budget."""
     lines = [
-        "| setting | full training | − full: fewer epochs | random | the best with scores | which | "
-        "− fewer epochs | − random |",
+        "| setting | full training | − full: fewer epochs | random | the best with scores | "
+        "which | − fewer epochs | − random |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for section in sections:

@@ -176,8 +176,8 @@ def test_nothing_is_left_beside_the_files(tmp_path):
     train.record(tmp_path)
     run(train, 1)
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "epoch-00000.json",
         "epoch-00000.npz",
+        "epochs.jsonl",
         "run.json",
         "samples.npz",
     ]

@@ -40,14 +40,20 @@ def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file to be written, which takes the place of `path` once all of it is on the disk."""
+def whole_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file to be written, which takes the place of `path` once all of it is there.
+
+    Arguments:
+        path: of the file.
+        sync: whether it is on the disk then, so that it also outlasts a failure of the machine.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

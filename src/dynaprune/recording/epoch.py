@@ -101,7 +101,7 @@ def curve_of(
     losses = batches.losses.numpy().astype(np.float64)
     weights = np.where(np.isfinite(losses), sizes, 0.0)
     sums = np.where(np.isfinite(losses), losses, 0.0) * weights
-    ends = np.unique(np.linspace(0, count, min(POINTS, count) + 1).round().astype(np.int64))
+    ends = np.linspace(0, count, min(POINTS, count) + 1).round().astype(np.int64)
     starts = ends[:-1]
     totals, known = np.add.reduceat(sums, starts), np.add.reduceat(weights, starts)
     means = np.divide(totals, known, out=np.full(known.size, np.nan), where=known > 0)

@@ -18,22 +18,22 @@ from ..batches import Batches
 
 RUN = "run.json"
 SAMPLES = "samples.npz"
-FACTS, LOSSES = ".json", ".npz"
-EPOCH = re.compile(r"epoch-(\d{5,})(\.json|\.npz)")
+EPOCHS = "epochs.jsonl"
+LOSSES = re.compile(r"epoch-(\d{5,})\.npz")
 ARRAYS = ("indices", "sizes", "losses", "steps")
 
 
-def epoch_file(directory: Path, number: int, suffix: str) -> Path:
-    """Return where the facts, or the losses, of an epoch are written."""
-    return directory / f"epoch-{number:05}{suffix}"
+def losses_file(directory: Path, number: int) -> Path:
+    """Return where the losses of an epoch are written."""
+    return directory / f"epoch-{number:05}.npz"
 
 
-def epoch_files(directory: Path, suffix: str) -> dict[int, Path]:
-    """Return the files of epochs by number, in order."""
+def losses_files(directory: Path) -> dict[int, Path]:
+    """Return the files of losses by the number of their epoch, in order."""
     found = {
         int(match[1]): path
         for path in directory.iterdir()
-        if (match := EPOCH.fullmatch(path.name)) is not None and match[2] == suffix
+        if (match := LOSSES.fullmatch(path.name)) is not None
     }
     return dict(sorted(found.items()))
 

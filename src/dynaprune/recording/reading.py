@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..batches import Batches
 from .epoch import RecordedEpoch
-from .files import FACTS, LOSSES, RUN, SAMPLES, epoch_files, unpack_arrays, unpack_losses
+from .files import EPOCHS, RUN, SAMPLES, losses_files, unpack_arrays, unpack_losses
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,10 @@ def read_recording(directory: str | os.PathLike[str]) -> list[Batches]:
         >>> read_recording(folder)[0].losses
         tensor([0.5000])
     """
-    return [unpack_losses(path) for path in _found(Path(directory), LOSSES).values()]
+    directory = _existing(Path(directory))
+    files = losses_files(directory)
+    _check_numbers(directory, list(files))
+    return [unpack_losses(path) for path in files.values()]
 
 
 def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
@@ -68,13 +71,16 @@ def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
         FileNotFoundError: there is no such directory, or no epoch in it.
         RuntimeError: a file is damaged, or an epoch is missing between others.
     """
+    directory = _existing(Path(directory))
     epochs = []
-    for path in _found(Path(directory), FACTS).values():
-        values = _read_json(path)
+    for _, line in epoch_lines(directory):
         try:
-            epochs.append(RecordedEpoch.from_json(values))
+            epochs.append(RecordedEpoch.from_json(json.loads(line)))
         except TypeError as error:
-            raise RuntimeError(f"{path} is damaged: it is of no epoch ({error})") from error
+            raise RuntimeError(
+                f"{directory / EPOCHS} is damaged: a line is of no epoch ({error})"
+            ) from error
+    _check_numbers(directory, [epoch.number for epoch in epochs])
     return epochs
 
 
@@ -134,24 +140,43 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _found(directory: Path, suffix: str) -> dict[int, Path]:
-    """Return the files of epochs by number, in order, none of which is missing."""
+def epoch_lines(directory: Path) -> list[tuple[int, str]]:
+    """Return the lines of a recording's epochs, each with its number.
+
+    Raises:
+        RuntimeError: one is damaged, but for the last, which a killed process may have left so.
+    """
+    path = directory / EPOCHS
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    found = []
+    for place, line in enumerate(lines):
+        try:
+            found.append((int(json.loads(line)["number"]), line))
+        except (KeyError, TypeError, ValueError) as error:
+            if place < len(lines) - 1:
+                raise RuntimeError(f"line {place + 1} of {path} is damaged ({error})") from error
+    return found
+
+
+def _existing(directory: Path) -> Path:
     if not directory.is_dir():
         raise FileNotFoundError(
             f"there is no recording {directory}: call train.record({str(directory)!r}) before the "
             "first epoch"
         )
-    files = epoch_files(directory, suffix)
-    if not files:
+    return directory
+
+
+def _check_numbers(directory: Path, numbers: list[int]) -> None:
+    """Check that there are epochs, and none is missing between others."""
+    if not numbers:
         raise FileNotFoundError(
-            f"the directory {directory} holds no epoch, no file epoch-00000{suffix}: an epoch is "
+            f"the directory {directory} holds no epoch, no file epoch-00000.npz: an epoch is "
             "recorded when it is over. Of a Sharded dataset, give the folder of one rank"
         )
-    numbers = list(files)
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     if missing:
         raise RuntimeError(
             f"the recording {directory} has epochs {numbers[0]} to {numbers[-1]}, but not "
             f"{', '.join(map(str, missing))}: bring these files back, or remove those before them"
         )
-    return files

@@ -16,16 +16,15 @@ from ..batches import Batches
 from ..checkpoint import whole_file
 from .epoch import RecordedEpoch, curve_of, mean_loss_of, quantiles_of
 from .files import (
-    FACTS,
-    LOSSES,
+    EPOCHS,
     RUN,
     SAMPLES,
-    epoch_file,
-    epoch_files,
+    losses_file,
+    losses_files,
     pack_arrays,
     pack_losses,
 )
-from .reading import read_run
+from .reading import epoch_lines, read_run
 
 if TYPE_CHECKING:
     from ..scores import Score
@@ -77,7 +76,8 @@ class Recorder:
         self._rates: list[float] = []
         self._planned_before = 0.0
         self._seconds = 0.0
-        self._has_written = False
+        self._last = -2  # the epoch that was written last; none
+        self._sizes: dict[int, int] = {}  # bytes of the losses of epochs
 
     def note_step(self) -> None:
         """Take down the learning rate of a step. One on a device is not read: that would wait."""
@@ -97,25 +97,29 @@ class Recorder:
 
         started = time.perf_counter()
         run = {**self._facts, "score": type(score).__name__, "num_samples": score.num_samples}
-        path = epoch_file(self.directory, number, LOSSES)
+        path = losses_file(self.directory, number)
         values = score.values().numpy()
         epoch = self._epoch(number, batches, values, score.reliability, course)
         try:
-            if not self._has_written:
+            if self._last < 0:
                 self.check_run(run)
-            self._write_json(self.directory / RUN, {**run, "version": __version__})
-            with whole_file(path) as file:
+                with whole_file(self.directory / RUN) as file:
+                    file.write(json.dumps({**run, "version": __version__}, indent=2).encode())
+            if number != self._last + 1:  # the first one here, or the run has gone back
+                self._go_back_to(number)
+            with whole_file(path, sync=False) as file:
                 pack_losses(file, batches)
-            self._write_json(epoch_file(self.directory, number, FACTS), epoch.to_json())
-            with whole_file(self.directory / SAMPLES) as file:
+            with (self.directory / EPOCHS).open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(epoch.to_json(), allow_nan=False) + "\n")
+            with whole_file(self.directory / SAMPLES, sync=False) as file:
                 pack_arrays(file, _samples(score, values))
-            self._remove(number)
+            self._make_room(number)
         except OSError as error:
             raise OSError(
                 f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
                 "train.record() another directory, and go on from the last checkpoint"
             ) from error
-        self._has_written = True
+        self._last = number
         self._rates = []
         self._planned_before = course.planning_seconds
         self._seconds = time.perf_counter() - started
@@ -160,23 +164,24 @@ class Recorder:
             reliability=reliability,
         )
 
-    def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
-        with whole_file(path) as file:
-            file.write(json.dumps(values, indent=2, allow_nan=False).encode())
+    def _go_back_to(self, number: int) -> None:
+        """Remove what is there of epoch `number` and later ones, which are to be repeated."""
+        files = losses_files(self.directory)
+        for later in [each for each in files if each >= number]:
+            files.pop(later).unlink()
+        self._sizes = {each: path.stat().st_size for each, path in files.items()}
+        before = [line for each, line in epoch_lines(self.directory) if each < number]
+        with whole_file(self.directory / EPOCHS, sync=False) as file:
+            file.write("".join(f"{line}\n" for line in before).encode())
 
-    def _remove(self, number: int) -> None:
-        """Remove epochs after `number`, and the losses of the oldest ones if all are too large."""
-        for suffix in (FACTS, LOSSES):
-            for later, old in epoch_files(self.directory, suffix).items():
-                if later > number:
-                    old.unlink()
-        files = epoch_files(self.directory, LOSSES)
-        sizes = {each: path.stat().st_size for each, path in files.items()}
-        for oldest in list(files)[:-1]:
-            if sum(sizes.values()) <= self._max_bytes:
-                break
-            files[oldest].unlink()
-            del sizes[oldest]
+    def _make_room(self, number: int) -> None:
+        """Remove the losses of the oldest epochs if all are too large."""
+        self._sizes[number] = losses_file(self.directory, number).stat().st_size
+        total = sum(self._sizes.values())
+        while total > self._max_bytes and len(self._sizes) > 1:
+            oldest = next(iter(self._sizes))
+            losses_file(self.directory, oldest).unlink()
+            total -= self._sizes.pop(oldest)
 
 
 def _samples(score: Score, values: Any) -> dict[str, Any]:
