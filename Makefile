@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-long lint format benchmark clean
+.PHONY: help install demo test test-long lint format docs benchmark clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
 	@touch $@
 
-demo: $(STAMP) ## train on digits with and without pruning: table, results.json, plot in runs/demo
+demo: $(STAMP) ## train on digits with and without pruning: table, results.jsonl, plot in runs/demo
 	$(BIN)/dynaprune demo
 
 test: $(STAMP) ## unit tests, under five minutes
@@ -32,6 +32,9 @@ lint: $(STAMP) ## ruff (lint and format) and mypy --strict
 format: $(STAMP) ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 benchmark: $(STAMP) ## what a step and a plan cost, beside textbook code
 	$(BIN)/python benchmarks/overhead.py
