@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Numbers, bls
+from streams import bls_stream
 from typer.testing import CliRunner
 
 from dynaprune import (
@@ -16,7 +17,6 @@ from dynaprune import (
     InfoBatch,
     KalmanBLS,
     NoPrune,
-    PrunedIterableDataset,
     save_checkpoint,
 )
 from dynaprune.commands import app
@@ -66,23 +66,18 @@ def test_a_frame_by_ids_goes_to_parquet_and_back(tmp_path):
 
 
 def test_a_frame_of_a_stream(tmp_path):
-    class Stream(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            return iter([{"key": f"k{number}", "x": float(number)} for number in range(20)])
-
-    stream = PrunedIterableDataset(Stream(), key=lambda sample: sample["key"])
-    train = BLS(InfoBatch(stream, num_epochs=3)).proxy()
+    train = bls_stream(InfoBatch, 20)
     train.record(tmp_path)
     for _ in range(2):
         for batch in DataLoader(train, batch_size=1):
-            train.update(batch["x"].float().mean())
+            train.update(batch.float().mean())
     frame = train.to_frame()
     assert frame.index.name == "fingerprint"
     assert len(frame) == 20
-    wanted = train.to_frame(ids=["k19", "never", "k0"])
-    assert wanted.index.tolist() == ["k19", "k0"]
-    assert wanted.loc["k19", "score"] == frame["score"].max()
-    assert wanted.loc["k0", "score"] == frame["score"].min()
+    wanted = train.to_frame(ids=["sample 19", "never", "sample 0"])
+    assert wanted.index.tolist() == ["sample 19", "sample 0"]
+    assert wanted.loc["sample 19", "score"] == frame["score"].max()
+    assert wanted.loc["sample 0", "score"] == frame["score"].min()
 
 
 def test_pandas_is_named_with_its_extra(monkeypatch):

@@ -14,10 +14,11 @@ import pytest
 import torch
 from helpers import Numbers, bls, hand_over
 from PIL import Image
+from streams import bls_stream
 from torch.utils.data import Dataset, Subset, TensorDataset
 from typer.testing import CliRunner
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedIterableDataset, StaticPrune
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, StaticPrune
 from dynaprune.commands import app
 from dynaprune.recording import read_epochs
 from dynaprune.report.labels import class_names, labels_of
@@ -73,7 +74,7 @@ class Images(Dataset):
 
 def train_on(train, epochs, loss_of=lambda batch: batch[0].float().mean() / 255, optimizer=None):
     for _ in range(epochs):
-        for batch in DataLoader(train, batch_size=8, sampler=train.sampler):
+        for batch in DataLoader(train, batch_size=8):
             train.update(loss_of(batch))
             if optimizer is not None:
                 optimizer.param_groups[0]["lr"] *= 0.5
@@ -267,16 +268,9 @@ def test_nothing_to_report(tmp_path):
 
 
 def test_a_stream(tmp_path):
-    class Stream(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            return iter([{"key": f"k{number}", "x": float(number)} for number in range(40)])
-
-    stream = PrunedIterableDataset(Stream(), key=lambda sample: sample["key"])
-    train = BLS(InfoBatch(stream, num_epochs=4)).proxy()
+    train = bls_stream(InfoBatch, 40)
     train.record(tmp_path)
-    for _ in range(3):
-        for batch in DataLoader(train, batch_size=8):
-            train.update(batch["x"].float().mean())
+    train_on(train, 3, lambda batch: batch.float().mean())
     text = Page(train.report(tmp_path / "report.html").read_text()).text
     assert "40 samples" in text
     assert "Skipped most" not in text
