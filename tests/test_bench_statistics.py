@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from dynaprune.bench.comparison import compare, lossless_budget
+from dynaprune.bench.scoreboard import score_ways
 from dynaprune.bench.statistics import Verdict, judge, mean_of
 
 
@@ -64,6 +65,51 @@ def line(way, budget, seed, quality, visits, seconds=10.0):
         "full_visits": 1000,
         "seconds": seconds,
     }
+
+
+def of_seeds(way, budget, qualities, visits):
+    return [line(way, budget, seed, each, visits) for seed, each in enumerate(qualities)]
+
+
+def test_a_diverged_full_training_says_nothing_of_others():
+    lines = of_seeds("full", 0.0, [0.9] * 5 + [math.nan], 1000)
+    lines += of_seeds("random", 0.2, [0.95, 0.951, 0.949, 0.95, 0.95, 0.95], 800)
+    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    assert rows["full"].diverged == 1
+    assert rows["random"].verdict is Verdict.LOSSLESS
+    assert rows["random"].compared == 5
+
+
+def test_a_way_that_diverges_loses_everywhere():
+    lines = of_seeds("full", 0.0, [0.9, 0.91, 0.9, 0.9, 0.9], 1000)
+    lines += of_seeds("random", 0.2, [0.89, 0.9, 0.9, 0.89, 0.9], 800)
+    lines += of_seeds("infobatch", 0.2, [math.nan] * 5, 800)
+    lines += of_seeds("seta", 0.2, [math.nan, math.nan, 0.99, 0.98, 0.99], 800)
+    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    for way in ("infobatch", "seta"):
+        assert rows[way].verdict is Verdict.LOSES
+        assert not rows[way].is_better("random")
+        assert rows[way].is_worse("random")
+    scores = {score.way: score for score in score_ways([(0.005, list(rows.values()))])}
+    assert scores["infobatch"].verdicts[Verdict.LOSES] == 1
+    assert scores["infobatch"].against_full is None
+    assert scores["seta"].against["random"].better == 0
+
+
+def test_few_seeds_are_neither_better_nor_worse():
+    lines = of_seeds("full", 0.0, [0.9, 0.91], 1000)
+    lines += of_seeds("random", 0.2, [0.8, 0.81], 800) + of_seeds("seta", 0.2, [0.9, 0.91], 800)
+    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    assert rows["seta"].against["random"].is_above_zero
+    assert not rows["seta"].is_better("random")
+
+
+def test_seconds_are_compared_on_one_machine():
+    lines = [line("full", 0.0, 0, 0.9, 1000, 10.0), line("random", 0.2, 0, 0.9, 800, 1.0)]
+    for each, name in zip(lines, "ab", strict=True):
+        each["machine"] = {"processor": name}
+    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    assert rows["random"].seconds_saved is None
 
 
 def test_differences_are_paired_by_seed():

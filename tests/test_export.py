@@ -80,6 +80,17 @@ def test_a_frame_of_a_stream(tmp_path):
     assert wanted.loc["sample 0", "score"] == frame["score"].min()
 
 
+def test_what_is_still_due_was_not_skipped(tmp_path):
+    train = bls(NoPrune, 40)
+    train.record(tmp_path)
+    for step, batch in enumerate(DataLoader(train, batch_size=10)):
+        train.update(batch.float().mean())
+        if step == 1:
+            frame = train.to_frame()
+            assert set(frame["visits"]) == set(frame["skipped"]) == {0}
+    assert set(train.to_frame()["visits"]) == {1}
+
+
 def test_pandas_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pandas.*\[export\]"):
@@ -124,6 +135,13 @@ def test_states_are_found_wherever_they_are(tmp_path):
     assert "callbacks.pruning.train" in text
     assert "in epoch 0, 8 visits into it" in text
     assert "not counted: train.record(directory) does" in text
+    torch.save([train.state_dict()], tmp_path / "list.pt")
+    torch.save({"sets": [train.state_dict(), 3]}, tmp_path / "list.pt")
+    assert "sets.0" in inspect(tmp_path / "list.pt")[1]
+    stream = bls_stream(NoPrune, 20)
+    stream.record(tmp_path / "stream")
+    save_checkpoint(tmp_path / "stream.pt", train=stream)
+    assert "no sample is known yet" in inspect(tmp_path / "stream.pt")[1]
     torch.save(train.state_dict(), tmp_path / "alone.pt")
     assert inspect(tmp_path / "alone.pt")[0] == 0
 

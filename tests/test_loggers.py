@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import sys
 
@@ -10,7 +11,7 @@ import torch
 from helpers import Numbers, bls
 from ranks import on_ranks
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, Sharded
 from dynaprune.loggers import Logger, MLflowLogger, TensorBoardLogger, WandbLogger
 from dynaprune.progress import progress
 
@@ -85,8 +86,46 @@ def test_logging_changes_nothing():
 
 
 def test_what_is_no_logger():
-    with pytest.raises(TypeError, match=r"a method log\(metrics, epoch\), but a list was given"):
-        bls(NoPrune, 4).log_to([])
+    for wrong in ([], Kept):
+        with pytest.raises(TypeError, match=r"an object with a method log\(metrics, epoch\), but"):
+            bls(NoPrune, 4).log_to(wrong)
+
+
+def test_a_logger_that_raises_changes_nothing_else():
+    class Once(Kept):
+        def log(self, metrics, epoch):
+            super().log(metrics, epoch)
+            if epoch == 0:
+                raise OSError("the disk is full")
+
+    train, logger = bls(NoPrune, 30), Once()
+    train.log_to(logger)
+    with pytest.raises(OSError, match="disk is full"):
+        train_on(train, 1)
+    train_on(train, 2)
+    assert list(logger.epochs) == [0, 1, 2]
+    assert train.summary().epochs == 3
+    assert train.summary().visits_made == 90
+
+
+def test_one_part_of_a_sharded_dataset_logs():
+    parts = [
+        BLS(NoPrune(Sharded(Numbers(21), rank=rank, world_size=2), 2)).proxy() for rank in (0, 1)
+    ]
+    loggers = [Kept(), Kept()]
+    for train, logger in zip(parts, loggers, strict=True):
+        train.log_to(logger)
+    assert [len(train.epochs.loggers) for train in parts] == [1, 0]
+
+
+def test_copies_log_and_record_nothing(tmp_path):
+    train = bls(NoPrune, 30)
+    train.log_to(Kept())
+    train.record(tmp_path)
+    copied = copy.deepcopy(train)
+    assert copied.epochs.loggers == []
+    assert copied.epochs.recorder is None
+    assert len(train.epochs.loggers) == 1
 
 
 def logged_on_rank(rank: int) -> list[int]:

@@ -263,7 +263,7 @@ def test_nothing_to_report(tmp_path):
     with pytest.raises(RuntimeError, match=r"call train.record\(directory\) before the first"):
         train.report(tmp_path / "report.html")
     train.record(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no epoch|it has no run.json"):
+    with pytest.raises(RuntimeError, match="but no epoch is over yet"):
         train.report(tmp_path / "report.html")
 
 
@@ -403,3 +403,141 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(ImportError, match=r"altair.*\[report\]"):
         train.report(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        None,
+        torch.empty(0, 5),
+        torch.empty(5, 0),
+        torch.eye(6).to_sparse(),
+        torch.randn(6, 6, dtype=torch.complex64).conj(),
+        torch.empty(6, 6, device="meta"),
+        Image.new("RGB", (0, 0)),
+        {f"key {number}": "x" * 1000 for number in range(2)} | {"image": None},
+        {number: number for number in range(10_000)},
+        np.array(["a", "b"]),
+        b"bytes",
+    ],
+)
+def test_odd_samples_are_shown_somehow(sample):
+    kind, content = show(sample)
+    assert kind in ("other", "text")
+    assert len(content) <= 280
+
+
+def test_pictures_of_many_bits_keep_their_contrast():
+    ramp = np.linspace(0, 60_000, 96 * 96).reshape(96, 96)
+    for picture in (
+        Image.fromarray(ramp.astype(np.uint16)),
+        Image.fromarray((ramp / 60_000).astype(np.float32)),
+    ):
+        _, content = show({"name": "file.png", "image": picture})
+        shown = Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2]))).convert("L")
+        assert len(np.unique(np.asarray(shown))) > 200
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[None, "a"] * 10, torch.rand(20, requires_grad=True), [[1, 2], [3]] * 10, ["\ud800"] * 20],
+)
+def test_odd_labels(tmp_path, labels):
+    train = bls(NoPrune, 20)
+    train.record(tmp_path)
+    train_on(train, 1, lambda batch: batch.float().mean())
+    assert train.report(tmp_path / "report.html", labels=labels).exists()
+
+
+def test_odd_labels_of_a_dataset_are_none():
+    values = [torch.rand(4, dtype=torch.bfloat16), torch.rand(4, requires_grad=True)]
+    for each in values:
+        assert labels_of(TensorDataset(torch.zeros(4), each)) is None
+
+    class Ragged(Numbers):
+        targets = [[1, 2], [3]]
+
+    assert labels_of(Ragged(2)) is None
+
+
+def test_a_report_changes_nothing(tmp_path):
+    class Noisy(Numbers):
+        def __getitem__(self, index):
+            return torch.rand(3, 8, 8), torch.tensor(index)
+
+    train = BLS(NoPrune(Noisy(30), 3)).proxy()
+    train.record(tmp_path)
+    train_on(train, 1, lambda batch: batch[1].float().mean())
+    before = torch.get_rng_state()
+    train.report(tmp_path / "report.html")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_samples_with_losses_that_are_not_finite_were_served(tmp_path):
+    train = bls(NoPrune, 20)
+    train.record(tmp_path)
+    train_on(train, 2, lambda batch: torch.tensor(float("nan")))
+    assert set(RecordedRun.read(tmp_path).samples.visits) == {2}
+
+
+def test_learning_rates_of_an_epoch_that_was_resumed(tmp_path):
+    def make():
+        train, optimizer = bls(NoPrune, 100), torch.optim.SGD([torch.zeros(1)], lr=0.0)
+        train.record(tmp_path, optimizer=optimizer)
+        return train, optimizer
+
+    train, optimizer = make()
+    for step, batch in enumerate(DataLoader(train, batch_size=10)):
+        optimizer.param_groups[0]["lr"] = float(step)
+        train.update(batch.float().mean())
+        if step == 4:
+            state = train.state_dict()
+        if step == 7:
+            break
+    train, optimizer = make()
+    train.load_state_dict(state)
+    for step, batch in enumerate(DataLoader(train, batch_size=10), start=5):
+        optimizer.param_groups[0]["lr"] = float(step)
+        train.update(batch.float().mean())
+    (epoch,) = read_epochs(tmp_path)
+    assert np.isnan(epoch.curve_rates[:5]).all()
+    assert epoch.curve_rates[5:] == [5, 6, 7, 8, 9]
+
+
+def test_a_write_that_failed_is_made_again(tmp_path, monkeypatch):
+    from dynaprune.recording import recorder
+
+    train = bls(NoPrune, 40)
+    train.record(tmp_path)
+    train_on(train, 1, lambda batch: batch.float().mean())
+    pack = recorder.pack_arrays
+    monkeypatch.setattr(recorder, "pack_arrays", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="epoch 1 cannot be recorded"):
+        train_on(train, 1, lambda batch: batch.float().mean())
+    monkeypatch.setattr(recorder, "pack_arrays", pack)
+    train_on(train, 2, lambda batch: batch.float().mean())
+    numbers = [epoch.number for epoch in read_epochs(tmp_path)]
+    assert numbers == sorted(set(numbers))
+    assert sum(epoch.visits for epoch in read_epochs(tmp_path)) == train.summary().visits_made
+
+
+def test_where_a_page_cannot_be(tmp_path):
+    train = bls(NoPrune, 10)
+    train.record(tmp_path)
+    train_on(train, 1, lambda batch: batch.float().mean())
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere for r.html"):
+        train.report(tmp_path / "nowhere" / "r.html")
+    with pytest.raises(IsADirectoryError, match="is a folder: give the path of the page"):
+        train.report(tmp_path)
+    again = bls(NoPrune, 10)
+    again.record(tmp_path)
+    with pytest.raises(RuntimeError, match="no epoch is over yet"):
+        again.report(tmp_path / "r.html")
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    (tmp_path / ".epoch-00000.npz.12345").write_bytes(b"half")
+    train = bls(NoPrune, 10)
+    train.record(tmp_path)
+    train_on(train, 1, lambda batch: batch.float().mean())
+    assert not list(tmp_path.glob(".*"))

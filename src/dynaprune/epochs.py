@@ -104,6 +104,8 @@ class Epochs:
             resumed: how far it has come.
             plan: its plan, with what is still due, if it has come anywhere.
         """
+        if self.recorder is not None:
+            self.recorder.start(totals.planning_seconds)
         self.number, self.score, self.totals = number, score, totals
         self.num_samples = score.num_samples
         self.plan, self.findings = plan, Findings(self.ranks, resumed)
@@ -115,6 +117,7 @@ class Epochs:
         """From now on, write each epoch that is over, the one in progress included."""
         self.recorder = recorder
         self.score.count_visits()
+        recorder.start(self.totals.planning_seconds)
         self._fold = None  # it was made without counting
 
     def begin(self, make_plan: MakePlan) -> Plan:
@@ -280,7 +283,7 @@ class Epochs:
             )
         seconds, self.totals = self.seconds(), self._summary(fold.visits, fold.left_out)
         over = self.plan
-        self._log_numbers(fold, seconds)
+        metrics = self._metrics(fold, seconds)
         self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
         self.num_samples = fold.score.num_samples
         self.findings, self._fold = Findings(self.ranks), None
@@ -290,25 +293,33 @@ class Epochs:
             self.passes.retire(over)
             if self.begun is not None and self.begun.plan is over:
                 self.begun = self.begun.retired()
+        for each in self.loggers if metrics else []:  # last: one that raises has changed nothing
+            each.log(metrics, self.number - 1)
 
     def _write_down(self, fold: Fold) -> None:
         """Record the epoch, which is over, if that was asked for: one rank does it for all."""
         if self.recorder is not None and self.ranks.own == 0:
             kept = 0 if self.plan is None else len(self.plan)
             course = Course(
-                kept, fold.visits, self.seconds(), self.totals.planning_seconds, fold.left_out
+                kept,
+                fold.visits,
+                self.seconds(),
+                self.totals.planning_seconds,
+                fold.left_out,
+                self.ranks.size,
             )
             self.recorder.write(self.number, fold.batches, fold.score, course)
 
-    def _log_numbers(self, fold: Fold, seconds: float) -> None:
-        """Give the numbers of the epoch, which is over, to loggers: one rank does it for all."""
-        if self.loggers and self.ranks.own == 0:
-            kept = 0 if self.plan is None else len(self.plan)
-            metrics = metrics_of(
-                fold.batches, fold.score, kept, seconds, self.totals, fold.left_out
-            )
-            for each in self.loggers:
-                each.log(metrics, self.number)
+    def _metrics(self, fold: Fold, seconds: float) -> dict[str, float]:
+        """Return the numbers of the epoch, which is over, for loggers: one rank logs for all."""
+        if not self.loggers or self.ranks.own > 0:
+            return {}
+        kept = 0 if self.plan is None else len(self.plan)
+        return metrics_of(fold.batches, fold.score, kept, seconds, self.totals, fold.left_out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is of this process: a copy, or a worker, records and logs nothing."""
+        return {**vars(self), "recorder": None, "loggers": []}
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
@@ -371,16 +382,17 @@ class Epochs:
 
     def _fold_measured(self, now: tuple[int, int]) -> Fold:
         measured = self.measured()
-        finite = measured.batches.finite()
-        left_out = len(measured.batches) - len(finite)
+        every = measured.batches
+        finite = every.finite()
+        left_out = len(every) - len(finite)
         score = copy.deepcopy(self.score)
         if score.keys is not None:
-            finite = score.admit(finite)
+            every = finite = score.admit(finite)
             self._check_keys(finite)
         if self.ranks.in_step > 1:
             # ranks that serve equally many samples repeat a few, which are not scored twice
-            finite = finite.first_visits()
-        score.remember(finite)
+            every, finite = every.first_visits(), finite.first_visits()
+        score.remember(every)
         is_whole = self.plan is not None and len(self.plan) >= self.num_samples
         score.compare(finite, is_whole=is_whole)
         score.fold(finite)

@@ -30,7 +30,9 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
     columns: dict[str, Any] = {"score": scores.copy()}
     if (errors := score.errors()) is not None:
         columns["error"] = errors.numpy().copy()
-    if (counted := score.visits()) is not None:
+    # of an epoch in progress, what is still due was not skipped
+    over = score if train.epochs.is_done() else train.epochs.score
+    if (counted := over.visits()) is not None and counted[0].size == scores.size:
         visits, epochs = counted
         columns["visits"] = visits.copy()
         columns["skipped"] = np.maximum(0, epochs - visits).astype(np.int32)

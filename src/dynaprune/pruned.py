@@ -410,7 +410,8 @@ class PrunedDataset(Dataset[Any], ABC):
         `pruning/share_saved` (of all visits so far), `pruning/seconds`, `pruning/mean_loss` (of
         what was served, before weights), `pruning/mean_score`, `pruning/reliability` (from the
         second epoch on) and `pruning/losses_left_out`. With several ranks, call it on all; the
-        first one logs.
+        first one logs, of a `Sharded` dataset its own part. An epoch that was left early is over,
+        and logged, when the next one begins or `end_epoch` is called.
 
         Arguments:
             loggers: any objects with a method `log(metrics, epoch)`; there are `TensorBoardLogger`,
@@ -427,12 +428,13 @@ class PrunedDataset(Dataset[Any], ABC):
             >>> train.log_to(TensorBoardLogger(tempfile.mkdtemp()))
         """
         for each in loggers:
-            if not callable(getattr(each, "log", None)):
+            if isinstance(each, type) or not callable(getattr(each, "log", None)):
                 raise TypeError(
-                    f"a logger must have a method log(metrics, epoch), but a {type(each).__name__} "
+                    f"a logger must be an object with a method log(metrics, epoch), but {each!r} "
                     "was given"
                 )
-        self.epochs.loggers += loggers
+        if self._part.get("rank", 0) == 0:
+            self.epochs.loggers += loggers
 
     def report(
         self,
@@ -469,6 +471,11 @@ class PrunedDataset(Dataset[Any], ABC):
                 "report() shows what was recorded, but nothing was: call train.record(directory) "
                 "before the first epoch"
             )
+        if not recorder.has_written and self.epochs.number == 0:
+            raise RuntimeError(
+                "report() shows what was recorded, but no epoch is over yet: call it after one, or "
+                "end_epoch() if that was left early"
+            )
         dataset = None if self.is_stream else self.dataset
         return write_report(recorder.directory, path, dataset=dataset, labels=labels, view=view)
 
@@ -476,10 +483,10 @@ class PrunedDataset(Dataset[Any], ABC):
         """Return what is known of each sample as a pandas DataFrame, to look for wrong labels, say.
 
         Its columns are `score`; `error`, the score's standard error, where the score knows it;
-        `visits` and `skipped`, in how many epochs a sample was served and was not, where that is
-        counted (since `record` was called); and `next_weight`, the weight that it will have in the
-        coming epoch, 0 if that skips it. `frame.to_parquet(path)` writes it to a file. It needs the
-        extra `export`.
+        `visits` and `skipped`, in how many epochs that are over a sample was served and was not,
+        where that is counted (since `record` was called); and `next_weight`, the weight that it
+        will have in the coming epoch, 0 if that skips it. `frame.to_parquet(path)` writes it to a
+        file. It needs the extra `export`.
 
         Arguments:
             ids: the dataset's own names of its samples, in their order; by default their indices.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .statistics import Mean, Verdict, judge, mean_of
+from .statistics import MIN_SEEDS, Mean, Verdict, judge, mean_of
 from .ways import BASELINES, FULL, WAYS
 
 Line = dict[str, Any]
@@ -23,11 +23,12 @@ class Row:
         way: its name.
         budget: the share of visits that was to be saved.
         seeds: how many there are.
+        compared: how many of them have full training to compare with.
         diverged: how many of them ended with a metric that is no number.
         quality: the metric, of those that did not diverge.
         visits_saved: the share of full training's sample visits that were not made.
         seconds_saved: the share of full training's seconds that were not spent, of the same seed
-            and machine.
+            on the same machine.
         against_full: the difference of the metric to full training's; positive is better. It and
             the next are of seeds in which neither has diverged.
         against: that to each baseline at the same number of visits.
@@ -37,6 +38,7 @@ class Row:
     way: str
     budget: float
     seeds: int
+    compared: int
     diverged: int
     quality: Mean
     visits_saved: Mean
@@ -44,6 +46,22 @@ class Row:
     against_full: Mean | None
     against: dict[str, Mean]
     verdict: Verdict | None
+
+    def is_better(self, baseline: str) -> bool:
+        """Whether enough seeds show it to be better than a baseline, and none has diverged."""
+        mean = self.against.get(baseline)
+        return self._counts and mean is not None and mean.is_above_zero
+
+    def is_worse(self, baseline: str) -> bool:
+        """Whether enough seeds show it to be worse than a baseline, or one has diverged."""
+        mean = self.against.get(baseline)
+        if self.diverged and self.seeds >= MIN_SEEDS:
+            return True
+        return self._counts and mean is not None and mean.is_below_zero
+
+    @property
+    def _counts(self) -> bool:
+        return self.seeds >= MIN_SEEDS and self.diverged == 0
 
 
 def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> list[Row]:
@@ -64,7 +82,11 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
     for way, budget in sorted(runs, key=lambda pair: (order.index(pair[0]), pair[1])):
         by_seed = runs[way, budget]
         found = list(by_seed.values())
-        pairs = [] if way == FULL else [(run, full[s]) for s, run in by_seed.items() if s in full]
+        pairs = [
+            (run, full[seed])
+            for seed, run in by_seed.items()
+            if way != FULL and seed in full and math.isfinite(full[seed]["quality"])
+        ]
         differences = [sign * (run["quality"] - base["quality"]) for run, base in pairs]
         qualities = [run["quality"] for run in found if math.isfinite(run["quality"])]
         rows.append(
@@ -72,10 +94,17 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
                 way,
                 budget,
                 len(found),
+                len(pairs),
                 len(found) - len(qualities),
                 _mean(qualities) or Mean(math.nan, math.nan),
                 mean_of([saved_by(run) for run in found]),
-                _mean([1 - run["seconds"] / base["seconds"] for run, base in pairs]),
+                _mean(
+                    [
+                        1 - run["seconds"] / base["seconds"]
+                        for run, base in pairs
+                        if run.get("machine") == base.get("machine")
+                    ]
+                ),
                 _mean(differences),
                 _against_baselines(runs, way, by_seed, sign),
                 judge(differences, margin) if differences else None,

@@ -71,6 +71,7 @@ class Results:
             try:
                 found = json.loads(line)
                 self._known.add(_text_of(key_of(found)))
+                check_fields(found)
             except (ValueError, KeyError, TypeError):
                 raise ValueError(
                     f"line {number} of {self.path} is no result of a run: {line[:80]!r}"
@@ -110,6 +111,16 @@ def _written(line: dict[str, Any]) -> str:
     """Return a result as a line of JSON, which has no NaN: null says that a run has diverged."""
     quality = line["quality"] if math.isfinite(line["quality"]) else None
     return json.dumps({**line, "quality": quality}, allow_nan=False)
+
+
+def check_fields(line: dict[str, Any]) -> None:
+    """Check that a result has what tables are made of.
+
+    Raises:
+        KeyError: it has not.
+    """
+    for name in ("quality", "visits", "full_visits", "seconds", "about"):
+        line[name]
 
 
 def _is_result(line: str) -> bool:

@@ -15,8 +15,8 @@ class Against:
     """A way against another one, over tasks.
 
     Attributes:
-        better: tasks where all of the 95% interval of the difference is above zero.
-        worse: tasks where all of it is below.
+        better: tasks where, by enough seeds, all of the 95% interval is above zero.
+        worse: tasks where all of it is below, or where it has diverged.
         tasks: how many there are.
         margins: the mean difference over tasks, in margins of each, with its interval over tasks.
     """
@@ -35,14 +35,15 @@ class Score:
         way: its name.
         budget: the share of visits that was to be saved.
         verdicts: how many tasks have each.
-        against_full: against full training.
+        against_full: the mean difference to full training over tasks, in margins of each; `None` if
+            all have diverged.
         against: against each baseline at the same number of visits.
     """
 
     way: str
     budget: float
     verdicts: dict[Verdict, int]
-    against_full: Against
+    against_full: Mean | None
     against: dict[str, Against]
 
 
@@ -55,31 +56,30 @@ def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
     found: dict[tuple[str, float], list[tuple[float, Row]]] = {}
     for margin, rows in tasks:
         for row in rows:
-            if row.way != FULL and row.against_full is not None:
+            if row.way != FULL and row.verdict is not None:
                 found.setdefault((row.way, row.budget), []).append((margin, row))
     order = list(WAYS)
     scores = []
     for way, budget in sorted(found, key=lambda pair: (order.index(pair[0]), pair[1])):
         mine = found[way, budget]
-        full = _against((margin, row.against_full) for margin, row in mine)
-        assert full is not None
+        known = [row.against_full.value / m for m, row in mine if row.against_full is not None]
         against = {
             baseline: compared
             for baseline in BASELINES
-            if (compared := _against((m, row.against.get(baseline)) for m, row in mine)) is not None
+            if (compared := _against(baseline, mine)) is not None
         }
         verdicts = {v: sum(row.verdict is v for _, row in mine) for v in Verdict}
-        scores.append(Score(way, budget, verdicts, full, against))
+        scores.append(Score(way, budget, verdicts, mean_of(known) if known else None, against))
     return scores
 
 
-def _against(pairs: Iterable[tuple[float, Mean | None]]) -> Against | None:
-    known = [(margin, mean) for margin, mean in pairs if mean is not None]
+def _against(baseline: str, mine: Sequence[tuple[float, Row]]) -> Against | None:
+    known = [(margin, row) for margin, row in mine if baseline in row.against]
     if not known:
         return None
     return Against(
-        sum(mean.is_above_zero for _, mean in known),
-        sum(mean.is_below_zero for _, mean in known),
+        sum(row.is_better(baseline) for _, row in known),
+        sum(row.is_worse(baseline) for _, row in known),
         len(known),
-        mean_of([mean.value / margin for margin, mean in known]),
+        mean_of([row.against[baseline].value / margin for margin, row in known]),
     )

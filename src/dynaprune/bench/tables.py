@@ -38,7 +38,7 @@ def overview(sections: Sequence[Section]) -> str:
             if all(r.way != way for r in section.rows):
                 cells.append("")
             elif row is None:
-                enough = any(r.seeds >= MIN_SEEDS for r in section.rows if r.way == way)
+                enough = any(r.compared >= MIN_SEEDS for r in section.rows if r.way == way)
                 cells.append("0" if enough else "–")
             else:
                 saved = row.visits_saved.value
@@ -61,7 +61,7 @@ def scoreboard(sections: Sequence[Section]) -> str:
             score.way,
             f"{100 * score.budget:.0f}" if WAYS[score.way].has_budget else "",
             *(str(score.verdicts[v]) for v in (Verdict.LOSSLESS, Verdict.UNDECIDED, Verdict.LOSES)),
-            score.against_full.margins.text(1, 1, sign=True),
+            "" if score.against_full is None else score.against_full.text(1, 1, sign=True),
         ]
         for baseline in BASELINES:
             against = score.against.get(baseline)
@@ -117,13 +117,14 @@ is worse than one of them: all of the 95% interval of the difference is above, o
 
 
 def _cell(section: Section, row: Row | None, *, own: bool = False) -> str:
-    if row is None or row.against_full is None:
+    if row is None or row.verdict is None:
         return ""
-    text = row.against_full.text(*scale_of(section), sign=True) + SIGNS[row.verdict]
-    against = [row.against[b] for b in BASELINES if b in row.against]
-    if len(against) == len(BASELINES) and all(mean.is_above_zero for mean in against):
+    mean = row.against_full
+    text = "diverged" if mean is None else mean.text(*scale_of(section), sign=True)
+    text += SIGNS[row.verdict]
+    if all(row.is_better(baseline) for baseline in BASELINES):
         text += " ▲"
-    if any(mean.is_below_zero for mean in against):
+    if any(row.is_worse(baseline) for baseline in BASELINES):
         text += " ▼"
     return f"{text} ({100 * row.visits_saved.value:.0f}%)" if own else text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ def states_in(states: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]
         states: what was loaded.
         name: of the place, joined by dots.
     """
+    if isinstance(states, (list, tuple)):
+        states = dict(enumerate(states))
     if not isinstance(states, Mapping):
         return
     if all(mark in states for mark in MARKS):
@@ -60,7 +63,9 @@ def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "next epoch" if not done else "position",
         (where if done else f"{state['epoch']} ({where})"),
     )
-    yield "so far", str(Summary(**state["totals"]))
+    counts = {field.name for field in fields(Summary)}
+    totals = {name: value for name, value in state["totals"].items() if name in counts}
+    yield "so far", str(Summary(**totals))
     yield "score", str(score["name"])
     if values.numel() > 0:
         found = quantiles_of(values.numpy())
@@ -68,7 +73,7 @@ def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "scores: lowest, 10%, median, 90%, highest", shown
     history = score.get("history", {})
     if "visits" in history:
-        yield "visits", _visits(history["visits"], int(history["num_epochs"]))
+        yield "visits", _visits(history["visits"], int(history.get("num_epochs", 0)))
     else:
         yield "visits", "not counted: train.record(directory) does"
     size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
@@ -89,6 +94,8 @@ def others_table(states: Mapping[str, Any]) -> Table | None:
 
 def _visits(visits: torch.Tensor, epochs: int) -> str:
     counts = visits.numpy()
+    if counts.size == 0:
+        return "no sample is known yet"
     never = int(np.count_nonzero(counts == 0))
     share = float(counts.mean()) / max(1, epochs)
     return (

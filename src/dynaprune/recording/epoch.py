@@ -86,13 +86,15 @@ def _without_nan(value: Any) -> Any:
 
 
 def curve_of(
-    batches: Batches, rates: Sequence[float]
+    batches: Batches, rates: Sequence[float], ranks: int = 1
 ) -> tuple[list[int], list[float], list[float]]:
     """Return visits, mean losses and learning rates at points of an epoch.
 
     Arguments:
         batches: what it has measured.
-        rates: the learning rate at each step of this process; none if it is not known.
+        rates: the learning rate at the last steps of this process; none if it is not known. At
+            those before, as of an epoch that was resumed, it is NaN.
+        ranks: processes that made these steps together, each in turn.
     """
     count = len(batches)
     if count == 0:
@@ -106,8 +108,13 @@ def curve_of(
     totals, known = np.add.reduceat(sums, starts), np.add.reduceat(weights, starts)
     means = np.divide(totals, known, out=np.full(known.size, np.nan), where=known > 0)
     visits = np.cumsum(np.add.reduceat(sizes, starts)).astype(np.int64)
-    places = (ends[1:] / count * len(rates)).astype(np.int64).clip(min=1) - 1
-    return visits.tolist(), means.tolist(), [rates[place] for place in places] if rates else []
+    if not rates:
+        return visits.tolist(), means.tolist(), []
+    steps = batches.steps.numpy()
+    own = steps[ends[1:] - 1] // ranks
+    places = own - (int(steps[-1]) // ranks + 1 - len(rates))
+    known_rates = [rates[place] if place >= 0 else math.nan for place in places]
+    return visits.tolist(), means.tolist(), known_rates
 
 
 def mean_loss_of(batches: Batches) -> float:

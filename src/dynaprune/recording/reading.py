@@ -65,11 +65,11 @@ def read_recording(directory: str | os.PathLike[str]) -> list[Batches]:
 
 
 def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
-    """Return what a recording says of each epoch, in order.
+    """Return what a recording says of each epoch, in order; some may not have been recorded.
 
     Raises:
         FileNotFoundError: there is no such directory, or no epoch in it.
-        RuntimeError: a file is damaged, or an epoch is missing between others.
+        RuntimeError: the file is damaged.
     """
     directory = _existing(Path(directory))
     epochs = []
@@ -80,7 +80,8 @@ def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
             raise RuntimeError(
                 f"{directory / EPOCHS} is damaged: a line is of no epoch ({error})"
             ) from error
-    _check_numbers(directory, [epoch.number for epoch in epochs])
+    if not epochs:
+        _check_numbers(directory, [])
     return epochs
 
 
@@ -126,7 +127,12 @@ def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(directory) / RUN
     if not path.is_file():
-        raise FileNotFoundError(f"there is no recording in {directory}: it has no {RUN}")
+        parts = sorted(each.parent.name for each in Path(directory).glob(f"*/{RUN}"))
+        hint = f"; there are some in its folders {', '.join(parts)}" if parts else ""
+        raise FileNotFoundError(
+            f"there is no recording in {directory}: it has no {RUN}, which is written when an "
+            f"epoch is over{hint}"
+        )
     return _read_json(path)
 
 

@@ -43,6 +43,7 @@ class Course:
         seconds: wall-clock seconds that it took.
         planning_seconds: seconds that all planning has taken so far.
         losses_left_out: losses that were not finite.
+        ranks: processes that made these visits together.
     """
 
     kept: int
@@ -50,6 +51,7 @@ class Course:
     seconds: float
     planning_seconds: float
     losses_left_out: int
+    ranks: int
 
 
 class Recorder:
@@ -78,6 +80,19 @@ class Recorder:
         self._seconds = 0.0
         self._last = -2  # the epoch that was written last; none
         self._sizes: dict[int, int] = {}  # bytes of the losses of epochs
+
+    @property
+    def has_written(self) -> bool:
+        """Whether an epoch was written by this process."""
+        return self._last >= 0
+
+    def start(self, planning_seconds: float) -> None:
+        """Go on from here: what was noted of an epoch in progress is of another run.
+
+        Arguments:
+            planning_seconds: that all planning has taken so far.
+        """
+        self._rates, self._planned_before = [], planning_seconds
 
     def note_step(self) -> None:
         """Take down the learning rate of a step. One on a device is not read: that would wait."""
@@ -115,6 +130,7 @@ class Recorder:
                 pack_arrays(file, _samples(score, values))
             self._make_room(number)
         except OSError as error:
+            self._last = -2  # what was written of it is removed before it is written again
             raise OSError(
                 f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
                 "train.record() another directory, and go on from the last checkpoint"
@@ -146,7 +162,7 @@ class Recorder:
     def _epoch(
         self, number: int, batches: Batches, values: Any, reliability: float, course: Course
     ) -> RecordedEpoch:
-        visits, losses, rates = curve_of(batches, self._rates)
+        visits, losses, rates = curve_of(batches, self._rates, course.ranks)
         return RecordedEpoch(
             number=number,
             num_samples=values.size,
@@ -166,6 +182,8 @@ class Recorder:
 
     def _go_back_to(self, number: int) -> None:
         """Remove what is there of epoch `number` and later ones, which are to be repeated."""
+        for torn in self.directory.glob(".*.[0-9]*"):  # of a process that was killed
+            torn.unlink()
         files = losses_files(self.directory)
         for later in [each for each in files if each >= number]:
             files.pop(later).unlink()

@@ -239,8 +239,8 @@ def served_by_score(run: RecordedRun) -> Figure | None:
         rows.append(
             {
                 "score rank": _rounded(50 * (first + last) / order.size),
-                "lowest score": _rounded(float(samples.scores[group[0]])),
-                "highest score": _rounded(float(samples.scores[group[-1]])),
+                "lowest score": _finite(float(samples.scores[group[0]])),
+                "highest score": _finite(float(samples.scores[group[-1]])),
                 "mean": _rounded(float(served[group].mean())),
                 "10%": _rounded(low),
                 "median": _rounded(middle),

@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Subset, TensorDataset
 
+LETTERS = 80
+"""Letters of a label that are shown."""
+
 NAMES = ("label", "labels", "target", "targets")
 """Under which datasets, and dicts that are samples, keep their labels."""
 
@@ -52,20 +55,50 @@ def class_names(dataset: Any) -> Sequence[str] | None:
 
 
 def name_of(label: Any, names: Sequence[str] | None) -> str:
-    """Return a label as text."""
+    """Return a label as text, cut if it is long."""
     if isinstance(label, torch.Tensor) and label.numel() == 1:
         label = label.item()
     is_number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
     if names is not None and is_number and 0 <= int(label) < len(names):
-        return str(names[int(label)])
-    return str(label)
+        label = names[int(label)]
+    text = str(label)
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
+
+
+def as_labels(values: Any) -> NDArray[Any]:
+    """Return labels that were given as an array, shape (N,), of numbers or texts.
+
+    Raises:
+        ValueError: they are no sequence.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    if hasattr(values, "to_numpy"):  # a column of pandas
+        values = values.to_numpy()
+    given = list(values)
+    try:
+        array = np.asarray(given)
+    except ValueError:  # of sequences of several lengths
+        array = np.empty(0, dtype=object)
+    if array.shape != (len(given),) or array.dtype.kind not in "iufbUS":
+        array = np.array([str(each) for each in given])
+    return array
 
 
 def _checked(values: Any, count: int) -> NDArray[Any] | None:
     """Return values as an array if they can be labels of so many samples."""
     if values is None or callable(values):
         return None
-    array = values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if isinstance(values, torch.Tensor):
+        if values.is_floating_point() or values.is_complex() or values.layout != torch.strided:
+            return None
+        array = values.detach().cpu().numpy()
+    else:
+        try:
+            array = np.asarray(values)
+        except (TypeError, ValueError):  # of sequences of several lengths, say
+            return None
     if array.shape != (count,) or array.dtype.kind not in "iubUS":
         return None
     return array

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint import whole_file
+from ..diagnostics.random_state import restored_random_state
 from ..extras import require
 from .classes import by_class
 from .figures import Figure, figures_of
-from .labels import class_names, labels_of
+from .labels import as_labels, class_names, labels_of
 from .run import RecordedRun
 from .showing import Shown, label_of, show
 
@@ -44,11 +45,19 @@ def write_report(
             sound; by default that is found out.
 
     Raises:
-        FileNotFoundError: there is no recording.
+        FileNotFoundError: there is no recording, or no folder for the page.
+        IsADirectoryError: `path` is a folder.
         ImportError: a package that draws the page is not installed.
         RuntimeError: the recording is damaged.
         ValueError: the dataset, or `labels`, are of another number of samples.
     """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder: give the path of the page, such as report.html"
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
     run = RecordedRun.read(Path(directory))
     count = run.samples.scores.size
     if dataset is not None and run.samples.keys is None and len(dataset) != count:
@@ -56,14 +65,17 @@ def write_report(
             f"dataset must be the one that was trained on, of {count:,} samples, but it has "
             f"{len(dataset):,}"
         )
-    known = labels_of(dataset) if labels is None and dataset is not None else labels
-    known = None if known is None else np.asarray(known)
+    if labels is not None:
+        known = as_labels(labels)
+    else:
+        known = None if dataset is None else labels_of(dataset)
     if known is not None and run.samples.keys is None and known.shape != (count,):
         raise ValueError(
             f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
         )
     names = None if dataset is None else class_names(dataset)
-    most, least = _extremes(run, dataset, names, view)
+    with restored_random_state(()):  # samples may draw numbers when they are read
+        most, least = _extremes(run, dataset, names, view)
     page = _template().render(
         run=run,
         facts=run.facts,
@@ -77,9 +89,8 @@ def write_report(
         library=require("vl_convert", "report").javascript_bundle(),
         spec_of=_as_script,
     )
-    path = Path(path)
     with whole_file(path) as file:
-        file.write(page.encode("utf-8"))
+        file.write(page.encode("utf-8", "replace"))  # half a pair of surrogates is no text
     return path
 
 

@@ -21,6 +21,9 @@ SIDE = 96
 LETTERS = 280
 """Letters of a text that are shown."""
 
+PARTS = 8
+"""Parts of a sample that are described."""
+
 COLUMNS = 120
 """Columns of a waveform."""
 
@@ -57,17 +60,31 @@ def show(sample: Any, view: Callable[[Any], Any] | None = None) -> tuple[str, st
         view: returns what of it is to be shown: a picture (PIL's, or an array), a text, or the
             numbers of a sound.
     """
-    for part in [sample] if view is None else [view(sample)]:
-        for each in _parts(part):
-            if isinstance(each, str):
-                return "text", each if len(each) <= LETTERS else each[: LETTERS - 1] + "…"
-            picture = _picture(each)
-            if picture is not None:
-                return "image", _data_uri(picture)
-            sound = _sound(each)
-            if sound is not None:
-                return "sound", _waveform(sound)
+    parts = _parts(sample if view is None else view(sample))
+    for find in (_as_picture, _as_sound, _as_text):  # a file's name may stand beside its picture
+        for part in parts:
+            content = find(part)
+            if content is not None:
+                return find.__name__.removeprefix("_as_").replace("picture", "image"), content
     return "other", _described(sample)
+
+
+def _as_text(part: Any) -> str | None:
+    return _cut(part) if isinstance(part, str) else None
+
+
+def _as_picture(part: Any) -> str | None:
+    picture = _picture(part)
+    return None if picture is None else _data_uri(picture)
+
+
+def _as_sound(part: Any) -> str | None:
+    sound = _sound(part)
+    return None if sound is None else _waveform(sound)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
 
 
 def label_of(sample: Any, names: Sequence[str] | None) -> str:
@@ -106,9 +123,14 @@ def _parts(sample: Any) -> list[Any]:
 def _picture(part: Any) -> Any:
     """Return a part as a picture of PIL, if it is one."""
     if hasattr(part, "convert") and hasattr(part, "resize"):
-        return part
+        if 0 in part.size:
+            return None
+        if part.mode == "F" or part.mode.startswith("I"):  # of more than 8 bits
+            part = np.asarray(part, dtype=np.float64)
+        else:
+            return part
     array = _array(part)
-    if array is None or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+    if array is None or array.size == 0 or not np.isfinite(array).all():
         return None
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and min(array.shape[1:]) > 4:
         array = array.transpose(1, 2, 0)
@@ -138,9 +160,9 @@ def _data_uri(picture: Any) -> str:
 
 def _sound(part: Any) -> NDArray[np.float64] | None:
     array = _array(part)
-    if array is None or array.dtype.kind not in "if" or not np.isfinite(array).all():
+    if array is None or array.dtype.kind == "b" or not np.isfinite(array).all():
         return None
-    if array.ndim == 2 and min(array.shape) <= 2:
+    if array.ndim == 2 and 1 <= min(array.shape) <= 2:
         array = array[0] if array.shape[0] <= 2 else array[:, 0]
     if array.ndim != 1 or array.size < SHORTEST_SOUND:
         return None
@@ -158,21 +180,28 @@ def _waveform(sound: NDArray[np.float64]) -> str:
 
 
 def _array(part: Any) -> NDArray[Any] | None:
+    """Return a part as an array of numbers, if it is one."""
     if isinstance(part, torch.Tensor):
+        if part.layout != torch.strided or part.is_quantized or part.is_meta or part.is_complex():
+            return None
         part = part.detach().cpu()
         part = part.float().numpy() if part.is_floating_point() else part.numpy()
-    return part if isinstance(part, np.ndarray) else None
+    if not isinstance(part, np.ndarray) or part.dtype.kind not in "uifb":
+        return None
+    return part
 
 
 def _described(sample: Any) -> str:
     if isinstance(sample, Mapping):
-        return ", ".join(f"{name}: {_described(value)}" for name, value in sample.items())
+        few = list(sample.items())[:PARTS]
+        return _cut(", ".join(f"{name}: {_described(value)}" for name, value in few))
     if isinstance(sample, (list, tuple)):
-        return ", ".join(_described(part) for part in sample[:8])
+        return _cut(", ".join(_described(part) for part in sample[:PARTS]))
     array = _array(sample)
     if array is not None:
         if array.size <= 12:
             return np.array2string(array, precision=3, max_line_width=60)
         return f"{array.dtype}, shape {array.shape}"
-    text = str(sample)
-    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+    if isinstance(sample, torch.Tensor):
+        return f"{sample.dtype}, shape {tuple(sample.shape)}"
+    return _cut(str(sample))
