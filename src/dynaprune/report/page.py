@@ -65,10 +65,9 @@ def write_report(
             f"dataset must be the one that was trained on, of {count:,} samples, but it has "
             f"{len(dataset):,}"
         )
-    if labels is not None:
-        known = as_labels(labels)
-    else:
-        known = None if dataset is None else labels_of(dataset)
+    known = None if labels is None else as_labels(labels)
+    if known is None and dataset is not None:
+        known = labels_of(dataset)
     if known is not None and run.samples.keys is None and known.shape != (count,):
         raise ValueError(
             f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
