@@ -71,6 +71,12 @@ def test_what_is_said_of_the_run(tmp_path):
         "seed": 5,
         "dataset": "Numbers",
         "dataset_length": 30,
+        "settings": {
+            "prune_ratio": 0.5,
+            "delta": 0.875,
+            "thompson": False,
+            "alpha": 0.7,
+        },
         "version": __version__,
     }
 

@@ -89,6 +89,10 @@ def test_a_page_of_images(tmp_path):
     page = Page(path.read_text())
     saved = train.summary().share_saved
     assert f"{saved:.1%}" in page.text
+    settings = " ".join(page.text.partition("Settings and versions")[2].split())
+    assert "saving 0.3" in settings
+    assert "alpha 0.7" in settings
+    assert f"torch {torch.__version__}" in settings
     assert f"{train.summary().visits_made:,}" in page.text
     for name in ("visits", "losses", "rates", "scores", "served", "reliability"):
         spec = json.loads(page.scripts[f"{name}-spec"])

@@ -29,6 +29,7 @@ from .plan import Indices, Plan, Selection, check_selection, epoch_generator, ma
 from .recording import Recorder
 from .sampler import PruningSampler
 from .scores import SampleLoss, Score
+from .settings import plain
 from .sharded import Sharded
 from .share import Share, share_of, whole
 from .state import pack, unpack
@@ -393,6 +394,8 @@ class PrunedDataset(Dataset[Any], ABC):
         """
         facts = {"method": type(self).__name__, "seed": self.seed, "num_epochs": self.num_epochs}
         facts |= {"dataset": type(self.dataset).__name__, "dataset_length": self._num_samples}
+        own = {name: value for name, value in plain(self).items() if name not in facts}
+        facts["settings"] = own
         folder = f"rank-{self._part['rank']}" if self._part else "."
         limit = check_between("max_megabytes", max_megabytes, 0, math.inf)
         if optimizer is not None and not hasattr(optimizer, "param_groups"):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..batches import Batches
 from ..checkpoint import whole_file
+from ..settings import plain
 from .epoch import RecordedEpoch, curve_of, mean_loss_of, quantiles_of
 from .files import (
     EPOCHS,
@@ -111,7 +112,13 @@ class Recorder:
         from .. import __version__
 
         started = time.perf_counter()
-        run = {**self._facts, "score": type(score).__name__, "num_samples": score.num_samples}
+        settings = {**self._facts.get("settings", {}), **plain(score)}
+        run = {
+            **self._facts,
+            "score": type(score).__name__,
+            "num_samples": score.num_samples,
+            "settings": settings,
+        }
         path = losses_file(self.directory, number)
         values = score.values().numpy()
         epoch = self._epoch(number, batches, values, score.reliability, course)
