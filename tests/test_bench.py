@@ -103,13 +103,46 @@ def test_one_cycle_goes_up_and_then_to_zero():
 
 def test_a_run_learns(bright):
     ended = []
-    run = train_run(bright, bright.recipe, NoPrune(bright.train, 8), seed=0, on_epoch=ended.append)
+    run = train_run(
+        bright,
+        bright.recipe,
+        NoPrune(bright.train, 8),
+        seed=0,
+        on_epoch=lambda epoch, model: ended.append(epoch),
+    )
     assert run.quality == 1.0
     assert run.visits == 960
     assert run.seconds > 0
     assert ended == list(range(8))
     again = train_run(bright, bright.recipe, NoPrune(bright.train, 8), seed=0)
     assert (again.quality, again.visits) == (run.quality, run.visits)
+
+
+def test_full_training_says_what_it_has_learned_and_is_not_changed_by_it(bright, tmp_path):
+    plan = plan_runs(bright, "as-is", ["random"], [0.3], [0], bright.recipe)
+    full, random = (line for _, line in run_all(bright, plan.runs, Results(tmp_path)))
+    assert "signs" not in random
+    signs = full["signs"]
+    assert signs["epochs"] == [2, 4, 6, 8]
+    losses = signs["mean_loss"]
+    assert losses == sorted(losses, reverse=True)
+    assert all(0.04 < share < 1 for share in signs["learned"])
+    assert all(0 < share < 0.5 for share in signs["easy_half"])
+    without = train_run(bright, bright.recipe, NoPrune(bright.train, 8), seed=0)
+    assert without.quality == full["quality"]
+
+    class Noisy(Bright):
+        def outputs(self, model, batch):
+            return super().outputs(model, batch) + torch.rand(())
+
+        def evaluate(self, model):
+            return float(sum(p.sum() for p in model.parameters()))
+
+    noisy = Noisy()
+    noisy.load(None)
+    (_, line), *_ = run_all(noisy, plan.runs, Results(tmp_path / "noisy"))
+    without = train_run(noisy, noisy.recipe, NoPrune(noisy.train, 8), seed=0)
+    assert line["quality"] == without.quality
 
 
 @pytest.mark.parametrize("visits", [1, 119, 120, 121, 333])

@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..loader import DataLoader
 from ..methods import NoPrune
 from .recipe import Recipe
 from .regimes import REGIMES
 from .results import Key, Results, machine, source_of
+from .signs import Signs
 from .task import Task
 from .training import to_device, train_run
 from .ways import FULL, WAYS
@@ -126,9 +128,20 @@ def make_run(
     key, recipe, way = planned.key, planned.recipe, WAYS[planned.key.way]
     data = REGIMES[key.regime].samples(task, key.seed)
     train = way.make(data, recipe.epochs, key.seed, key.budget)
-    found = train_run(task, recipe, train, key.seed, reads=way.reads, on_epoch=on_epoch)
+    signs = None
+    if key.way == FULL and task.has_losses:
+        signs = Signs(task, data, recipe.epochs, recipe.batch_size)
+
+    def look(epoch: int, model: nn.Module) -> None:
+        if signs is not None:
+            signs.look(epoch, model)
+        on_epoch(epoch)
+
+    found = train_run(task, recipe, train, key.seed, reads=way.reads, on_epoch=look)
+    more = {} if signs is None else {"signs": signs.found}
     return {
         **asdict(found),
+        **more,
         "full_visits": len(data) * recipe.epochs,
         "about": task.describe(),
         "source": source_of(type(task)),

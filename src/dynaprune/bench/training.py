@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ Reads = Literal["mean", "slices", "samples"]
 """What `update` gets of a batch: its mean loss, the means of slices, or the loss of each sample."""
 
 SLICES = 8
+
+OnEpoch: TypeAlias = Callable[[int, nn.Module], None]
+"""Called with the number of each epoch that has ended, and with the model."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def train_run(
     seed: int,
     *,
     reads: Reads = "mean",
-    on_epoch: Callable[[int], None] = lambda epoch: None,
+    on_epoch: OnEpoch = lambda epoch, model: None,
 ) -> Run:
     """Train a task's model on a pruned dataset and judge it.
 
@@ -56,13 +59,21 @@ def train_run(
         train: the training set of the task, pruned.
         seed: fixes the model's initial weights, and all else that is drawn.
         reads: what `update` gets of a batch.
-        on_epoch: called with the number of each epoch that has ended.
+        on_epoch: called when an epoch has ended; its time does not count.
     """
+    spent = 0.0
+
+    def timed(epoch: int, model: nn.Module) -> None:
+        nonlocal spent
+        began = time.perf_counter()
+        on_epoch(epoch, model)
+        spent += time.perf_counter() - began
+
     started = time.perf_counter()
-    model = train_model(task, recipe, train, seed, reads=reads, on_epoch=on_epoch)
+    model = train_model(task, recipe, train, seed, reads=reads, on_epoch=timed)
     if task.device.type != "cpu":
         torch.accelerator.synchronize()  # what was asked of it is done only now
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started - spent
     model.eval()
     with torch.no_grad():
         quality = task.evaluate(model)
@@ -76,7 +87,7 @@ def train_model(
     seed: int,
     *,
     reads: Reads = "mean",
-    on_epoch: Callable[[int], None] = lambda epoch: None,
+    on_epoch: OnEpoch = lambda epoch, model: None,
 ) -> nn.Module:
     """Train a new model of a task, and return it; see `train_run`."""
     torch.manual_seed(seed)
@@ -114,7 +125,7 @@ def train_model(
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
-        on_epoch(epoch)
+        on_epoch(epoch, model)
     return model
 
 

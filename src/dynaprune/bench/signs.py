@@ -1,0 +1,64 @@
+"""What a full training shows on its way of whether visits are wasted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..diagnostics.random_state import restored_random_state
+from ..diagnostics.waste import easy_half, learned_share
+from .task import Task
+from .training import to_device
+
+QUARTERS = 4
+
+
+class Signs:
+    """Looks at the losses of all training samples after each quarter of a training.
+
+    Arguments:
+        task: what is trained; its data are loaded.
+        data: the training set.
+        epochs: of the training.
+        batch_size: of the passes that look.
+
+    Attributes:
+        found: by name a list: `epochs` that had ended, `mean_loss`, `learned` and `easy_half` then,
+            with `None` for what is not known; see `learned_share` and `easy_half`.
+    """
+
+    def __init__(self, task: Task, data: Any, epochs: int, batch_size: int) -> None:
+        self._task, self._data, self._batch_size = task, data, batch_size
+        self._at = {math.ceil(epochs * part / QUARTERS) - 1 for part in range(1, QUARTERS + 1)}
+        self.found: dict[str, list[Any]] = {
+            name: [] for name in ("epochs", "mean_loss", "learned", "easy_half")
+        }
+
+    def look(self, epoch: int, model: nn.Module) -> None:
+        """Look at a model after an epoch that ends a quarter, and leave it as it was."""
+        if epoch not in self._at:
+            return
+        model.eval()
+        with torch.no_grad(), restored_random_state([self._task.device]):
+            losses = self._losses(model).double().numpy()
+        model.train()
+        self.found["epochs"].append(epoch + 1)
+        for name, value in (
+            ("mean_loss", float(losses.mean())),
+            ("learned", learned_share(losses)),
+            ("easy_half", easy_half(losses)),
+        ):
+            self.found[name].append(round(value, 6) if math.isfinite(value) else None)
+
+    def _losses(self, model: nn.Module) -> torch.Tensor:
+        task = self._task
+        loader = torch.utils.data.DataLoader(
+            self._data, batch_size=self._batch_size, collate_fn=task.collate()
+        )
+        batches = (to_device(batch, task.device) for batch in loader)
+        return torch.cat(
+            [task.losses(task.outputs(model, batch), batch).cpu() for batch in batches]
+        )
