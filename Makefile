@@ -19,7 +19,7 @@ demo: $(STAMP) ## train on digits with and without pruning: table, results.jsonl
 	$(BIN)/dynaprune demo
 
 test: $(STAMP) ## unit tests, under five minutes
-	$(BIN)/python -m pytest -m 'not long'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not long'
 
 test-long: $(STAMP) ## what takes longer than a unit test may
 	$(BIN)/python -m pytest -m long --timeout 1200

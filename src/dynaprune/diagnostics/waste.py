@@ -25,7 +25,7 @@ def learned_share(losses: NDArray[np.float64]) -> float:
         >>> import numpy as np
         >>> from dynaprune.diagnostics.waste import learned_share
         >>> learned_share(np.array([1.0] * 20 + [0.001] * 80))
-        0.84
+        0.8
     """
     if losses.size == 0 or losses.min() < 0 or losses.max() == 0:
         return math.nan
