@@ -185,7 +185,7 @@ def test_nothing_is_left_beside_the_files(tmp_path):
         "epoch-00000.npz",
         "epochs.jsonl",
         "run.json",
-        "samples.npz",
+        "samples.npy",
     ]
 
 

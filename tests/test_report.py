@@ -513,11 +513,11 @@ def test_a_write_that_failed_is_made_again(tmp_path, monkeypatch):
     train = bls(NoPrune, 40)
     train.record(tmp_path)
     train_on(train, 1, lambda batch: batch.float().mean())
-    pack = recorder.pack_arrays
-    monkeypatch.setattr(recorder, "pack_arrays", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    pack = recorder._samples
+    monkeypatch.setattr(recorder, "_samples", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="epoch 1 cannot be recorded"):
         train_on(train, 1, lambda batch: batch.float().mean())
-    monkeypatch.setattr(recorder, "pack_arrays", pack)
+    monkeypatch.setattr(recorder, "_samples", pack)
     train_on(train, 2, lambda batch: batch.float().mean())
     numbers = [epoch.number for epoch in read_epochs(tmp_path)]
     assert numbers == sorted(set(numbers))

@@ -42,6 +42,7 @@ class RecordedEpoch:
         curve_rates: the learning rate there; empty if it is not known.
         quantiles: of the scores after the epoch, at `LEVELS`.
         reliability: of the scores after the epoch; NaN before the second.
+        counted_epochs: in how many epochs, this one included, visits of samples were counted.
     """
 
     number: int
@@ -58,6 +59,7 @@ class RecordedEpoch:
     curve_rates: list[float]
     quantiles: list[float]
     reliability: float
+    counted_epochs: int
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RecordedEpoch:

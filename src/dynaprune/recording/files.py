@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..batches import Batches
 
 RUN = "run.json"
-SAMPLES = "samples.npz"
+SAMPLES = "samples.npy"
 EPOCHS = "epochs.jsonl"
 LOSSES = re.compile(r"epoch-(\d{5,})\.npz")
 ARRAYS = ("indices", "sizes", "losses", "steps")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..batches import Batches
 from .epoch import RecordedEpoch
-from .files import EPOCHS, RUN, SAMPLES, losses_files, unpack_arrays, unpack_losses
+from .files import EPOCHS, RUN, SAMPLES, losses_files, unpack_losses
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,13 @@ def read_samples(directory: str | os.PathLike[str]) -> RecordedSamples:
     if not path.is_file():
         raise FileNotFoundError(f"there is no recording in {directory}: it has no {SAMPLES}")
     try:
-        scores, visits, epochs, keys = unpack_arrays(path, ("scores", "visits", "epochs", "keys"))
-        if scores.shape != visits.shape:
-            raise ValueError("its arrays do not fit each other")
-    except ValueError as error:
+        with path.open("rb") as file:
+            records = np.load(file)
+        scores, visits = records["score"].copy(), records["visits"].copy()
+        keys = records["key"].copy() if "key" in records.dtype.names else None
+    except (EOFError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
         raise RuntimeError(f"{path} is damaged ({error})") from error
-    return RecordedSamples(scores, visits, int(epochs), keys if keys.size else None)
+    return RecordedSamples(scores, visits, read_epochs(directory)[-1].counted_epochs, keys)
 
 
 def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:

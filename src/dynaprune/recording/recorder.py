@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..batches import Batches
@@ -22,7 +23,6 @@ from .files import (
     SAMPLES,
     losses_file,
     losses_files,
-    pack_arrays,
     pack_losses,
 )
 from .reading import epoch_lines, read_run
@@ -121,11 +121,13 @@ class Recorder:
         }
         path = losses_file(self.directory, number)
         values = score.values().numpy()
-        epoch = self._epoch(number, batches, values, score.reliability, course)
+        counted = score.visits()
+        counted_epochs = 0 if counted is None else counted[1]
+        epoch = self._epoch(number, batches, values, score.reliability, course, counted_epochs)
         try:
             if self._last < 0:
                 self.check_run(run)
-                with whole_file(self.directory / RUN) as file:
+                with whole_file(self.directory / RUN, sync=False) as file:
                     file.write(json.dumps({**run, "version": __version__}, indent=2).encode())
             if number != self._last + 1:  # the first one here, or the run has gone back
                 self._go_back_to(number)
@@ -134,7 +136,7 @@ class Recorder:
             with (self.directory / EPOCHS).open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(epoch.to_json(), allow_nan=False) + "\n")
             with whole_file(self.directory / SAMPLES, sync=False) as file:
-                pack_arrays(file, _samples(score, values))
+                np.save(file, _samples(score, values))
             self._make_room(number)
         except OSError as error:
             self._last = -2  # what was written of it is removed before it is written again
@@ -167,7 +169,13 @@ class Recorder:
             )
 
     def _epoch(
-        self, number: int, batches: Batches, values: Any, reliability: float, course: Course
+        self,
+        number: int,
+        batches: Batches,
+        values: NDArray[np.float32],
+        reliability: float,
+        course: Course,
+        counted_epochs: int,
     ) -> RecordedEpoch:
         visits, losses, rates = curve_of(batches, self._rates, course.ranks)
         return RecordedEpoch(
@@ -185,6 +193,7 @@ class Recorder:
             curve_rates=rates,
             quantiles=quantiles_of(values),
             reliability=reliability,
+            counted_epochs=counted_epochs,
         )
 
     def _go_back_to(self, number: int) -> None:
@@ -209,13 +218,15 @@ class Recorder:
             total -= self._sizes.pop(oldest)
 
 
-def _samples(score: Score, values: Any) -> dict[str, Any]:
+def _samples(score: Score, values: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the state of all samples: an array of records, shape (N,)."""
     counted = score.visits()
     assert counted is not None  # since the recording was begun
-    visits, epochs = counted
-    return {
-        "scores": values,
-        "visits": visits,
-        "epochs": np.array(epochs),
-        "keys": np.empty(0, np.int64) if score.keys is None else score.keys.fingerprints,
-    }
+    columns: dict[str, NDArray[Any]] = {"score": values, "visits": counted[0]}
+    if score.keys is not None:
+        columns["key"] = score.keys.fingerprints
+    kinds = [(name, column.dtype) for name, column in columns.items()]
+    records = np.empty(values.size, dtype=np.dtype(kinds))
+    for name, column in columns.items():
+        records[name] = column
+    return records
