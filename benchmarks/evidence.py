@@ -198,7 +198,8 @@ def seconds_table(sections: list[Section]) -> str:
         saved = {r.way: r.seconds_saved for r in section.rows if r.budget == max(BUDGETS)}
         spent = [line["seconds"] for line in section.lines if line["way"] == FULL]
         cells = ["" if (s := saved.get(w)) is None else f"{100 * s.value:.0f}%" for w in ways]
-        lines.append(f"| {section.title} | {np.median(spent):.1f} | {' | '.join(cells)} |")
+        full = f"{np.median(spent):.1f}" if spent else ""
+        lines.append(f"| {section.title} | {full} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
