@@ -178,7 +178,7 @@ def _curve(
         .mark_line()
         .encode(
             x=alt.X("visits:Q", title="sample visits"),
-            y=alt.Y(f"{what}:Q", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{what}:Q", scale=alt.Scale(zero=name == "rates")),
             tooltip=["epoch:Q", "visits:Q", f"{what}:Q"],
         )
     )
