@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from ..methods import NoPrune
 from .recipe import Recipe
 from .task import Task
-from .training import to_device, train_model
+from .training import losses_of, train_model
 
 COPIES = 0.75
 ORIGINALS = 1 / 16
@@ -151,14 +151,8 @@ def _trivial(task: Task, generator: torch.Generator) -> TensorDataset:
 def _losses_after(task: Task, epochs: int) -> Tensor:
     """Return the loss of each sample after a short training: shape (N,)."""
     recipe = replace(task.recipe, epochs=epochs)
-    model = train_model(task, recipe, NoPrune(task.train, epochs), seed=0).eval()
-    loader = torch.utils.data.DataLoader(
-        task.train, batch_size=recipe.batch_size, collate_fn=task.collate()
-    )
-    with torch.no_grad():
-        batches = (to_device(batch, task.device) for batch in loader)
-        found = [task.losses(task.outputs(model, batch), batch) for batch in batches]
-    return torch.cat(found).cpu()
+    model = train_model(task, recipe, NoPrune(task.train, epochs), seed=0)
+    return losses_of(task, model, task.train, recipe.batch_size)
 
 
 REGIMES: dict[str, Regime] = {

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..diagnostics.random_state import restored_random_state
 from ..diagnostics.waste import easy_half, learned_share
 from .task import Task
-from .training import to_device
+from .training import losses_of
 
 QUARTERS = 4
 
@@ -41,9 +40,9 @@ class Signs:
         """Look at a model after an epoch that ends a quarter, and leave it as it was."""
         if epoch not in self._at:
             return
-        model.eval()
-        with torch.no_grad(), restored_random_state([self._task.device]):
-            losses = self._losses(model).double().numpy()
+        with restored_random_state([self._task.device]):
+            found = losses_of(self._task, model, self._data, self._batch_size)
+        losses = found.double().numpy()
         model.train()
         self.found["epochs"].append(epoch + 1)
         for name, value in (
@@ -52,13 +51,3 @@ class Signs:
             ("easy_half", easy_half(losses)),
         ):
             self.found[name].append(round(value, 6) if math.isfinite(value) else None)
-
-    def _losses(self, model: nn.Module) -> torch.Tensor:
-        task = self._task
-        loader = torch.utils.data.DataLoader(
-            self._data, batch_size=self._batch_size, collate_fn=task.collate()
-        )
-        batches = (to_device(batch, task.device) for batch in loader)
-        return torch.cat(
-            [task.losses(task.outputs(model, batch), batch).cpu() for batch in batches]
-        )

@@ -138,6 +138,16 @@ def reader(task: Task, reads: Reads) -> Callable[[Any, Any], Tensor]:
     return task.loss
 
 
+def losses_of(task: Task, model: nn.Module, data: Any, batch_size: int) -> Tensor:
+    """Return the loss of each sample of a dataset, in evaluation mode: shape (N,), on the CPU."""
+    loader = torch.utils.data.DataLoader(data, batch_size=batch_size, collate_fn=task.collate())
+    model.eval()
+    with torch.no_grad():
+        batches = (to_device(batch, task.device) for batch in loader)
+        found = [task.losses(task.outputs(model, batch), batch) for batch in batches]
+    return torch.cat(found).cpu()
+
+
 def to_device(batch: Any, device: torch.device) -> Any:
     """Return a batch with all tensors in it on a device."""
     if isinstance(batch, Tensor):

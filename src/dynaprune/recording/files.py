@@ -6,13 +6,11 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..batches import Batches
 
@@ -49,18 +47,12 @@ def pack_losses(file: Any, batches: Batches) -> None:
         "losses": batches.losses.numpy().astype(np.float32, copy=False),
         "steps": batches.steps.numpy().astype(np.int32),
     }
-    pack_arrays(file, arrays, compressed=("sizes", "steps"))
-
-
-def pack_arrays(
-    file: Any, arrays: Mapping[str, NDArray[Any]], compressed: Iterable[str] = ()
-) -> None:
-    """Write an npz file, some of whose arrays are compressed."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.save(content, array)
-            compression = zipfile.ZIP_DEFLATED if name in compressed else zipfile.ZIP_STORED
+            repeats = name in ("sizes", "steps")
+            compression = zipfile.ZIP_DEFLATED if repeats else zipfile.ZIP_STORED
             archive.writestr(f"{name}.npy", content.getvalue(), compression)
 
 
@@ -71,13 +63,22 @@ def unpack_losses(path: Path) -> Batches:
         RuntimeError: it is damaged.
     """
     try:
-        indices, sizes, losses, steps = unpack_arrays(path, ARRAYS)
+        with path.open("rb") as file, np.load(file) as arrays:
+            indices, sizes, losses, steps = (arrays[name] for name in ARRAYS)
         if not (
             sizes.shape == losses.shape == steps.shape == (losses.size,)
             and indices.shape == (int(sizes.sum()),)
         ):
             raise ValueError("its arrays do not fit each other")
-    except ValueError as error:
+    except (
+        AttributeError,  # of an .npy file, which is no context
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise RuntimeError(
             f"{path}, of {path.stat().st_size:,} bytes, cannot be read: it is damaged, or no epoch "
             f"of a recording. Remove it and all epochs after it, or all before ({error})"
@@ -88,23 +89,3 @@ def unpack_losses(path: Path) -> Batches:
         torch.from_numpy(losses),
         torch.from_numpy(steps.astype(np.int64)),
     )
-
-
-def unpack_arrays(path: Path, names: Iterable[str]) -> list[NDArray[Any]]:
-    """Read arrays of an npz file by their names.
-
-    Raises:
-        ValueError: it is damaged, or lacks one.
-    """
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            return [arrays[name] for name in names]
-    except (
-        AttributeError,  # of an .npy file, which is no context
-        EOFError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(str(error)) from error

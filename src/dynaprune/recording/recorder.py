@@ -28,10 +28,14 @@ from .files import (
 from .reading import epoch_lines, read_run
 
 if TYPE_CHECKING:
+    from ..keys import KeyTable
     from ..scores import Score
 
 SAME = ("method", "score", "seed", "dataset", "dataset_length")
 """What the epochs of one run have in common."""
+
+NONE = -2
+"""The number of no epoch, nor of the one before the first."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Recorder:
         self._rates: list[float] = []
         self._planned_before = 0.0
         self._seconds = 0.0
-        self._last = -2  # the epoch that was written last; none
+        self._last = NONE  # the epoch that was written last
         self._sizes: dict[int, int] = {}  # bytes of the losses of epochs
 
     @property
@@ -109,26 +113,16 @@ class Recorder:
             OSError: a file cannot be written; the message names it.
             RuntimeError: the directory holds the recording of another run.
         """
-        from .. import __version__
-
         started = time.perf_counter()
-        settings = {**self._facts.get("settings", {}), **plain(score)}
-        run = {
-            **self._facts,
-            "score": type(score).__name__,
-            "num_samples": score.num_samples,
-            "settings": settings,
-        }
         path = losses_file(self.directory, number)
         values = score.values().numpy()
         counted = score.visits()
-        counted_epochs = 0 if counted is None else counted[1]
+        assert counted is not None  # since the recording was begun
+        visits, counted_epochs = counted
         epoch = self._epoch(number, batches, values, score.reliability, course, counted_epochs)
         try:
-            if self._last < 0:
-                self.check_run(run)
-                with whole_file(self.directory / RUN, sync=False) as file:
-                    file.write(json.dumps({**run, "version": __version__}, indent=2).encode())
+            if not self.has_written:
+                self._write_run(score)
             if number != self._last + 1:  # the first one here, or the run has gone back
                 self._go_back_to(number)
             with whole_file(path, sync=False) as file:
@@ -136,10 +130,10 @@ class Recorder:
             with (self.directory / EPOCHS).open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(epoch.to_json(), allow_nan=False) + "\n")
             with whole_file(self.directory / SAMPLES, sync=False) as file:
-                np.save(file, _samples(score, values))
+                np.save(file, _samples(values, visits, score.keys))
             self._make_room(number)
         except OSError as error:
-            self._last = -2  # what was written of it is removed before it is written again
+            self._last = NONE  # what was written of it is removed before it is written again
             raise OSError(
                 f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
                 "train.record() another directory, and go on from the last checkpoint"
@@ -148,6 +142,19 @@ class Recorder:
         self._rates = []
         self._planned_before = course.planning_seconds
         self._seconds = time.perf_counter() - started
+
+    def _write_run(self, score: Score) -> None:
+        from .. import __version__
+
+        run = {
+            **self._facts,
+            "score": type(score).__name__,
+            "num_samples": score.num_samples,
+            "settings": {**self._facts.get("settings", {}), **plain(score)},
+        }
+        self.check_run(run)
+        with whole_file(self.directory / RUN, sync=False) as file:
+            file.write(json.dumps({**run, "version": __version__}, indent=2).encode())
 
     def check_run(self, run: Mapping[str, Any]) -> None:
         """Make sure that epochs which are there already are of the same run.
@@ -218,13 +225,13 @@ class Recorder:
             total -= self._sizes.pop(oldest)
 
 
-def _samples(score: Score, values: NDArray[np.float32]) -> NDArray[Any]:
+def _samples(
+    values: NDArray[np.float32], visits: NDArray[np.int32], keys: KeyTable | None
+) -> NDArray[Any]:
     """Return the state of all samples: an array of records, shape (N,)."""
-    counted = score.visits()
-    assert counted is not None  # since the recording was begun
-    columns: dict[str, NDArray[Any]] = {"score": values, "visits": counted[0]}
-    if score.keys is not None:
-        columns["key"] = score.keys.fingerprints
+    columns: dict[str, NDArray[Any]] = {"score": values, "visits": visits}
+    if keys is not None:
+        columns["key"] = keys.fingerprints
     kinds = [(name, column.dtype) for name, column in columns.items()]
     records = np.empty(values.size, dtype=np.dtype(kinds))
     for name, column in columns.items():
