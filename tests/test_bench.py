@@ -124,6 +124,8 @@ def test_full_training_says_what_it_has_learned_and_is_not_changed_by_it(bright,
     assert "signs" not in random
     signs = full["signs"]
     assert signs["epochs"] == [2, 4, 6, 8]
+    assert len(signs["quality"]) == 4
+    assert signs["quality"][-1] == pytest.approx(full["quality"], abs=1e-6)
     losses = signs["mean_loss"]
     assert losses == sorted(losses, reverse=True)
     assert all(0.04 < share < 1 for share in signs["learned"])

@@ -128,9 +128,7 @@ def make_run(
     key, recipe, way = planned.key, planned.recipe, WAYS[planned.key.way]
     data = REGIMES[key.regime].samples(task, key.seed)
     train = way.make(data, recipe.epochs, key.seed, key.budget)
-    signs = None
-    if key.way == FULL and task.has_losses:
-        signs = Signs(task, data, recipe.epochs, recipe.batch_size)
+    signs = Signs(task, data, recipe.epochs, recipe.batch_size) if key.way == FULL else None
 
     def look(epoch: int, model: nn.Module) -> None:
         if signs is not None:
