@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from evidence_signs import signs_tables
 
 from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
@@ -36,6 +37,7 @@ def fill(results: Results) -> None:
         "together": scoreboard(as_is),
         "seconds": seconds_table(as_is),
         "regimes": regimes_table(sections),
+        "signs": signs_tables(sections),
         "tasks": "\n".join(
             f"### {section.title}\n\n{about(section)}\n{matrix(section)}\n"
             f"![{section.task['metric']} against sample visits: {section.title}]"

@@ -440,7 +440,7 @@ def advice_on(scores: Tensor, losses: Tensor, method: type[PrunedDataset] = Info
 
 
 def test_scores_that_order_the_samples():
-    first, second, third = advice_on(SCORES, LOSSES).advice
+    _, first, second, third = advice_on(SCORES, LOSSES).advice
     assert first.startswith("The scores order the samples by their losses, 0.")
     assert "the method skips easy samples, which random pruning does not" in second
     assert "TrimmedLoss would drop hard samples rather than wrong ones" in third
@@ -448,7 +448,7 @@ def test_scores_that_order_the_samples():
 
 def test_scores_that_say_nothing():
     others = torch.from_numpy(np.random.default_rng(1).normal(size=400))
-    first, second, _ = advice_on(others, LOSSES).advice
+    _, first, second, _ = advice_on(others, LOSSES).advice
     assert first.startswith("The scores are as good as random")
     assert "chunked(...), smaller batches or KalmanBLS, or take RandomPrune" in first
     assert "as if drawn at random, so RandomPrune would do as well" in second
@@ -458,11 +458,11 @@ def test_scores_that_say_little():
     scores = LOSSES + torch.from_numpy(np.random.default_rng(1).normal(0, 6, size=400))
     found = advice_on(scores, LOSSES)
     assert 0 < found.correlation.low < found.correlation.value < 0.2
-    assert "but weakly" in found.advice[0]
+    assert "but weakly" in found.advice[1]
 
 
 def test_scores_that_are_upside_down():
-    first, second, _ = advice_on(-LOSSES, LOSSES).advice
+    _, first, second, _ = advice_on(-LOSSES, LOSSES).advice
     assert "against their losses" in first
     assert "the method skips hard samples" in second
 
@@ -474,11 +474,11 @@ def test_scores_that_are_upside_down():
 def test_methods_that_skip_the_highest(sign, expected):
     found = advice_on(sign * LOSSES, LOSSES, SkipHighest)
     assert (found.skipped_loss_ratio.value > 1) == (sign == 1)
-    assert expected in found.advice[1]
+    assert expected in found.advice[2]
 
 
 def test_random_pruning_skips_at_random():
-    assert "as if drawn at random" in advice_on(LOSSES, LOSSES, RandomPrune).advice[1]
+    assert "as if drawn at random" in advice_on(LOSSES, LOSSES, RandomPrune).advice[2]
 
 
 def test_nothing_to_say():
@@ -487,10 +487,29 @@ def test_nothing_to_say():
     assert "train for an epoch first" in only
     (only,) = audit(scored(), nn.Identity(), looked_up, num_samples=3).advice
     assert "3 samples are too few" in only
-    _, second, _ = advice_on(SCORES, LOSSES, NoPrune).advice
+    _, _, second, _ = advice_on(SCORES, LOSSES, NoPrune).advice
     assert "it skips none of the measured samples" in second
-    _, second, _ = advice_on(SCORES, LOSSES - 9).advice
+    waste, _, second, _ = advice_on(SCORES, LOSSES - 9).advice
     assert "losses are 0 or below" in second
+    assert waste == "How many samples are learned was not judged: losses are 0 or below."
+
+
+@pytest.mark.parametrize(
+    ("learned", "expected"),
+    [
+        (0.8, "If the metric still rises, prune; if it has been flat"),
+        (0.4, "a small saving may be free"),
+        (0.1, "any saving is likely to cost quality"),
+    ],
+)
+def test_waste(learned, expected):
+    losses = torch.ones(400, dtype=torch.float64) + torch.arange(400) / 1e6
+    losses[: int(400 * learned)] /= 1e5
+    found = advice_on(losses, losses)
+    # what is learned, and of the others as many as hold the rest of the 5%
+    assert found.learned_share == pytest.approx(learned + 0.05 * (1 - learned), abs=0.004)
+    assert f"The {found.learned_share:.0%} of the samples with the lowest" in found.advice[0]
+    assert expected in found.advice[0]
 
 
 def test_wrong_labels():
@@ -498,10 +517,10 @@ def test_wrong_labels():
     losses[::5] += 3
     found = advice_on(losses, losses)
     assert found.outlier_share == pytest.approx(0.2, abs=0.01)
-    assert "About 20% of the samples" in found.advice[2]
-    assert "TrimmedLoss(trim=0.20) may give a better model" in found.advice[2]
+    assert "About 20% of the samples" in found.advice[3]
+    assert "TrimmedLoss(trim=0.20) may give a better model" in found.advice[3]
     found = advice_on(torch.from_numpy(np.random.default_rng(1).normal(size=400)), losses)
-    assert "the scores do not tell which" in found.advice[2]
+    assert "the scores do not tell which" in found.advice[3]
 
 
 def test_what_is_printed():
@@ -510,7 +529,7 @@ def test_what_is_printed():
     assert lines[0].startswith("true losses measured")
     assert lines[1].split("  ")[0] == "rank correlation of scores and true losses"
     assert lines[1].endswith(str(found.correlation))
-    assert [line.startswith("- ") for line in lines] == [False] * 7 + [True] * 3
+    assert [line.startswith("- ") for line in lines] == [False] * 8 + [True] * 4
     assert "not known" in lines[2]  # the reliability, after one epoch
 
 

@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 WEAK = 0.2
 """The rank correlation below which scores are called weak."""
 
+FEW, MANY = 0.3, 0.5
+"""Shares of learned samples: below the first pruning cost quality in nearly all settings, above the
+second in few; see docs/evidence.md."""
+
 
 def advise(audit: Audit) -> list[str]:
-    """Return a sentence or two on the scores, on what is skipped by them, and on wrong labels."""
+    """Return sentences on waste, on the scores, on what is skipped by them, and on wrong labels."""
     if math.isnan(audit.correlation.low):
         return [_on_too_little(audit)]
-    return [_on_scores(audit), _on_skipping(audit), _on_labels(audit)]
+    return [_on_waste(audit), _on_scores(audit), _on_skipping(audit), _on_labels(audit)]
 
 
 def _on_too_little(audit: Audit) -> str:
@@ -26,6 +30,28 @@ def _on_too_little(audit: Audit) -> str:
             "epoch first, and load the checkpoint of that."
         )
     return f"{audit.num_samples} samples are too few to say anything: give a larger num_samples."
+
+
+def _on_waste(audit: Audit) -> str:
+    share = audit.learned_share
+    if math.isnan(share):
+        return "How many samples are learned was not judged: losses are 0 or below."
+    found = f"The {share:.0%} of the samples with the lowest losses make up 5% of all loss"
+    if share < FEW:
+        return (
+            f"{found}: nearly all still teach, so any saving is likely to cost quality, whichever "
+            "samples are skipped. Ask again after half of the run."
+        )
+    if share < MANY:
+        return (
+            f"{found}: some visits are wasted, and a small saving may be free. Begin with "
+            "saving=0.2, and compare with RandomPrune."
+        )
+    return (
+        f"{found}: they are learned, and visits to them are wasted. If the metric still rises, "
+        "prune; if it has been flat for half of the run, train for fewer epochs, which needs no "
+        "scores."
+    )
 
 
 def _on_scores(audit: Audit) -> str:

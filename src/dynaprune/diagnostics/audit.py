@@ -21,6 +21,7 @@ from .estimates import rank_correlation, ratio_of_means
 from .losses import losses_of
 from .outliers import wrong_share
 from .report import Audit
+from .waste import learned_share
 
 
 def audit(
@@ -79,7 +80,7 @@ def audit(
         1.0
         >>> found.kept_share  # half of those below the mean are skipped
         0.75
-        >>> print(found.advice[0])
+        >>> print(found.advice[1])
         The scores order the samples by their losses, 1.00 (95% interval 1.00 to 1.00).
     """
     started = time.perf_counter()
@@ -122,6 +123,7 @@ def audit(
         saved_share=train.summary().share_saved,
         skipped_loss_ratio=ratio_of_means(losses, is_skipped[indices], seed),
         planned_epoch=planned_epoch,
+        learned_share=learned_share(losses),
         outlier_share=wrong_share(losses),
         skips_highest=train.skips_highest,
         indices=indices,

@@ -1,0 +1,113 @@
+"""What full trainings show on their way, held against what pruning then came to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynaprune.bench.sections import Section
+from dynaprune.bench.ways import BASELINES, FULL
+from dynaprune.diagnostics.estimates import rank_correlation
+
+SAVED = (0.2, 0.3, 0.4)
+"""Budgets whose effects are averaged: all that a setting was run at."""
+
+WAYS = (*BASELINES, "infobatch", "bls-infobatch")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What full training showed in a setting, and the effects of pruning, in margins.
+
+    Attributes:
+        title: of the setting.
+        learned: the share of the samples that held 5% of all loss halfway; see `learned_share`.
+        rise: of the metric over the second half of full training.
+        fall: of the mean loss over it, as a share.
+        effects: against full training, by way, means over the budgets below 50%.
+    """
+
+    title: str
+    learned: float
+    rise: float
+    fall: float
+    effects: dict[str, float]
+
+    @property
+    def baseline(self) -> float:
+        """The effect of the better baseline."""
+        return max(self.effects[baseline] for baseline in BASELINES)
+
+    def gain(self, way: str) -> float:
+        """Return how much better a way is than the better baseline."""
+        return self.effects.get(way, math.nan) - self.baseline
+
+
+def shown_by(section: Section) -> Shown | None:
+    """Return what a section's runs showed, or `None` if they did not look or are not compared."""
+    task = section.task
+    sign = (1 if task["higher_is_better"] else -1) / task["margin"]
+    signs = [line["signs"] for line in section.lines if line["way"] == FULL and "signs" in line]
+    signs = [found for found in signs if "quality" in found and "learned" in found]
+    effects: dict[str, list[float]] = {}
+    for row in section.rows:
+        if row.way in WAYS and row.budget in SAVED and row.against_full is not None:
+            effects.setdefault(row.way, []).append(row.against_full.value / task["margin"])
+    if not signs or any(baseline not in effects for baseline in BASELINES):
+        return None
+    half = (len(signs[0]["epochs"]) - 1) // 2
+    return Shown(
+        section.title,
+        _mean(found["learned"][half] for found in signs),
+        sign * _mean(found["quality"][-1] - found["quality"][half] for found in signs),
+        _mean(1 - found["mean_loss"][-1] / found["mean_loss"][half] for found in signs),
+        {way: float(np.mean(values)) for way, values in effects.items()},
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    return float(np.mean([math.nan if value is None else value for value in values]))
+
+
+def signs_tables(sections: Sequence[Section]) -> str:
+    """Return what each setting showed and came to, and how signs and effects go together."""
+    shown = [found for section in sections if (found := shown_by(section)) is not None]
+    shown.sort(key=lambda one: -one.learned)
+    lines = [
+        "| setting | learned halfway | metric's rise from there | loss's fall from there | "
+        f"− full: {' | '.join(WAYS)} |",
+        f"| --- |{' ---: |' * (3 + len(WAYS))}",
+    ]
+    for one in shown:
+        effects = ["" if w not in one.effects else f"{one.effects[w]:+.1f}" for w in WAYS]
+        lines.append(
+            f"| {one.title} | {100 * one.learned:.0f}% | {one.rise:+.1f} | {100 * one.fall:.0f}% | "
+            f"{' | '.join(effects)} |"
+        )
+    lines += [
+        "",
+        "| rank correlation with | learned halfway | metric's rise from there | "
+        "loss's fall from there |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    effects_of = {"− full: the better baseline": [one.baseline for one in shown]}
+    for way in ("infobatch", "bls-infobatch"):
+        effects_of[f"− full: {way}"] = [one.effects.get(way, math.nan) for one in shown]
+        effects_of[f"{way} − the better baseline"] = [one.gain(way) for one in shown]
+    for name, effects_there in effects_of.items():
+        cells = [
+            _correlation([getattr(one, sign) for one in shown], effects_there)
+            for sign in ("learned", "rise", "fall")
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _correlation(signs: Sequence[float], effects: Sequence[float]) -> str:
+    pairs = np.array([signs, effects])
+    first, second = pairs[:, np.isfinite(pairs).all(0)]
+    found = rank_correlation(first, second)
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
