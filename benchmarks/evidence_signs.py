@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dynaprune.bench.sections import Section
-from dynaprune.bench.ways import BASELINES, FULL
+from dynaprune.bench.signs import shown_by
+from dynaprune.bench.ways import BASELINES
 from dynaprune.diagnostics.estimates import rank_correlation
 
 SAVED = (0.2, 0.3, 0.4)
@@ -19,14 +20,14 @@ WAYS = (*BASELINES, "infobatch", "bls-infobatch")
 
 
 @dataclass(frozen=True)
-class Shown:
+class Setting:
     """What full training showed in a setting, and the effects of pruning, in margins.
 
     Attributes:
         title: of the setting.
-        learned: the share of the samples that held 5% of all loss halfway; see `learned_share`.
-        rise: of the metric over the second half of full training.
-        fall: of the mean loss over it, as a share.
+        learned: see `Shown`, likewise the next two.
+        rise: in margins.
+        fall: a share.
         effects: against full training, by way, means over the budgets below 50%.
     """
 
@@ -46,35 +47,23 @@ class Shown:
         return self.effects.get(way, math.nan) - self.baseline
 
 
-def shown_by(section: Section) -> Shown | None:
+def setting_of(section: Section) -> Setting | None:
     """Return what a section's runs showed, or `None` if they did not look or are not compared."""
-    task = section.task
-    sign = (1 if task["higher_is_better"] else -1) / task["margin"]
-    signs = [line["signs"] for line in section.lines if line["way"] == FULL and "signs" in line]
-    signs = [found for found in signs if "quality" in found and "learned" in found]
+    margin = section.task["margin"]
+    shown = shown_by(section.lines, section.task["higher_is_better"])
     effects: dict[str, list[float]] = {}
     for row in section.rows:
         if row.way in WAYS and row.budget in SAVED and row.against_full is not None:
-            effects.setdefault(row.way, []).append(row.against_full.value / task["margin"])
-    if not signs or any(baseline not in effects for baseline in BASELINES):
+            effects.setdefault(row.way, []).append(row.against_full.value / margin)
+    if shown is None or math.isnan(shown.learned) or any(b not in effects for b in BASELINES):
         return None
-    half = (len(signs[0]["epochs"]) - 1) // 2
-    return Shown(
-        section.title,
-        _mean(found["learned"][half] for found in signs),
-        sign * _mean(found["quality"][-1] - found["quality"][half] for found in signs),
-        _mean(1 - found["mean_loss"][-1] / found["mean_loss"][half] for found in signs),
-        {way: float(np.mean(values)) for way, values in effects.items()},
-    )
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    return float(np.mean([math.nan if value is None else value for value in values]))
+    means = {way: float(np.mean(values)) for way, values in effects.items()}
+    return Setting(section.title, shown.learned, shown.rise / margin, shown.fall, means)
 
 
 def signs_tables(sections: Sequence[Section]) -> str:
     """Return what each setting showed and came to, and how signs and effects go together."""
-    shown = [found for section in sections if (found := shown_by(section)) is not None]
+    shown = [found for section in sections if (found := setting_of(section)) is not None]
     shown.sort(key=lambda one: -one.learned)
     lines = [
         "| setting | learned halfway | metric's rise from there | loss's fall from there | "

@@ -10,6 +10,7 @@ from scipy import stats
 
 from dynaprune.bench.comparison import compare, lossless_budget
 from dynaprune.bench.scoreboard import score_ways
+from dynaprune.bench.signs import shown_by
 from dynaprune.bench.statistics import Verdict, judge, mean_of
 
 
@@ -154,3 +155,36 @@ def test_the_largest_lossless_budget_has_no_loss_before_it():
     rows = compare(lines, 0.005, higher_is_better=True)
     assert lossless_budget(rows, "bls-seta").budget == 0.2
     assert lossless_budget(rows, "random") is None
+
+
+def looked_at(epochs, quality, **more):
+    return {"signs": {"epochs": epochs, "quality": quality, **more}}
+
+
+def test_signs_are_means_over_seeds_from_halfway_on():
+    lines = [
+        looked_at(
+            [2, 4, 6, 8], [0.1, 0.5, 0.6, 0.8], learned=[0, 0.2, 0, 1], mean_loss=[9, 4, 3, 1]
+        ),
+        looked_at(
+            [2, 4, 6, 8], [0.1, 0.4, 0.6, 0.5], learned=[0, 0.4, 0, 1], mean_loss=[9, 2, 3, 1]
+        ),
+        {"quality": 0.5},
+    ]
+    found = shown_by(lines, higher_is_better=True)
+    assert (found.learned, found.rise, found.fall) == pytest.approx((0.3, 0.2, 0.625))
+    assert shown_by(lines, higher_is_better=False).rise == pytest.approx(-0.2)
+
+
+def test_signs_of_short_trainings_and_of_tasks_without_losses():
+    found = shown_by([looked_at([1, 3, 4], [0.1, 0.2, 0.6])], higher_is_better=True)
+    assert found.rise == pytest.approx(0.4)
+    assert math.isnan(found.learned)
+    assert math.isnan(found.fall)
+    assert shown_by([looked_at([1], [0.1])], higher_is_better=True) is None
+    assert (
+        shown_by([{"signs": {"epochs": [1, 2], "learned": [0, 1]}}], higher_is_better=True) is None
+    )
+    assert shown_by([], higher_is_better=True) is None
+    unknown = looked_at([1, 2], [0.1, 0.6], learned=[None, 0.5], mean_loss=[None, 1.0])
+    assert math.isnan(shown_by([unknown], higher_is_better=True).learned)

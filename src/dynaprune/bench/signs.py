@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -59,3 +62,42 @@ class Signs:
     def _keep(self, name: str, value: float) -> None:
         kept = round(value, 6) if math.isfinite(value) else None
         self.found.setdefault(name, []).append(kept)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What full trainings showed halfway, and after it; means over seeds, NaN if not known.
+
+    Attributes:
+        learned: the share of the samples that held 5% of all loss halfway; see `learned_share`.
+        rise: how much better the metric became from there to the end, in its own units.
+        fall: the share by which the mean loss of the training samples fell from there.
+    """
+
+    learned: float
+    rise: float
+    fall: float
+
+
+def shown_by(lines: Iterable[Mapping[str, Any]], higher_is_better: bool) -> Shown | None:
+    """Return what the full trainings among results showed, or `None` if none was looked at.
+
+    Arguments:
+        lines: the results of one task, regime and recipe.
+        higher_is_better: whether a larger metric is a better one.
+    """
+    found = [line["signs"] for line in lines if "quality" in line.get("signs", {})]
+    if not found or len(found[0]["epochs"]) < 2:  # of a single epoch there is no half
+        return None
+    epochs = found[0]["epochs"]
+    half = next(place for place, epoch in enumerate(epochs) if 2 * epoch >= epochs[-1])
+    quality, learned, loss = (
+        np.array([signs.get(name, [None] * len(epochs)) for signs in found], dtype=np.float64)
+        for name in ("quality", "learned", "mean_loss")
+    )
+    sign = 1 if higher_is_better else -1
+    return Shown(
+        learned=float(learned[:, half].mean()),
+        rise=float(sign * (quality[:, -1] - quality[:, half]).mean()),
+        fall=float((1 - loss[:, -1] / loss[:, half]).mean()),
+    )

@@ -9,6 +9,7 @@ from .comparison import Row, lossless_budget
 from .regimes import REGIMES
 from .scoreboard import Against, score_ways
 from .sections import Section
+from .signs import shown_by
 from .statistics import MIN_SEEDS, Mean, Verdict
 from .ways import BASELINES, FULL, WAYS
 
@@ -89,8 +90,25 @@ def about(section: Section) -> str:
         f"{section.lines[0]['full_visits'] // recipe['epochs']:,} samples, {recipe['epochs']} "
         f"epochs, batches of {recipe['batch_size']}, {recipe['optimizer']}. "
         f"{REGIMES[section.regime].about.capitalize()}. "
-        f"Margin: {margin} of {task['metric']}{better}{comes_to}.\n"
+        f"Margin: {margin} of {task['metric']}{better}{comes_to}.{_signs(section)}\n"
     )
+
+
+def _signs(section: Section) -> str:
+    """Return what full training showed halfway: whether visits are wasted."""
+    task = section.task
+    shown = shown_by(section.lines, task["higher_is_better"])
+    if shown is None:
+        return ""
+    scale, digits = scale_of(section)
+    unit = " points" if task["in_percent"] else ""
+    found = (
+        f" From half of it on, its {task['metric']} became better by "
+        f"{scale * shown.rise:.{digits}f}{unit}"
+    )
+    if math.isnan(shown.learned):
+        return f"{found}."
+    return f"{found}; halfway, {shown.learned:.0%} of the samples held 5% of all loss."
 
 
 def matrix(section: Section) -> str:
