@@ -33,8 +33,7 @@ from .scores import BLS, KalmanBLS, SampleLoss, Score
 from .sharded import Sharded
 from .streams import PrunedIterableDataset
 from .summary import Summary
-
-__version__ = "0.1.0"
+from .versions import __version__ as __version__
 
 __all__ = [
     "BLS",

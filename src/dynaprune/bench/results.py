@@ -9,12 +9,12 @@ import math
 import os
 import platform
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..versions import versions
 from .task import Task
 
 FILE = "results.jsonl"
@@ -134,17 +134,6 @@ def _is_result(line: str) -> bool:
 def _text_of(key: Key) -> str:
     """Return a key as what can be looked up."""
     return json.dumps(asdict(key), sort_keys=True)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in ("dynaprune", "torch", "numpy", "transformers"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..batches import Batches
 from ..checkpoint import whole_file
 from ..settings import plain
+from ..versions import __version__
 from .epoch import RecordedEpoch, curve_of, mean_loss_of, quantiles_of
 from .files import (
     EPOCHS,
@@ -144,8 +145,6 @@ class Recorder:
         self._seconds = time.perf_counter() - started
 
     def _write_run(self, score: Score) -> None:
-        from .. import __version__
-
         run = {
             **self._facts,
             "score": type(score).__name__,

@@ -14,6 +14,7 @@ import numpy as np
 from ..checkpoint import whole_file
 from ..diagnostics.random_state import restored_random_state
 from ..extras import require
+from ..versions import versions
 from .classes import by_class
 from .figures import Figure, figures_of
 from .labels import as_labels, class_names, labels_of
@@ -82,7 +83,7 @@ def write_report(
         classes=by_class(run, known, names),
         skipped=most,
         served=least,
-        versions=_versions(),
+        versions=versions(),
         style=_resource("page.css"),
         script=_resource("page.js"),
         library=require("vl_convert", "report").javascript_bundle(),
@@ -135,18 +136,3 @@ def _as_script(figure: Figure) -> str:
 
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
-
-
-def _versions() -> dict[str, str]:
-    import platform
-
-    import torch
-
-    from .. import __version__
-
-    return {
-        "dynaprune": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }

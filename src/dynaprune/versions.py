@@ -1,0 +1,21 @@
+"""The versions that a result depends on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__version__ = "0.1.0"
+
+OTHERS = ("torch", "numpy", "transformers")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of dynaprune, and of the packages here that models run on."""
+    found = {"python": platform.python_version(), "dynaprune": __version__}
+    for name in OTHERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
