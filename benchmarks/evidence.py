@@ -80,7 +80,7 @@ def stages() -> list[Stage]:
         found.append(Stage(task, "as-is", ("kalman-infobatch",), (0.2, 0.4)))
         found.append(Stage(task, "as-is", ("seta", "bls-seta"), ENDS))
     for task, regimes in REGIMES.items():
-        found += [Stage(task, regime, BY_REGIME, SAVED_THERE) for regime in regimes]
+        found += [Stage(task, regime, BY_REGIME, SAVED_THERE) for regime in ("as-is", *regimes)]
         if "wrong-labels" in regimes:
             found.append(Stage(task, "wrong-labels", ("slices-trimmed",), SAVED_THERE))
     return found
