@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,17 @@ import numpy as np
 from dynaprune.bench.sections import Section
 from dynaprune.bench.signs import shown_by
 from dynaprune.bench.ways import BASELINES
+from dynaprune.diagnostics.advice import FEW, MANY
 from dynaprune.diagnostics.estimates import rank_correlation
 
 SAVED = (0.2, 0.3, 0.4)
 """Budgets whose effects are averaged: all that a setting was run at."""
 
 WAYS = (*BASELINES, "infobatch", "bls-infobatch")
+
+LEARNED = (FEW, MANY)
+RISES = (1.0, 5.0)
+"""Margins."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,12 @@ def signs_tables(sections: Sequence[Section]) -> str:
         )
     lines += [
         "",
+        "| sign | settings | lose more than a margin: the better baseline | bls-infobatch | "
+        "bls-infobatch is better than both by more than half a margin |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *_counts("learned halfway", LEARNED, shown, lambda one: one.learned, "{:.0%}"),
+        *_counts("metric's rise from there", RISES, shown, lambda one: one.rise, "{:g} margins"),
+        "",
         "| rank correlation with | learned halfway | metric's rise from there | "
         "loss's fall from there |",
         "| --- | ---: | ---: | ---: |",
@@ -93,6 +104,23 @@ def signs_tables(sections: Sequence[Section]) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _counts(
+    name: str,
+    bounds: tuple[float, float],
+    shown: Sequence[Setting],
+    sign: Callable[[Setting], float],
+    written: str,
+) -> Iterator[str]:
+    """Yield rows of how many settings lose, by a sign below, between and above two bounds."""
+    low, high = (written.format(bound) for bound in bounds)
+    for what, place in ((f"below {low}", 0), (f"{low} to {high}", 1), (f"above {high}", 2)):
+        mine = [one for one in shown if np.digitize(sign(one), bounds) == place]
+        losing = sum(one.baseline < -1 for one in mine)
+        scored = sum(one.effects["bls-infobatch"] < -1 for one in mine)
+        gaining = sum(one.gain("bls-infobatch") > 0.5 for one in mine)
+        yield f"| {name}: {what} | {len(mine)} | {losing} | {scored} | {gaining} |"
 
 
 def _correlation(signs: Sequence[float], effects: Sequence[float]) -> str:
