@@ -53,6 +53,9 @@ BY_REGIME = (
     "slices-skip-converged",
 )
 
+WEIGHTS_ALONE = {"as-is", "long-tailed", "brief"}
+"""Where it is asked whether a gain comes of InfoBatch's weights alone: each visit still counts."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -81,6 +84,8 @@ def stages() -> list[Stage]:
         found.append(Stage(task, "as-is", ("seta", "bls-seta"), ENDS))
     for task, regimes in REGIMES.items():
         found += [Stage(task, regime, BY_REGIME, SAVED_THERE) for regime in ("as-is", *regimes)]
+        for regime in sorted(WEIGHTS_ALONE & {"as-is", *regimes}):
+            found.append(Stage(task, regime, ("drawn-infobatch",), SAVED_THERE))
         if "wrong-labels" in regimes:
             found.append(Stage(task, "wrong-labels", ("slices-trimmed",), SAVED_THERE))
     return found

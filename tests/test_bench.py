@@ -18,8 +18,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
-from dynaprune import NoPrune
+from dynaprune import InfoBatch, NoPrune
 from dynaprune.bench.demo import DEMO_WAYS
+from dynaprune.bench.drawn_scores import DrawnScores
 from dynaprune.bench.fewer_epochs import FewerEpochs
 from dynaprune.bench.kinds.classification import Classification
 from dynaprune.bench.lars import LARS
@@ -171,6 +172,21 @@ def test_all_ways_of_a_budget_make_as_many_visits(bright, tmp_path):
     assert visits.pop("full") == 960
     assert set(visits.values()) == {720}
     assert {line["full_visits"] for line in lines} == {960}
+
+
+def test_drawn_scores_have_the_weights_of_infobatch_and_nothing_of_a_score():
+    chosen = []
+    for scores in (torch.arange(1000.0), torch.arange(1000.0).flip(0), torch.zeros(1000)):
+        train = DrawnScores(range(1000), 10, saving=0.4)
+        chosen.append(train.select(scores, 3, torch.Generator().manual_seed(0)))
+    for selection in chosen:
+        assert torch.equal(selection.indices, chosen[0].indices)
+        assert torch.equal(selection.weights, chosen[0].weights)
+    by_score = InfoBatch(range(1000), 10, saving=0.4)
+    other = by_score.select(torch.arange(1000.0), 3, torch.Generator().manual_seed(0))
+    assert other.weights.sort().values.tolist() == chosen[0].weights.sort().values.tolist()
+    high = chosen[0].indices[chosen[0].weights == 1]
+    assert 0.4 < (high < 500).double().mean() < 0.6  # whatever is scored as high is kept
 
 
 def test_a_killed_run_goes_on_where_it_stopped(bright, tmp_path):

@@ -22,6 +22,7 @@ from ..methods import (
 from ..pruned import PrunedDataset
 from ..scores import BLS, KalmanBLS
 from ..validation import count_share
+from .drawn_scores import DrawnScores
 from .fewer_epochs import FewerEpochs
 from .task import Task
 from .training import Reads
@@ -88,6 +89,9 @@ WAYS: dict[str, Way] = {
     "kalman-seta": _way("SeTa on KalmanBLS", SeTa, KalmanBLS),
     "slices-infobatch": _way("InfoBatch on KalmanBLS, 8 slices", InfoBatch, KalmanBLS, "slices"),
     "slices-seta": _way("SeTa on KalmanBLS, 8 slices", SeTa, KalmanBLS, "slices"),
+    "drawn-infobatch": _way(
+        "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores
+    ),
     "trimmed": _way("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
     "kalman-trimmed": _way("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
     "slices-trimmed": _way("TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"),
