@@ -163,11 +163,12 @@ def test_fewer_epochs_make_exactly_as_many_visits(bright, visits, monkeypatch):
 
 
 def test_all_ways_of_a_budget_make_as_many_visits(bright, tmp_path):
-    plan = plan_runs(bright, "as-is", DEFAULT, [0.25], range(2), bright.recipe)
+    ways = (*DEFAULT, "drawn-infobatch")
+    plan = plan_runs(bright, "as-is", ways, [0.25], range(2), bright.recipe)
     assert plan.left_out == []
     results = Results(tmp_path)
     lines = [found for _, found in run_all(bright, plan.runs, results)]
-    assert [line["way"] for line in lines] == 2 * [name for name in WAYS if name in DEFAULT]
+    assert [line["way"] for line in lines] == 2 * [name for name in WAYS if name in ways]
     visits = {line["way"]: line["visits"] for line in lines}
     assert visits.pop("full") == 960
     assert set(visits.values()) == {720}

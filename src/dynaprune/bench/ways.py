@@ -90,7 +90,7 @@ WAYS: dict[str, Way] = {
     "slices-infobatch": _way("InfoBatch on KalmanBLS, 8 slices", InfoBatch, KalmanBLS, "slices"),
     "slices-seta": _way("SeTa on KalmanBLS, 8 slices", SeTa, KalmanBLS, "slices"),
     "drawn-infobatch": _way(
-        "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores
+        "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores, BLS
     ),
     "trimmed": _way("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
     "kalman-trimmed": _way("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
