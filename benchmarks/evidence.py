@@ -80,7 +80,7 @@ def stages() -> list[Stage]:
     for task in built_in():
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", ("infobatch",), BELOW_HALF))
-        found.append(Stage(task, "as-is", ("kalman-infobatch",), (0.2, 0.4)))
+        found.append(Stage(task, "as-is", ("kalman-infobatch", "slices-infobatch"), (0.2, 0.4)))
         found.append(Stage(task, "as-is", ("seta", "bls-seta"), ENDS))
     for task, regimes in REGIMES.items():
         found += [Stage(task, regime, BY_REGIME, SAVED_THERE) for regime in ("as-is", *regimes)]

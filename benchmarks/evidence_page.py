@@ -25,6 +25,7 @@ EVERYWHERE = (
     "bls-infobatch",
     "bls-seta",
     "kalman-infobatch",
+    "slices-infobatch",
 )
 """The ways that all tasks were trained in."""
 
