@@ -72,7 +72,7 @@ def signs_tables(sections: Sequence[Section]) -> str:
     shown.sort(key=lambda one: -one.learned)
     lines = [
         "| setting | learned halfway | metric's rise from there | loss's fall from there | "
-        f"− full: {' | '.join(WAYS)} |",
+        f"{' | '.join(f'{way} − full' for way in WAYS)} |",
         f"| --- |{' ---: |' * (3 + len(WAYS))}",
     ]
     for one in shown:
@@ -83,8 +83,8 @@ def signs_tables(sections: Sequence[Section]) -> str:
         )
     lines += [
         "",
-        "| sign | settings | lose more than a margin: the better baseline | bls-infobatch | "
-        "bls-infobatch is better than both by more than half a margin |",
+        "| sign | settings | the better baseline loses more than a margin | bls-infobatch does | "
+        "bls-infobatch is better than both baselines by more than half a margin |",
         "| --- | ---: | ---: | ---: | ---: |",
         *_counts("learned halfway", LEARNED, shown, lambda one: one.learned, "{:.0%}"),
         *_counts("metric's rise from there", RISES, shown, lambda one: one.rise, "{:g} margins"),
@@ -93,9 +93,9 @@ def signs_tables(sections: Sequence[Section]) -> str:
         "loss's fall from there |",
         "| --- | ---: | ---: | ---: |",
     ]
-    effects_of = {"− full: the better baseline": [one.baseline for one in shown]}
+    effects_of = {"the better baseline − full": [one.baseline for one in shown]}
     for way in ("infobatch", "bls-infobatch"):
-        effects_of[f"− full: {way}"] = [one.effects.get(way, math.nan) for one in shown]
+        effects_of[f"{way} − full"] = [one.effects.get(way, math.nan) for one in shown]
         effects_of[f"{way} − the better baseline"] = [one.gain(way) for one in shown]
     for name, effects_there in effects_of.items():
         cells = [

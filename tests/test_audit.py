@@ -497,9 +497,9 @@ def test_nothing_to_say():
 @pytest.mark.parametrize(
     ("learned", "expected"),
     [
-        (0.8, "If the metric still rises, prune; if it has been flat"),
+        (0.8, "flat for half of the run, train for fewer epochs, which needs no scores; else try"),
         (0.4, "a small saving may be free"),
-        (0.1, "any saving is likely to cost quality"),
+        (0.1, "a saving is likely to cost quality"),
     ],
 )
 def test_waste(learned, expected):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .comparison import Row
-from .statistics import Mean, Verdict, mean_of
+from .statistics import MIN_SEEDS, Mean, Verdict, mean_of
 from .ways import BASELINES, FULL, WAYS
 
 
@@ -34,6 +34,7 @@ class Score:
     Attributes:
         way: its name.
         budget: the share of visits that was to be saved.
+        is_tested: whether any task has seeds enough for a verdict.
         verdicts: how many tasks have each.
         against_full: the mean difference to full training over tasks, in margins of each; `None` if
             all have diverged.
@@ -42,6 +43,7 @@ class Score:
 
     way: str
     budget: float
+    is_tested: bool
     verdicts: dict[Verdict, int]
     against_full: Mean | None
     against: dict[str, Against]
@@ -69,7 +71,9 @@ def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
             if (compared := _against(baseline, mine)) is not None
         }
         verdicts = {v: sum(row.verdict is v for _, row in mine) for v in Verdict}
-        scores.append(Score(way, budget, verdicts, mean_of(known) if known else None, against))
+        is_tested = any(row.compared >= MIN_SEEDS for _, row in mine)
+        mean = mean_of(known) if known else None
+        scores.append(Score(way, budget, is_tested, verdicts, mean, against))
     return scores
 
 

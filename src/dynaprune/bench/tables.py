@@ -58,21 +58,23 @@ def scoreboard(sections: Sequence[Section]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for score in scores:
+        verdicts = (Verdict.LOSSLESS, Verdict.UNDECIDED, Verdict.LOSES)
         cells = [
             score.way,
             f"{100 * score.budget:.0f}" if WAYS[score.way].has_budget else "",
-            *(str(score.verdicts[v]) for v in (Verdict.LOSSLESS, Verdict.UNDECIDED, Verdict.LOSES)),
+            *(str(score.verdicts[v]) if score.is_tested else "–" for v in verdicts),
             "" if score.against_full is None else score.against_full.text(1, 1, sign=True),
         ]
         for baseline in BASELINES:
             against = score.against.get(baseline)
-            cells += ["", ""] if against is None else _both(against)
+            cells += ["", ""] if against is None else _both(against, score.is_tested)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _both(against: Against) -> list[str]:
-    return [against.margins.text(1, 1, sign=True), f"{against.better} / {against.worse}"]
+def _both(against: Against, is_tested: bool) -> list[str]:
+    counts = f"{against.better} / {against.worse}" if is_tested else "–"
+    return [against.margins.text(1, 1, sign=True), counts]
 
 
 def about(section: Section) -> str:
@@ -120,9 +122,9 @@ def matrix(section: Section) -> str:
     lines = [f"| against full | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for way in dict.fromkeys(row.way for row in rows):
         mine = {row.budget: row for row in rows if row.way == way}
-        cells = [_cell(section, mine.get(budget)) for budget in budgets]
+        cells = [cell(section, mine.get(budget)) for budget in budgets]
         if has_own:
-            cells.append("" if WAYS[way].has_budget else _cell(section, mine.get(0.0), own=True))
+            cells.append("" if WAYS[way].has_budget else cell(section, mine.get(0.0), own=True))
         lines.append(f"| {way} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -134,7 +136,8 @@ is worse than one of them: all of the 95% interval of the difference is above, o
 """
 
 
-def _cell(section: Section, row: Row | None, *, own: bool = False) -> str:
+def cell(section: Section, row: Row | None, *, own: bool = False) -> str:
+    """Return a difference to full training with its signs; `own` adds what it saved."""
     if row is None or row.verdict is None:
         return ""
     mean = row.against_full

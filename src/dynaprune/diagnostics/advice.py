@@ -12,8 +12,8 @@ WEAK = 0.2
 """The rank correlation below which scores are called weak."""
 
 FEW, MANY = 0.3, 0.5
-"""Shares of learned samples: below the first pruning cost quality in nearly all settings, above the
-second in few; see docs/evidence.md."""
+"""Shares of learned samples halfway through a run: below the first, pruning cost quality in nearly
+all settings of docs/evidence.md, above the second in a third."""
 
 
 def advise(audit: Audit) -> list[str]:
@@ -39,18 +39,18 @@ def _on_waste(audit: Audit) -> str:
     found = f"The {share:.0%} of the samples with the lowest losses make up 5% of all loss"
     if share < FEW:
         return (
-            f"{found}: nearly all still teach, so any saving is likely to cost quality, whichever "
-            "samples are skipped. Ask again after half of the run."
+            f"{found}: nearly all still teach, so a saving is likely to cost quality. Ask again "
+            "after half of the run."
         )
     if share < MANY:
         return (
-            f"{found}: some visits are wasted, and a small saving may be free. Begin with "
-            "saving=0.2, and compare with RandomPrune."
+            f"{found}: some visits are wasted, and a small saving may be free. Try saving=0.2 "
+            "beside RandomPrune and fewer epochs."
         )
     return (
-        f"{found}: they are learned, and visits to them are wasted. If the metric still rises, "
-        "prune; if it has been flat for half of the run, train for fewer epochs, which needs no "
-        "scores."
+        f"{found}: they are learned, and visits to them are wasted. If the metric has been flat "
+        "for half of the run, train for fewer epochs, which needs no scores; else try saving=0.2 "
+        "beside RandomPrune and fewer epochs."
     )
 
 
