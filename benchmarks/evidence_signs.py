@@ -87,7 +87,7 @@ def signs_tables(sections: Sequence[Section]) -> str:
         "bls-infobatch is better than both baselines by more than half a margin |",
         "| --- | ---: | ---: | ---: | ---: |",
         *_counts("learned halfway", LEARNED, shown, lambda one: one.learned, "{:.0%}"),
-        *_counts("metric's rise from there", RISES, shown, lambda one: one.rise, "{:g} margins"),
+        *_counts("metric's rise from there, margins", RISES, shown, lambda one: one.rise, "{:g}"),
         "",
         "| rank correlation with | learned halfway | metric's rise from there | "
         "loss's fall from there |",
