@@ -22,7 +22,9 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
     An exception on any rank is raised here, with its traceback in the message.
     """
     with tempfile.TemporaryDirectory() as folder:
-        context = multiprocessing.get_context("spawn")
+        # a process that has imported all forks each rank: importing torch takes seconds
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", "torch.distributed", "numpy", "dynaprune"])
         processes = [
             context.Process(target=_run, args=(folder, rank, world_size, function, arguments))
             for rank in range(world_size)
