@@ -36,13 +36,13 @@ BUDGETS = (0.2, 0.3, 0.4, 0.5)
 EVERY_BUDGET = (FULL, *BASELINES, "bls-infobatch")
 BELOW_HALF = (0.2, 0.3, 0.4)  # at 50% InfoBatch draws from all samples, whatever their scores
 ENDS = (0.2, 0.5)
+FEWER_BUDGETS = (0.2, 0.4)
 
 REGIMES = {
     "digits-cnn": ("redundant", "long-tailed", "trivial", "wrong-labels", "brief", "saturated"),
     "sst2-lstm": ("redundant", "trivial", "wrong-labels", "brief", "saturated"),
     "mnist5k-cnn": ("long-tailed",),  # with two classes alone, as SST-2 has, nothing is learned
 }
-SAVED_THERE = (0.2, 0.4)
 BY_REGIME = (
     FULL,
     *BASELINES,
@@ -80,14 +80,14 @@ def stages() -> list[Stage]:
     for task in built_in():
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", ("infobatch",), BELOW_HALF))
-        found.append(Stage(task, "as-is", ("kalman-infobatch", "slices-infobatch"), (0.2, 0.4)))
+        found.append(Stage(task, "as-is", ("kalman-infobatch", "slices-infobatch"), FEWER_BUDGETS))
         found.append(Stage(task, "as-is", ("seta", "bls-seta"), ENDS))
     for task, regimes in REGIMES.items():
-        found += [Stage(task, regime, BY_REGIME, SAVED_THERE) for regime in ("as-is", *regimes)]
+        found += [Stage(task, regime, BY_REGIME, FEWER_BUDGETS) for regime in ("as-is", *regimes)]
         for regime in sorted(WEIGHTS_ALONE & {"as-is", *regimes}):
-            found.append(Stage(task, regime, ("drawn-infobatch",), SAVED_THERE))
+            found.append(Stage(task, regime, ("drawn-infobatch",), FEWER_BUDGETS))
         if "wrong-labels" in regimes:
-            found.append(Stage(task, "wrong-labels", ("slices-trimmed",), SAVED_THERE))
+            found.append(Stage(task, "wrong-labels", ("slices-trimmed",), FEWER_BUDGETS))
     return found
 
 

@@ -13,25 +13,14 @@ from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
 from dynaprune.bench.sections import Section, sections_of
 from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
-from dynaprune.bench.ways import BASELINES, FULL, WAYS
+from dynaprune.bench.ways import BASELINES, DEFAULT, FULL, WAYS
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
 PICTURES = PAGE.parent / "images" / "evidence"
 
-EVERYWHERE = (
-    FULL,
-    *BASELINES,
-    "infobatch",
-    "seta",
-    "bls-infobatch",
-    "bls-seta",
-    "kalman-infobatch",
-    "slices-infobatch",
-)
-"""The ways that all tasks were trained in."""
-
-IN_SECONDS = 0.4
-"""The budget whose seconds are shown: the largest at which most ways were run."""
+SAVED = 0.4
+"""The budget whose seconds are shown, and at which kinds of waste are compared: the largest one at
+which most ways were run."""
 
 IN_SETTINGS_WAYS = (
     *BASELINES,
@@ -42,9 +31,6 @@ IN_SETTINGS_WAYS = (
     "slices-trimmed",
 )
 
-IN_SETTINGS = 0.4
-"""The budget at which kinds of waste are compared."""
-
 
 def fill(results: Results) -> None:
     """Bring the tables and pictures of docs/evidence.md up to date."""
@@ -54,7 +40,7 @@ def fill(results: Results) -> None:
         old.unlink()
     pictures = draw_all(sections, PICTURES)
     as_is = [
-        replace(section, rows=[row for row in section.rows if row.way in EVERYWHERE])
+        replace(section, rows=[row for row in section.rows if row.way in DEFAULT])
         for section in sections
         if section.regime == "as-is"
     ]
@@ -105,11 +91,11 @@ def seconds_table(sections: list[Section]) -> str:
         section.title: {
             row.way: row.seconds_saved.value
             for row in section.rows
-            if row.budget == IN_SECONDS and row.seconds_saved is not None
+            if row.budget == SAVED and row.seconds_saved is not None
         }
         for section in sections
     }
-    ways = [way for way in EVERYWHERE if any(way in found for found in saved.values())]
+    ways = [way for way in DEFAULT if any(way in found for found in saved.values())]
     lines = [
         f"| task | full training, s | {' | '.join(ways)} |",
         f"| --- | ---: |{' ---: |' * len(ways)}",
@@ -137,7 +123,7 @@ def regimes_table(sections: list[Section]) -> str:
     for section in sections:
         if section.task["name"] not in changed:
             continue
-        rows = {row.way: row for row in section.rows if row.budget == IN_SETTINGS}
+        rows = {row.way: row for row in section.rows if row.budget == SAVED}
         full = next(row for row in section.rows if row.way == FULL)
         cells = [cell(section, rows.get(way)) for way in IN_SETTINGS_WAYS]
         quality = full.quality.text(*scale_of(section))
