@@ -49,6 +49,8 @@ BY_REGIME = (
     "infobatch",
     "bls-infobatch",
     "slices-infobatch",
+    "equal-infobatch",
+    "slices-equal-infobatch",
     "skip-converged",
     "slices-skip-converged",
 )

@@ -163,7 +163,7 @@ def test_fewer_epochs_make_exactly_as_many_visits(bright, visits, monkeypatch):
 
 
 def test_all_ways_of_a_budget_make_as_many_visits(bright, tmp_path):
-    ways = (*DEFAULT, "drawn-infobatch")
+    ways = (*DEFAULT, "drawn-infobatch", "equal-infobatch", "slices-equal-infobatch")
     plan = plan_runs(bright, "as-is", ways, [0.25], range(2), bright.recipe)
     assert plan.left_out == []
     results = Results(tmp_path)

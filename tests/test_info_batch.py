@@ -167,6 +167,32 @@ def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
     assert total - visits == round(saving * total)
 
 
+@pytest.mark.parametrize("budget", [{"prune_ratio": 0.6}, {"saving": 0.4}])
+def test_equal_weights_keep_the_same_samples_and_count_them_alike(budget):
+    scores = torch.from_numpy(np.random.default_rng(0).lognormal(size=300)).float()
+    unbiased = select(InfoBatch(Numbers(300), 10, **budget), scores)
+    equal = select(InfoBatch(Numbers(300), 10, weights="equal", **budget), scores)
+    assert unbiased.weights.unique().numel() == 2
+    assert equal.indices.equal(unbiased.indices)
+    assert equal.weights.unique().numel() == 1
+    assert equal.weights.double().sum().item() == pytest.approx(300, rel=1e-6)
+
+
+def test_equal_weights_while_nothing_is_skipped():
+    train = InfoBatch(Numbers(100), 10, weights="equal")
+    for scores, epoch in ((torch.ones(100), 0), (torch.rand(100), 9)):
+        selection = select(train, scores, epoch)
+        assert selection.weights is None
+        assert selection.indices.numel() == 100
+
+
+def test_weights_that_are_neither():
+    with pytest.raises(ValueError, match='weights must be "unbiased" or "equal", but True was'):
+        InfoBatch(Numbers(100), 10, weights=True)
+    with pytest.raises(ValueError, match='batch_size=8 composes .* weights="equal" all samples'):
+        InfoBatch(Numbers(100), 10, weights="equal", batch_size=8)
+
+
 def test_while_nothing_is_known_saving_skips_any_sample():
     train = InfoBatch(Numbers(100), 10, saving=0.3)
     served = [select(train, torch.ones(100), 0, seed) for seed in range(50)]

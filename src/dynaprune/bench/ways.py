@@ -89,6 +89,19 @@ WAYS: dict[str, Way] = {
     "kalman-seta": _way("SeTa on KalmanBLS", SeTa, KalmanBLS),
     "slices-infobatch": _way("InfoBatch on KalmanBLS, 8 slices", InfoBatch, KalmanBLS, "slices"),
     "slices-seta": _way("SeTa on KalmanBLS, 8 slices", SeTa, KalmanBLS, "slices"),
+    "equal-infobatch": _way(
+        "InfoBatch with equal weights, on true per-sample losses",
+        InfoBatch,
+        reads="samples",
+        weights="equal",
+    ),
+    "slices-equal-infobatch": _way(
+        "InfoBatch with equal weights, on KalmanBLS, 8 slices",
+        InfoBatch,
+        KalmanBLS,
+        "slices",
+        weights="equal",
+    ),
     "drawn-infobatch": _way(
         "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores, BLS
     ),

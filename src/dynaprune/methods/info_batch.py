@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ published code bounds its weights in the same way."""
 WANTED_WEIGHT = 2
 """With `saving`, the weight that is not exceeded as long as there are candidates enough. In runs of
 12 epochs on CIFAR-10 with 40% saved, weights of up to 10 cost 4 points of accuracy against that."""
+
+Weights = Literal["unbiased", "equal"]
 
 
 class InfoBatch(PrunedDataset):
@@ -67,6 +69,10 @@ class InfoBatch(PrunedDataset):
             z·error has to be, z being that quantile of the normal distribution.
         thompson: whether a draw from N(score, error²) is compared with the mean in place of the
             score. While all scores are equal, none is below.
+        weights: "unbiased", as above, or "equal": all that is kept has the weight N / kept. A step
+            is as large then as with the others, but samples count as often as they are served, so
+            that an epoch trains more on those above the mean. It needs scores that tell samples
+            apart, as true losses and slices do.
         batch_size: samples a step, over all ranks, if batches are to be composed by weight. One
             loss a batch cannot tell weighted samples from others, so it is multiplied by their mean
             weight: that gives the easy samples, which have the weights, too little of the gradient.
@@ -80,7 +86,7 @@ class InfoBatch(PrunedDataset):
         TypeError: an argument is no number.
         ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
             or both `confidence` and `thompson`, or `saving` cannot be reached in this number of
-            epochs.
+            epochs, or `weights` is another word, or "equal" beside a `batch_size`.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -99,6 +105,7 @@ class InfoBatch(PrunedDataset):
         saving: float | None = None,
         confidence: float | None = None,
         thompson: bool = False,
+        weights: Weights = "unbiased",
         batch_size: int | None = None,
         pure: bool = False,
         seed: int = 0,
@@ -118,10 +125,18 @@ class InfoBatch(PrunedDataset):
             None if confidence is None else check_between("confidence", confidence, 0.5, 1)
         )
         self.thompson = thompson
+        if weights not in ("unbiased", "equal"):
+            raise ValueError(f'weights must be "unbiased" or "equal", but {weights!r} was given')
+        self.weighting = weights
         self.reads = () if confidence is None and not thompson else ("errors",)
         if pure and batch_size is None:
             raise ValueError("pure=True needs batch_size, the samples a step, but none was given")
         self.composition: Composition | None = None
+        if batch_size is not None and weights == "equal":
+            raise ValueError(
+                f'batch_size={batch_size} composes batches by weight, but with weights="equal" all '
+                "samples have the same one: leave one of the two out"
+            )
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, minimum=1)
             if self.is_stream:
@@ -176,8 +191,11 @@ class InfoBatch(PrunedDataset):
         if kept >= candidates:
             return Selection(everything(total))
         indices = where(~below | some_of(below, kept, generator))
-        levels = np.float32(candidates / kept), np.float32(1)
-        weights = np.where(taken(below, indices), *levels)
+        if self.weighting == "equal":
+            weights = np.full(indices.shape, total / indices.numel(), dtype=np.float32)
+        else:
+            levels = np.float32(candidates / kept), np.float32(1)
+            weights = np.where(taken(below, indices), *levels)
         return Selection(indices, torch.from_numpy(weights), self.composition)
 
     def _compared(
