@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import namedtuple
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from ranks import on_ranks
 from scipy import stats
 from streams import stream_of
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 from dynaprune import (
@@ -434,9 +436,11 @@ def test_one_rank_alone():
 # Advice
 
 
-def advice_on(scores: Tensor, losses: Tensor, method: type[PrunedDataset] = InfoBatch) -> Audit:
+def advice_on(
+    scores: Tensor, losses: Tensor, method: type[PrunedDataset] = InfoBatch, labels: Any = None
+) -> Audit:
     train = with_scores(method(Numbers(losses.numel()), num_epochs=10), scores.float())
-    return audit(train, nn.Identity(), lambda model, batch: losses[batch].mean())
+    return audit(train, nn.Identity(), lambda model, batch: losses[batch].mean(), labels=labels)
 
 
 def test_scores_that_order_the_samples():
@@ -512,6 +516,35 @@ def test_waste(learned, expected):
     assert expected in found.advice[0]
 
 
+@pytest.mark.parametrize("rarest", [8, 100])
+def test_rare_classes(rarest):
+    labels = ["common"] * (400 - rarest) + ["rare"] * rarest
+    found = advice_on(LOSSES, LOSSES, labels=labels)
+    assert found.imbalance == pytest.approx((400 - rarest) / rarest)
+    assert ("has 49 times as many samples" in found.advice[0]) == (rarest == 8)
+    assert ("make up 5% of all loss" in found.advice[0]) == (rarest == 100)
+    assert f"{(400 - rarest) / rarest:.2f}" in str(found)
+
+
+def test_labels_at_hand():
+    data = TensorDataset(torch.zeros(100, 1), torch.arange(100) % 50 // 40)  # 80 and 20
+    train = with_scores(InfoBatch(data, num_epochs=10), torch.rand(100))
+    found = audit(train, nn.Linear(1, 1), lambda model, batch: model(batch[0]).square().mean())
+    assert found.imbalance == 4
+
+
+def test_labels_that_are_no_classes_or_not_known():
+    assert math.isnan(advice_on(LOSSES, LOSSES, labels=torch.arange(400)).imbalance)
+    found = advice_on(LOSSES, LOSSES)
+    assert math.isnan(found.imbalance)
+    assert re.search("largest class, over the smallest +not known", str(found))
+
+
+def test_labels_of_other_samples():
+    with pytest.raises(ValueError, match=r"one a sample, shape \(400,\), but have shape \(3,\)"):
+        advice_on(LOSSES, LOSSES, labels=[1, 2, 3])
+
+
 def test_wrong_labels():
     losses = LOSSES / 5
     losses[::5] += 3
@@ -529,7 +562,7 @@ def test_what_is_printed():
     assert lines[0].startswith("true losses measured")
     assert lines[1].split("  ")[0] == "rank correlation of scores and true losses"
     assert lines[1].endswith(str(found.correlation))
-    assert [line.startswith("- ") for line in lines] == [False] * 8 + [True] * 4
+    assert [line.startswith("- ") for line in lines] == [False] * 9 + [True] * 4
     assert "not known" in lines[2]  # the reliability, after one epoch
 
 

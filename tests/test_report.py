@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, StaticPrune
 from dynaprune.commands import app
+from dynaprune.labels import class_names, labels_of
 from dynaprune.recording import read_epochs
-from dynaprune.report.labels import class_names, labels_of
 from dynaprune.report.run import RecordedRun
 from dynaprune.report.showing import label_of, show
 

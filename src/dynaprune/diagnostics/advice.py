@@ -15,6 +15,11 @@ FEW, MANY = 0.3, 0.5
 """Shares of learned samples halfway through a run: below the first, pruning cost quality in nearly
 all settings of docs/evidence.md, above the second in a third."""
 
+RARE = 10
+"""How many times smaller than the largest class one is called rare. Where it was 50 times, random
+pruning and fewer epochs cost ten points of accuracy and more, in all settings of docs/evidence.md;
+that of 10 is a convention of work on long tails."""
+
 
 def advise(audit: Audit) -> list[str]:
     """Return sentences on waste, on the scores, on what is skipped by them, and on wrong labels."""
@@ -33,6 +38,12 @@ def _on_too_little(audit: Audit) -> str:
 
 
 def _on_waste(audit: Audit) -> str:
+    if audit.imbalance >= RARE:
+        return (
+            f"The largest class has {audit.imbalance:.0f} times as many samples as the smallest: "
+            "fewer epochs and random pruning lose the rare ones. If you prune, prune by score, "
+            "with losses of samples or of slices (chunked), and begin with saving=0.2."
+        )
     share = audit.learned_share
     if math.isnan(share):
         return "How many samples are learned was not judged: losses are 0 or below."

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import default_collate
 
+from ..labels import check_labels, imbalance_of
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_integer
@@ -30,6 +31,7 @@ def audit(
     loss_fn: Callable[[Any, Any], Any],
     *,
     num_samples: int = 1000,
+    labels: Any = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
@@ -54,6 +56,8 @@ def audit(
             of shape () or (1,).
         num_samples: how many samples are measured, at least 1; all, if there are fewer. The
             rank correlation of 1,000 is known to ±0.06.
+        labels: the class of each sample, shape (N,), to see whether some are rare; by default what
+            the dataset has at hand: `targets`, `labels`, the second tensor of a `TensorDataset`.
         collate_fn: makes a batch of a list of one sample; by default that of torch.
         device: where the batch goes; by default where the model's first parameter is.
         seed: fixes the samples and all draws, at least 0.
@@ -62,7 +66,8 @@ def audit(
     Raises:
         TypeError: `train` is no pruned dataset, an argument is of another type, or `loss_fn`
             returns no number.
-        ValueError: a number is too small, or `loss_fn` returns several numbers.
+        ValueError: a number is too small, `labels` are of another number of samples, or `loss_fn`
+            returns several numbers.
         RuntimeError: the dataset is a stream, or no loss is finite.
 
     Source: of the questions, the Batch Loss Score, arXiv:2604.04681, which correlates scores with
@@ -88,6 +93,7 @@ def audit(
     count = min(len(train), check_integer("num_samples", num_samples, minimum=1))
     seed = check_integer("seed", seed, minimum=0)
     repeats = check_integer("repeats", repeats, minimum=1)
+    imbalance = imbalance_of(check_labels(labels, train.dataset, len(train)))
     random = np.random.default_rng(seed)
     indices = np.sort(random.choice(len(train), count, replace=False, shuffle=False))
     if isinstance(model, DistributedDataParallel):
@@ -123,6 +129,7 @@ def audit(
         saved_share=train.summary().share_saved,
         skipped_loss_ratio=ratio_of_means(losses, is_skipped[indices], seed),
         planned_epoch=planned_epoch,
+        imbalance=imbalance,
         learned_share=learned_share(losses),
         outlier_share=wrong_share(losses),
         skips_highest=train.skips_highest,

@@ -32,6 +32,8 @@ class Audit:
             skip, over that of all samples; random pruning has 1.
         planned_epoch: the coming epoch; if it would skip nothing, as the first and the last ones
             do, one that would by these scores: the middle one of the run, its last or its second.
+        imbalance: how many samples the largest class has for one of the smallest; NaN where the
+            classes are not known.
         learned_share: the share of the samples, those with the lowest losses, that hold 5% of the
             loss of all together: visits to them are wasted. NaN if losses are 0 or below.
         outlier_share: the share of the samples that are a group of their own with higher losses;
@@ -52,6 +54,7 @@ class Audit:
     saved_share: float
     skipped_loss_ratio: Estimate
     planned_epoch: int
+    imbalance: float
     learned_share: float
     outlier_share: float
     skips_highest: bool
@@ -83,6 +86,7 @@ class Audit:
                 f"mean loss of those that epoch {self.planned_epoch} skips, over that of all",
                 str(self.skipped_loss_ratio),
             ),
+            ("samples of the largest class, over the smallest", _number(self.imbalance)),
             ("lowest losses, which make up 5% of all loss", _percent(self.learned_share)),
             ("a group with distinctly higher losses", _percent(self.outlier_share)),
         ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import name_of
+from ..labels import classes_of, name_of
 from .run import RecordedRun
 
 MOST = 100
@@ -42,11 +42,10 @@ def by_class(
     run: RecordedRun, labels: NDArray[Any] | None, names: Sequence[str] | None
 ) -> list[ClassRow]:
     """Return a row a class, those served least first; none without labels of a few classes."""
-    if labels is None or run.samples.keys is not None or labels.shape != run.samples.visits.shape:
+    classes = None if labels is None else classes_of(labels)
+    if classes is None:
         return []
-    kinds, numbers = np.unique(labels, return_inverse=True)
-    if kinds.size > max(2, labels.size // 2):  # no classes, but numbers of their own
-        return []
+    kinds, numbers = classes
     counts = np.bincount(numbers)
     served = np.bincount(numbers, weights=run.share_served) / counts
     scores = np.bincount(numbers, weights=run.samples.scores.astype(np.float64)) / counts

@@ -14,10 +14,10 @@ import numpy as np
 from ..checkpoint import whole_file
 from ..diagnostics.random_state import restored_random_state
 from ..extras import require
+from ..labels import check_labels, class_names
 from ..versions import versions
 from .classes import by_class
 from .figures import Figure, figures_of
-from .labels import as_labels, class_names, labels_of
 from .run import RecordedRun
 from .showing import Shown, label_of, show
 
@@ -66,13 +66,7 @@ def write_report(
             f"dataset must be the one that was trained on, of {count:,} samples, but it has "
             f"{len(dataset):,}"
         )
-    known = None if labels is None else as_labels(labels)
-    if known is None and dataset is not None:
-        known = labels_of(dataset)
-    if known is not None and run.samples.keys is None and known.shape != (count,):
-        raise ValueError(
-            f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
-        )
+    known = None if run.samples.keys is not None else check_labels(labels, dataset, count)
     names = None if dataset is None else class_names(dataset)
     with restored_random_state(()):  # samples may draw numbers when they are read
         most, least = _extremes(run, dataset, names, view)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..extras import require
-from .labels import NAMES, name_of
+from ..labels import NAMES, name_of
 
 SIDE = 96
 """Pixels of a thumbnail's longer side."""

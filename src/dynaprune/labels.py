@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,55 @@ def labels_of(dataset: Any) -> NDArray[Any] | None:
             if name in columns:
                 return _checked(dataset[name], count)
     return None
+
+
+def check_labels(labels: Any, dataset: Any, count: int) -> NDArray[Any] | None:
+    """Return the label of each sample, shape (N,): those given, or those at hand, if there are any.
+
+    Arguments:
+        labels: as given, or `None`.
+        dataset: what may have them at hand, or `None`.
+        count: N.
+
+    Raises:
+        ValueError: they are not one a sample.
+    """
+    if labels is None:
+        return None if dataset is None else labels_of(dataset)
+    known = as_labels(labels)
+    if known.shape != (count,):
+        raise ValueError(
+            f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
+        )
+    return known
+
+
+def classes_of(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+    """Return the classes that labels are of, shape (K,), and the number of each sample's: (N,).
+
+    `None` where labels are no classes but numbers of their own: more than one for two samples.
+    """
+    kinds, numbers = np.unique(labels, return_inverse=True)
+    return None if kinds.size > max(2, labels.size // 2) else (kinds, numbers)
+
+
+def imbalance_of(labels: NDArray[Any] | None) -> float:
+    """Return how many samples the largest class has for one of the smallest; NaN without classes.
+
+    Arguments:
+        labels: shape (N,), or `None` where they are not known.
+
+    Example:
+        >>> import numpy as np
+        >>> from dynaprune.labels import imbalance_of
+        >>> imbalance_of(np.array([0] * 60 + [1] * 30 + [2] * 10))
+        6.0
+    """
+    classes = None if labels is None else classes_of(labels)
+    if classes is None:
+        return math.nan
+    counts = np.bincount(classes[1])
+    return float(counts.max() / counts.min())
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:
