@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..diagnostics.random_state import restored_random_state
-from ..diagnostics.waste import easy_half, learned_share
+from ..diagnostics.waste import learned_share
 from .task import Task
 from .training import losses_of
 
@@ -30,8 +30,8 @@ class Signs:
 
     Attributes:
         found: by name a list: `epochs` that had ended, and `quality` then; where the task has a
-            loss of each sample also `mean_loss`, `learned` and `easy_half`, with `None` for what is
-            not known; see `learned_share` and `easy_half`.
+            loss of each sample also `mean_loss` and `learned`, with `None` for what is not known;
+            see `learned_share`.
     """
 
     def __init__(self, task: Task, data: Any, epochs: int, batch_size: int) -> None:
@@ -57,7 +57,6 @@ class Signs:
         losses = found.double().numpy()
         self._keep("mean_loss", float(losses.mean()))
         self._keep("learned", learned_share(losses))
-        self._keep("easy_half", easy_half(losses))
 
     def _keep(self, name: str, value: float) -> None:
         kept = round(value, 6) if math.isfinite(value) else None

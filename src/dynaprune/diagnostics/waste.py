@@ -31,15 +31,3 @@ def learned_share(losses: NDArray[np.float64]) -> float:
         return math.nan
     held = np.cumsum(np.sort(losses), dtype=np.float64)
     return float(np.searchsorted(held, LITTLE * held[-1], side="right") / losses.size)
-
-
-def easy_half(losses: NDArray[np.float64]) -> float:
-    """Return the share of the loss that the easier half of the samples holds, from 0 to a half.
-
-    Arguments:
-        losses: of single samples, shape (n,).
-    """
-    if losses.size == 0 or losses.min() < 0 or losses.max() == 0:
-        return math.nan
-    ordered = np.sort(losses)
-    return float(ordered[: losses.size // 2].sum() / ordered.sum())
