@@ -1,6 +1,7 @@
 """All the runs behind docs/evidence.md, several at a time.
 
     python benchmarks/evidence.py run --root DATA     # goes on where it stopped
+    python benchmarks/evidence.py time --root DATA    # for seconds, on a machine that rests
     python benchmarks/evidence.py left --root DATA    # how much of that there is still to do
     python benchmarks/evidence.py fill                # docs/evidence.md, from what there is
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evidence_page import fill
+from evidence_page import SAVED, fill
 from kept_runs import RESULTS
 
 from dynaprune.bench.registry import built_in
@@ -31,6 +32,7 @@ from dynaprune.bench.task import Task
 from dynaprune.bench.ways import BASELINES, FULL
 
 FOLDER = RESULTS / "bench"
+SECONDS = RESULTS / "bench-seconds"
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5)
 EVERY_BUDGET = (FULL, *BASELINES, "bls-infobatch")
@@ -57,6 +59,9 @@ BY_REGIME = (
 
 WEIGHTS_ALONE = {"as-is", "long-tailed", "brief"}
 """Where it is asked whether a gain comes of InfoBatch's weights alone: each visit still counts."""
+
+TIMED = (FULL, *BASELINES, "infobatch", "bls-infobatch", "kalman-infobatch", "slices-infobatch")
+"""Of which the seconds are told: from runs one after the other, with nothing beside them."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,16 @@ def stages() -> list[Stage]:
     return found
 
 
-def planned(root: Path, results: Results, seeds: int) -> Iterator[Planned]:
-    """Yield the runs that are missing."""
+def timed_stages() -> list[Stage]:
+    """Return what is timed."""
+    return [Stage(task, "as-is", TIMED, (SAVED,)) for task in built_in()]
+
+
+def planned(root: Path, results: Results, seeds: int, stages: Sequence[Stage]) -> Iterator[Planned]:
+    """Yield the runs of stages that are missing."""
     asked: set[str] = set()
     for seed in range(seeds):
-        for stage in stages():
+        for stage in stages:
             task = loaded(stage.task, root)
             plan = plan_runs(
                 task, stage.regime, stage.ways, stage.budgets, [seed], type(task).recipe
@@ -130,9 +140,8 @@ def work(root: Path, run: Planned) -> dict[str, Any]:
     return make_run(warm(run.key.task, root), run)
 
 
-def run_missing(root: Path, results: Results, seeds: int, processes: int) -> None:
-    """Make the runs that are missing, and keep each as it comes."""
-    coming = planned(root, results, seeds)
+def run_missing(coming: Iterator[Planned], root: Path, results: Results, processes: int) -> None:
+    """Make runs, and keep each as it comes."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         running: dict[Future[dict[str, Any]], Planned] = {}
@@ -154,21 +163,25 @@ def run_missing(root: Path, results: Results, seeds: int, processes: int) -> Non
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("run", "left", "fill"))
+    parser.add_argument("what", choices=("run", "time", "left", "fill"))
     parser.add_argument("--root", type=Path, help="folder that holds data sets")
-    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--out", type=Path, help="folder of results")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    results = Results(given.out)
+    results = Results(given.out or (SECONDS if given.what == "time" else FOLDER))
     if given.what == "fill":
-        fill(results)
+        fill(results, Results(SECONDS))
     elif given.root is None:
         parser.error("name the folder that holds data sets: --root")
     elif given.what == "run":
-        run_missing(given.root, results, given.seeds, given.processes)
+        coming = planned(given.root, results, given.seeds, stages())
+        run_missing(coming, given.root, results, given.processes)
+    elif given.what == "time":
+        coming = planned(given.root, results, 1, timed_stages())
+        run_missing(coming, given.root, results, processes=1)
     else:
-        missing = sum(1 for _ in planned(given.root, results, given.seeds))
+        missing = sum(1 for _ in planned(given.root, results, given.seeds, stages()))
         print(f"{len(results.lines)} runs are made, {missing} are missing")
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from evidence_scores import scores_table
 from evidence_signs import signs_tables
 
 from dynaprune.bench.report import draw_all
@@ -28,12 +29,19 @@ IN_SETTINGS_WAYS = (
     "infobatch",
     "bls-infobatch",
     "slices-infobatch",
+    "equal-infobatch",
+    "slices-equal-infobatch",
     "slices-trimmed",
 )
 
 
-def fill(results: Results) -> None:
-    """Bring the tables and pictures of docs/evidence.md up to date."""
+def fill(results: Results, timed: Results) -> None:
+    """Bring the tables and pictures of docs/evidence.md up to date.
+
+    Arguments:
+        results: all runs.
+        timed: those that were made one after the other, with nothing beside them.
+    """
     sections = sections_of(results)
     PICTURES.mkdir(exist_ok=True)
     for old in PICTURES.glob("*.png"):
@@ -49,7 +57,8 @@ def fill(results: Results) -> None:
         "ways": ways_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
-        "seconds": seconds_table(as_is),
+        "scores": scores_table(as_is),
+        "seconds": seconds_table(sections_of(timed)),
         "regimes": regimes_table(sections),
         "signs": signs_tables(sections),
         "tasks": "\n".join(

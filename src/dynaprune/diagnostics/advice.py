@@ -41,8 +41,9 @@ def _on_waste(audit: Audit) -> str:
     if audit.imbalance >= RARE:
         return (
             f"The largest class has {audit.imbalance:.0f} times as many samples as the smallest: "
-            "fewer epochs and random pruning lose the rare ones. If you prune, prune by score, "
-            "with losses of samples or of slices (chunked), and begin with saving=0.2."
+            "fewer epochs and random pruning lose the rare ones. If you prune, prune by score: "
+            'InfoBatch(..., saving=0.2, weights="equal"), with losses of samples or of slices '
+            "(chunked)."
         )
     share = audit.learned_share
     if math.isnan(share):

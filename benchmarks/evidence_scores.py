@@ -1,0 +1,59 @@
+"""One score against another at the same method and budget, seed by seed and task by task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dynaprune.bench.sections import Section
+from dynaprune.bench.statistics import MIN_SEEDS, mean_of
+
+PAIRS = (
+    ("bls-infobatch", "infobatch"),
+    ("bls-seta", "seta"),
+    ("kalman-infobatch", "bls-infobatch"),
+    ("slices-infobatch", "bls-infobatch"),
+    ("slices-infobatch", "infobatch"),
+)
+"""A way of training, and the one that it is held against."""
+
+BUDGETS = (0.2, 0.3, 0.4, 0.5)
+
+
+def scores_table(sections: Sequence[Section]) -> str:
+    """Return what a score gains on another one, in margins, and on which tasks that is shown."""
+    lines = [
+        "| way | against | saved % | tasks | difference | better on | worse on |",
+        "| --- | --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for pair in PAIRS:
+        for budget in BUDGETS:
+            found = {s.title: d for s in sections if (d := differences(s, *pair, budget))}
+            if found:
+                lines.append(f"| {' | '.join([*pair, *_cells(budget, found)])} |")
+    return "\n".join(lines) + "\n"
+
+
+def differences(section: Section, way: str, other: str, budget: float) -> list[float]:
+    """Return how much better a way is than another one, in margins: a number a seed."""
+    sign = 1 if section.task["higher_is_better"] else -1
+    first, second = (
+        {
+            line["seed"]: line["quality"]
+            for line in section.lines
+            if line["way"] == name and line["budget"] == budget
+        }
+        for name in (way, other)
+    )
+    found = [sign * (first[seed] - second[seed]) for seed in first if seed in second]
+    return [value / section.task["margin"] for value in found if math.isfinite(value)]
+
+
+def _cells(budget: float, found: dict[str, list[float]]) -> list[str]:
+    """Return the cells of a row, of the differences of each task."""
+    tested = {title: mean_of(d) for title, d in found.items() if len(d) >= MIN_SEEDS}
+    better = [title for title, mean in tested.items() if mean.is_above_zero]
+    worse = [title for title, mean in tested.items() if mean.is_below_zero]
+    overall = mean_of([mean_of(values).value for values in found.values()])
+    shown = [", ".join(titles) or "none" if tested else "–" for titles in (better, worse)]
+    return [f"{budget:.0%}"[:-1], str(len(found)), overall.text(1, 1, sign=True), *shown]

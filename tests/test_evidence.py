@@ -1,0 +1,54 @@
+"""Tables of docs/evidence.md that are no part of the package."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from dynaprune.bench.sections import Section
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def scores(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("evidence_scores")
+
+
+def section(title, margin, higher_is_better, qualities):
+    """Return results at 20% saved, where `qualities` has a list over seeds for each way."""
+    lines = [
+        {"way": way, "budget": 0.2, "seed": seed, "quality": quality}
+        for way, found in qualities.items()
+        for seed, quality in enumerate(found)
+    ]
+    task = {"margin": margin, "higher_is_better": higher_is_better}
+    return Section(task, "as-is", {}, [], lines, title)
+
+
+def test_one_score_against_another(scores):
+    true, other = [0.90, 0.91, 0.92, 0.93, 0.94], [0.93, 0.94, 0.95, 0.96, 0.97001]
+    table = scores.scores_table(
+        [
+            section("gains", 0.01, True, {"infobatch": true, "bls-infobatch": other}),
+            section("loses", 0.03, False, {"infobatch": true, "bls-infobatch": other}),
+            section("no losses", 0.03, True, {"bls-infobatch": other}),
+            section("others", 0.02, True, {"seta": true[:2], "bls-seta": [0.92, float("nan")]}),
+        ]
+    ).splitlines()
+    assert [line.split(" | ")[:3] for line in table[2:]] == [
+        ["| bls-infobatch", "infobatch", "20"],
+        ["| bls-seta", "seta", "20"],
+    ]
+    # differences of 3 margins and of -1: 1.0 ± 25.4, where 12.7 is the quantile of t with 1 degree
+    assert table[2].endswith("| 20 | 2 | +1.0 ± 25.4 | gains | loses |")
+    assert table[3].endswith("| 20 | 1 | +1.0 | – | – |")
+
+
+def test_differences_go_by_seed(scores):
+    made = section("any", 0.5, False, {"infobatch": [3.0, 1.0], "bls-infobatch": [2.0, 1.5, 9.0]})
+    assert scores.differences(made, "bls-infobatch", "infobatch", 0.2) == [2.0, -1.0]
+    assert scores.differences(made, "bls-infobatch", "infobatch", 0.3) == []
