@@ -41,9 +41,20 @@ ENDS = (0.2, 0.5)
 FEWER_BUDGETS = (0.2, 0.4)
 
 REGIMES = {
-    "digits-cnn": ("redundant", "long-tailed", "trivial", "wrong-labels", "brief", "saturated"),
+    "digits-cnn": (
+        "redundant",
+        "long-tailed",
+        "long-tailed-balanced",
+        "trivial",
+        "wrong-labels",
+        "brief",
+        "saturated",
+    ),
     "sst2-lstm": ("redundant", "trivial", "wrong-labels", "brief", "saturated"),
-    "mnist5k-cnn": ("long-tailed",),  # with two classes alone, as SST-2 has, nothing is learned
+    "mnist5k-cnn": (
+        "long-tailed",
+        "long-tailed-balanced",
+    ),  # with two classes alone, as SST-2 has, nothing is learned
 }
 BY_REGIME = (
     FULL,
@@ -57,7 +68,7 @@ BY_REGIME = (
     "slices-skip-converged",
 )
 
-WEIGHTS_ALONE = {"as-is", "long-tailed", "brief"}
+WEIGHTS_ALONE = {"as-is", "long-tailed", "long-tailed-balanced", "brief"}
 """Where it is asked whether a gain comes of InfoBatch's weights alone: each visit still counts."""
 
 TIMED = (FULL, *BASELINES, "infobatch", "bls-infobatch", "kalman-infobatch", "slices-infobatch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections import namedtuple
@@ -357,6 +358,48 @@ def test_regimes(bright):
     assert len(classes) == 53  # 40 of the easiest 40, and a quarter others
     assert REGIMES["as-is"].samples(bright, 0) is bright.train
     assert REGIMES["saturated"].recipe(bright.recipe).epochs == 24
+
+
+def test_in_a_balanced_loss_classes_have_equal_shares(bright):
+    regime = REGIMES["long-tailed-balanced"]
+    data = regime.samples(bright, 0)
+    task = regime.task(bright, data)
+    batch = data.tensors
+    same = torch.zeros(len(data), 3)  # of equal logits, so that all losses are ln 3
+    losses = task.losses(same, batch)
+    for label in range(3):
+        share = losses[batch[1] == label].sum() / losses.sum()
+        assert share.item() == pytest.approx(1 / 3, rel=1e-5)
+    assert task.loss(same, batch).item() == pytest.approx(math.log(3), rel=1e-5)
+    assert bright.loss(same[:1], [part[:1] for part in batch]).item() == pytest.approx(math.log(3))
+    assert task.name == bright.name
+    assert task.has_losses
+    long_tailed = REGIMES["long-tailed"]
+    assert torch.equal(long_tailed.samples(bright, 0).tensors[1], data.tensors[1])
+    assert long_tailed.task(bright, data) is bright
+
+
+def test_a_balanced_loss_is_what_is_trained(bright, tmp_path):
+    found = [
+        list(run_all(bright, plan_runs(bright, name, [], [], [0], bright.recipe).runs, results))
+        for results in [Results(tmp_path)]
+        for name in ("long-tailed", "long-tailed-balanced")
+    ]
+    plain, weighted = (lines[0][1] for lines in found)
+    assert plain["visits"] == weighted["visits"]
+    assert plain["signs"]["mean_loss"] != weighted["signs"]["mean_loss"]
+    assert plain["source"] == weighted["source"]
+    assert plain["about"] == weighted["about"]
+
+
+def test_a_balanced_loss_needs_losses(bright):
+    class Mean(Bright):
+        losses = Task.losses
+
+    task = Mean()
+    task.load(None)
+    with pytest.raises(ValueError, match="bright has no loss of each sample, so it cannot be wei"):
+        plan_runs(task, "long-tailed-balanced", [], [], [0], bright.recipe)
 
 
 def test_a_regime_of_classes_needs_classes(tmp_path):

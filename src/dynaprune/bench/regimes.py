@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from ..methods import NoPrune
+from .balanced import balanced
 from .recipe import Recipe
 from .task import Task
 from .training import losses_of, train_model
@@ -36,11 +37,13 @@ class Regime:
         change: makes the training set, of a loaded task that has inputs and classes and of a
             generator; `None` for the training set as it is.
         longer: how many times as many epochs it trains.
+        balances: whether the loss is weighted so that all classes count alike.
     """
 
     about: str
     change: Change | None = None
     longer: float = 1.0
+    balances: bool = False
 
     def fits(self, task: Task) -> bool:
         """Return whether a task, loaded, has the inputs and classes that this changes."""
@@ -49,6 +52,14 @@ class Regime:
     def recipe(self, recipe: Recipe) -> Recipe:
         """Return the recipe of this regime."""
         return replace(recipe, epochs=max(1, round(recipe.epochs * self.longer)))
+
+    def task(self, task: Task, samples: Any) -> Task:
+        """Return the task that is trained in this regime on these samples.
+
+        Raises:
+            ValueError: the task has no loss of each sample, of which this needs one.
+        """
+        return balanced(task, samples.tensors[1]) if self.balances else task
 
     def samples(self, task: Task, seed: int) -> Any:
         """Return the training set of this regime, drawn by a seed.
@@ -159,6 +170,11 @@ REGIMES: dict[str, Regime] = {
     "as-is": Regime("the data set as it is"),
     "redundant": Regime("three quarters are near-duplicates of a sixteenth", _redundant),
     "long-tailed": Regime("the rarest class has a fiftieth of the samples", _long_tailed),
+    "long-tailed-balanced": Regime(
+        "the rarest class has a fiftieth of the samples, and classes have equal shares of the loss",
+        _long_tailed,
+        balances=True,
+    ),
     "trivial": Regime("three quarters are of the third that is easiest", _trivial),
     "wrong-labels": Regime("a tenth of the labels are wrong", _wrong_labels),
     "brief": Regime("trained for a third of the epochs", longer=1 / 3),

@@ -65,7 +65,9 @@ def plan_runs(
     Raises:
         ValueError: the regime changes what the task does not have.
     """
-    samples = range(len(REGIMES[regime].samples(task, 0)))
+    data = REGIMES[regime].samples(task, 0)
+    REGIMES[regime].task(task, data)  # or it says why there is none
+    samples = range(len(data))
     recipe = REGIMES[regime].recipe(recipe)
     pairs, left_out = [], []
     for name in WAYS:
@@ -126,16 +128,18 @@ def make_run(
 ) -> dict[str, Any]:
     """Make a run of a task, whose data are loaded, and return what it came to."""
     key, recipe, way = planned.key, planned.recipe, WAYS[planned.key.way]
-    data = REGIMES[key.regime].samples(task, key.seed)
+    regime = REGIMES[key.regime]
+    data = regime.samples(task, key.seed)
+    trained = regime.task(task, data)
     train = way.make(data, recipe.epochs, key.seed, key.budget)
-    signs = Signs(task, data, recipe.epochs, recipe.batch_size) if key.way == FULL else None
+    signs = Signs(trained, data, recipe.epochs, recipe.batch_size) if key.way == FULL else None
 
     def look(epoch: int, model: nn.Module) -> None:
         if signs is not None:
             signs.look(epoch, model)
         on_epoch(epoch)
 
-    found = train_run(task, recipe, train, key.seed, reads=way.reads, on_epoch=look)
+    found = train_run(trained, recipe, train, key.seed, reads=way.reads, on_epoch=look)
     more = {} if signs is None else {"signs": signs.found}
     return {
         **asdict(found),
