@@ -220,6 +220,52 @@ def test_no_outliers_where_nothing_can_be_told(variation, skewness):
     assert share_of_outliers(LossShape(variation, skewness)) == 0.0
 
 
+def test_auto_waits_for_a_share_that_counts():
+    """A share that is small at first would stay, since what is trimmed is missing then."""
+    random = np.random.default_rng(0)
+    train = SampleLoss(TrimmedLoss(Numbers(4000), 10, start=0.2)).proxy()
+    few, many = LossShape(1.0, 1.45), LossShape(1.0, 0.9)
+    assert 0 < share_of_outliers(few) < 0.05 < share_of_outliers(many)
+    scores = torch.from_numpy(random.gamma(1.0, size=4000)).float()
+    kept = [
+        train.select(scores, 4, torch.Generator().manual_seed(0), shape=shape).indices.numel()
+        for shape in (few, many)
+    ]
+    assert kept[0] == 4000
+    assert kept[1] == pytest.approx(4000 * (1 - 0.9 * share_of_outliers(many)), abs=2)
+
+
+def test_epochs_in_which_losses_fall_say_nothing():
+    random = np.random.default_rng(1)
+    right = random.gamma(0.5, 2.0, size=20_000)
+    early = 2.3 + random.normal(0, 0.6, size=20_000)  # symmetric, as before anything is learned
+    with_early, without = Moments(), Moments()
+    for losses in (early, 0.8 * early, right, right):
+        batches = random.permutation(losses).astype(np.float32).reshape(-1, 8).mean(1)
+        with_early.add(np.full(batches.size, 8), batches)
+    for losses in (right, right):
+        batches = random.permutation(losses).astype(np.float32).reshape(-1, 8).mean(1)
+        assert without.shape is None
+        without.add(np.full(batches.size, 8), batches)
+    assert with_early.shape.skewness == pytest.approx(without.shape.skewness, rel=0.15)
+    assert with_early.shape.skewness == pytest.approx(stats.skew(right), rel=0.15)
+    assert share_of_outliers(with_early.shape) == 0.0
+
+
+def test_moments_go_on_from_their_state():
+    random = np.random.default_rng(2)
+    one, other = Moments(), Moments()
+    for part in range(4):
+        values = random.gamma(1.0, size=500).astype(np.float32) + (part == 0)
+        one.add(np.full(500, 4), values)
+        other.add(np.full(500, 4), values)
+        resumed = Moments()
+        resumed.restore(other.state())
+        other = resumed
+        assert other.shape == one.shape
+    assert one.shape is not None
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 20])
 def test_moments_of_samples_are_told_from_batches(batch_size):
     random = np.random.default_rng(1)

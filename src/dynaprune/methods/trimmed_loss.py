@@ -17,6 +17,10 @@ from ..validation import check_either, check_integer, check_share, count_share
 from .ranking import highest, some_of
 from .saving import Saving
 
+LEAST = 0.05
+"""The share below which `trim="auto"` trims nothing yet. What is trimmed is missing in the epochs
+after it, so a first estimate stays, and a small one is the least sure."""
+
 
 class TrimmedLoss(PrunedDataset):
     """Skips the samples with the highest scores, whose labels are most probably wrong.
@@ -37,9 +41,9 @@ class TrimmedLoss(PrunedDataset):
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
         trim: the share of the samples that is taken to be wrong, in [0, 1), or "auto" for what
-            the losses say in the epochs before trimming begins: the share of those that are of
-            another kind (`share_of_outliers`), which is none where labels are right. "auto" if
-            neither it nor `saving` is given.
+            the losses say once they fall by less than 2% an epoch: the share of those that are of
+            another kind (`share_of_outliers`), if it is at least 5%. "auto" if neither it nor
+            `saving` is given.
         start: the share of the run before which everything is trained on, in [0, 1].
         refresh: the share of those with the highest scores that is trained on, in [0, 1).
         saving: in place of `trim`, the share of all sample visits of the run that is to be
@@ -159,6 +163,7 @@ class TrimmedLoss(PrunedDataset):
             share = self.trim
         else:
             share = 0.0 if shape is None else share_of_outliers(shape)
+            share = share if share >= LEAST else 0.0
         trimmed = count_share(share, total)
         return trimmed, min(total - 1, trimmed - count_share(self.refresh, trimmed))
 
