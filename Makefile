@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
 
 .PHONY: help install demo test test-long lint format docs benchmark clean
 
@@ -15,7 +16,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
 	@touch $@
 
-demo: $(STAMP) ## train on digits with and without pruning: table, results.jsonl, plot in runs/demo
+$(DEMO_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP)) ## train on digits with and without pruning: table, results.jsonl, plot in runs/demo
 	$(BIN)/dynaprune demo
 
 test: $(STAMP) ## unit tests, under five minutes

@@ -552,6 +552,13 @@ def test_commands_used_wrongly(arguments, message):
             TASK_FILE.replace("metric, margin,", "unit, leeway,"),
             "the attributes metric, margin",
         ),
+        (TASK_FILE.replace("0.01, False", "-1, False"), "must have a margin above 0, but it is -1"),
+        (TASK_FILE.replace("0.01, False", "'a', False"), "a margin above 0, but it is 'a'"),
+        (TASK_FILE.replace('"mine"', '"my/task | a"'), "but it is 'my/task | a'"),
+        (
+            TASK_FILE.replace("higher_is_better =", "lower_is_better ="),
+            "has an attribute lower_is_better, but tasks have higher_is_better",
+        ),
     ],
 )
 def test_a_task_file_that_is_none(tmp_path, text, message):
@@ -560,6 +567,41 @@ def test_a_task_file_that_is_none(tmp_path, text, message):
     result = CliRunner().invoke(app, ["bench", "run", str(path)])
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            TASK_FILE.replace("batch[1])", "batch[1], reduction='none')")
+            + "\n    def losses(self, outputs, batch):\n"
+            "        return (outputs - batch[1]).square().mean(1)\n",
+            "loss() of mine must return the mean loss of a batch, shape (), but it returned shape",
+        ),
+        (
+            TASK_FILE.replace("return float(", "float("),
+            "evaluate() of mine must return the metric, a number, but it returned a NoneType",
+        ),
+    ],
+)
+def test_a_task_whose_methods_return_something_else(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    result = CliRunner().invoke(app, f"bench run {path} --seeds 1 --out {tmp_path / 'out'}")
+    assert result.exit_code != 0
+    assert message in " ".join(f"{result.output} {result.exception}".split())
+
+
+def test_what_the_loader_drops_is_no_visit_of_full_training(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        TASK_FILE.replace("recipe =", "drop_last = True\n    recipe =").replace("64)", "62)")
+    )
+    command = f"bench run {path} --methods random --budgets 0.25 --seeds 1 --out {tmp_path / 'out'}"
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    full, random = Results(tmp_path / "out").lines
+    assert full["visits"] == full["full_visits"] == random["full_visits"] == 6 * 56
 
 
 def test_ones_own_task(tmp_path):

@@ -279,7 +279,7 @@ def _budgets(given: str) -> list[float]:
         shares = []
     if not shares or not all(0 < share < 1 for share in shares):
         raise ValueError(
-            "--budgets must be shares of sample visits between 0 and 1, such as 0.2,0.3, but it is "
-            f"{given!r}"
+            "--budgets must be shares of sample visits between 0 and 1, joined by commas, such as "
+            f"0.2,0.3 for 20 and 30%, but it is {given!r}"
         )
     return shares

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -81,7 +82,33 @@ def _from_file(path: Path) -> type[Task]:
             f"the task {task.__name__} in {path} lacks the {_listed('attribute', missing)}: set it "
             "in the class; dynaprune.bench.Task says what each is"
         )
+    _check_attributes(task, f"the task {task.__name__} in {path}")
     return task
+
+
+def _check_attributes(task: type[Task], what: str) -> None:
+    """Check what would spoil the report, after all runs were made.
+
+    Raises:
+        ValueError: the margin is no number above 0, the name is none for files, or an attribute is
+            nearly that of a task.
+    """
+    margin = task.margin
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin > 0:
+        raise ValueError(f"{what} must have a margin above 0, but it is {margin!r}")
+    if not re.fullmatch(r"[\w.-]+", str(task.name)):
+        raise ValueError(
+            f"{what} must have a name of letters, digits, '-', '_' and '.', of which files are "
+            f"named, but it is {task.name!r}"
+        )
+    known = {name for name in (*dir(Task), *REQUIRED) if not name.startswith("_")}
+    for name, value in vars(task).items():
+        is_own = name in known or name.startswith("_") or callable(value)
+        meant = [] if is_own else difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        if meant:
+            raise ValueError(
+                f"{what} has an attribute {name}, but tasks have {meant[0]}: rename it"
+            )
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

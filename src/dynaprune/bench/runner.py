@@ -144,11 +144,16 @@ def make_run(
     return {
         **asdict(found),
         **more,
-        "full_visits": len(data) * recipe.epochs,
+        "full_visits": _visits_an_epoch(task, len(data), recipe) * recipe.epochs,
         "about": task.describe(),
         "source": source_of(type(task)),
         "machine": machine(task.device),
     }
+
+
+def _visits_an_epoch(task: Task, samples: int, recipe: Recipe) -> int:
+    """Return the visits of an epoch of full training, less those that the loader drops."""
+    return samples - samples % recipe.batch_size if task.drop_last else samples
 
 
 def check_losses(task: Task, recipe: Recipe) -> None:
@@ -166,6 +171,11 @@ def check_losses(task: Task, recipe: Recipe) -> None:
         torch.manual_seed(0)
         outputs = task.outputs(task.make_model().to(task.device), batch)
         losses, mean = task.losses(outputs, batch), task.loss(outputs, batch)
+    if mean.shape != ():
+        raise ValueError(
+            f"loss() of {task.name} must return the mean loss of a batch, shape (), but it "
+            f"returned shape {tuple(mean.shape)}"
+        )
     if losses.shape != (len(few),):
         raise ValueError(
             f"losses() of {task.name} must return the loss of each sample, shape ({len(few)},) for "

@@ -100,13 +100,13 @@ def _signs(section: Section) -> str:
     """Return what full training showed halfway: whether visits are wasted."""
     task = section.task
     shown = shown_by(section.lines, task["higher_is_better"])
-    if shown is None:
+    if shown is None or math.isnan(shown.rise):
         return ""
     scale, digits = scale_of(section)
     unit = " points" if task["in_percent"] else ""
     found = (
-        f" From half of it on, its {task['metric']} became better by "
-        f"{scale * shown.rise:.{digits}f}{unit}"
+        f" From half of it on, its {task['metric']} became "
+        f"{'worse' if shown.rise < 0 else 'better'} by {scale * abs(shown.rise):.{digits}f}{unit}"
     )
     if math.isnan(shown.learned):
         return f"{found}."

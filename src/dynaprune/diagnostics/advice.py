@@ -17,15 +17,21 @@ all settings of docs/evidence.md, above the second in a third."""
 
 RARE = 10
 """How many times smaller than the largest class one is called rare. Where it was 50 times, random
-pruning and fewer epochs cost ten points of accuracy and more, in all settings of docs/evidence.md;
-that of 10 is a convention of work on long tails."""
+pruning and fewer epochs cost ten points of accuracy and more, and weighting the loss by class
+gained more than that (docs/evidence.md); 10 is a convention of work on long tails."""
 
 
 def advise(audit: Audit) -> list[str]:
-    """Return sentences on waste, on the scores, on what is skipped by them, and on wrong labels."""
+    """Return sentences on rare classes, waste, scores, what they skip, and wrong labels."""
     if math.isnan(audit.correlation.low):
         return [_on_too_little(audit)]
-    return [_on_waste(audit), _on_scores(audit), _on_skipping(audit), _on_labels(audit)]
+    return [
+        *_on_classes(audit),
+        _on_waste(audit),
+        _on_scores(audit),
+        _on_skipping(audit),
+        _on_labels(audit),
+    ]
 
 
 def _on_too_little(audit: Audit) -> str:
@@ -37,14 +43,17 @@ def _on_too_little(audit: Audit) -> str:
     return f"{audit.num_samples} samples are too few to say anything: give a larger num_samples."
 
 
+def _on_classes(audit: Audit) -> list[str]:
+    if not audit.imbalance >= RARE:
+        return []
+    return [
+        f"The largest class has {audit.imbalance:.0f} times as many samples as the smallest. If "
+        "all classes are to count alike, weight the loss by class: that gains more than any "
+        "pruning. Without it, fewer epochs and random pruning lose the rare ones."
+    ]
+
+
 def _on_waste(audit: Audit) -> str:
-    if audit.imbalance >= RARE:
-        return (
-            f"The largest class has {audit.imbalance:.0f} times as many samples as the smallest: "
-            "fewer epochs and random pruning lose the rare ones. If you prune, prune by score: "
-            'InfoBatch(..., saving=0.2, weights="equal"), with losses of samples or of slices '
-            "(chunked)."
-        )
     share = audit.learned_share
     if math.isnan(share):
         return "How many samples are learned was not judged: losses are 0 or below."
@@ -68,17 +77,15 @@ def _on_waste(audit: Audit) -> str:
 
 def _on_scores(audit: Audit) -> str:
     found = audit.correlation
-    finer = "measure more finely, with chunked(...), smaller batches or KalmanBLS"
+    finer = "measure more finely, with chunked(...), smaller batches, or KalmanBLS in place of BLS"
+    random = "" if audit.imbalance >= RARE else ", or take RandomPrune, which needs no scores"
     if found.high < 0:
         return (
             f"The scores order the samples against their losses, {found}: does update() get the "
             "loss of the batch at hand, and loss_fn compute the same loss?"
         )
     if found.low <= 0:
-        return (
-            f"The scores are as good as random, {found}: {finer}, or take RandomPrune, which needs "
-            "no scores."
-        )
+        return f"The scores are as good as random, {found}: {finer}{random}."
     if found.value < WEAK:
         return f"The scores order the samples by their losses, but weakly, {found}: {finer}."
     return f"The scores order the samples by their losses, {found}."

@@ -86,7 +86,13 @@ class Audit:
                 f"mean loss of those that epoch {self.planned_epoch} skips, over that of all",
                 str(self.skipped_loss_ratio),
             ),
-            ("samples of the largest class, over the smallest", _number(self.imbalance)),
+            (
+                "samples of the largest class, over the smallest",
+                _number(self.imbalance)
+                + (
+                    "; give labels=, to look for rare classes" if math.isnan(self.imbalance) else ""
+                ),
+            ),
             ("lowest losses, which make up 5% of all loss", _percent(self.learned_share)),
             ("a group with distinctly higher losses", _percent(self.outlier_share)),
         ]
