@@ -91,7 +91,8 @@ def run(name: str, kind: str, epochs: int, wrong: float, seed: int) -> dict[str,
 
 
 def print_tables(results: list[dict[str, Any]]) -> None:
-    """Print a row a setting."""
+    """Print a row a setting in which anything was trimmed, and how many there are of the others."""
+    idle = dict.fromkeys(WRONG, 0)
     print("| data | model | epochs | wrong % | saved % (each run) | auto − full | auto − random |")
     print("| --- | --- | ---: | ---: | --- | ---: | ---: |")
     for setting in product(DATA, MODELS, EPOCHS, WRONG):
@@ -99,11 +100,19 @@ def print_tables(results: list[dict[str, Any]]) -> None:
         runs = [r for r in results if tuple(r[name] for name in names) == setting]
         if not runs:
             continue
+        if not any(r["saved"] for r in runs):
+            idle[setting[-1]] += 1
+            continue
         saved = " ".join(f"{100 * r['saved']:.0f}" for r in runs)
         cells = [_points([r["auto"] - r[other] for r in runs]) for other in ("full", "random")]
         data, model, epochs, wrong = setting
         print(
             f"| {data} | {model} | {epochs} | {100 * wrong:.0f} | {saved} | {' | '.join(cells)} |"
+        )
+    settings = len(DATA) * len(MODELS) * len(EPOCHS)
+    for wrong, count in idle.items():
+        print(
+            f"nothing was trimmed in {count} of {settings} settings with {wrong:.0%} wrong labels"
         )
 
 
