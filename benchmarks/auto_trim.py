@@ -52,7 +52,7 @@ def load(name: str) -> tuple[Tensor, Tensor]:
 
 
 def run(name: str, kind: str, epochs: int, wrong: float, seed: int) -> dict[str, Any]:
-    """Train in three ways; return accuracies, the share saved, and what of the trimmed is wrong."""
+    """Train in three ways; return accuracies, and the share that was saved."""
     inputs, labels = load(name)
     classes = int(labels.max()) + 1
     generator = torch.Generator().manual_seed(seed + 77_000)  # a seed that nothing else has

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from evidence_page import SAVED, fill
+from evidence_scores import BUDGETS
 from kept_runs import RESULTS
 
 from dynaprune.bench.registry import built_in
@@ -34,7 +35,6 @@ from dynaprune.bench.ways import BASELINES, FULL
 FOLDER = RESULTS / "bench"
 SECONDS = RESULTS / "bench-seconds"
 
-BUDGETS = (0.2, 0.3, 0.4, 0.5)
 EVERY_BUDGET = (FULL, *BASELINES, "bls-infobatch")
 BELOW_HALF = (0.2, 0.3, 0.4)  # at 50% InfoBatch draws from all samples, whatever their scores
 ENDS = (0.2, 0.5)

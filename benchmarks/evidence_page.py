@@ -58,7 +58,6 @@ def fill(results: Results, timed: Results) -> None:
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
         "scores": scores_table(as_is),
-        "seconds": seconds_table(sections_of(timed)),
         "regimes": regimes_table(sections),
         "signs": signs_tables(sections),
         "tasks": "\n".join(
@@ -68,6 +67,8 @@ def fill(results: Results, timed: Results) -> None:
             for section, picture in zip(sections, pictures, strict=True)
         ),
     }
+    if timed.lines:
+        parts["seconds"] = seconds_table(sections_of(timed))
     text = PAGE.read_text(encoding="utf-8")
     for name, part in parts.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"

@@ -520,40 +520,49 @@ def test_waste(learned, expected):
 def test_rare_classes(rarest):
     labels = ["common"] * (400 - rarest) + ["rare"] * rarest
     found = advice_on(LOSSES, LOSSES, labels=labels)
-    assert found.imbalance == pytest.approx((400 - rarest) / rarest)
     is_rare = rarest == 8
-    assert ("has 49 times as many samples" in found.advice[0]) == is_rare
+    assert found.class_sizes == (400 - rarest, rarest)
+    assert ("class has 392 samples, the smallest 8. If all" in found.advice[0]) == is_rare
     assert "make up 5% of all loss" in found.advice[is_rare]
     assert len(found.advice) == 4 + is_rare
+    assert re.search(
+        f"the largest and the smallest class +{400 - rarest} and {rarest}\n", str(found)
+    )
 
 
-@pytest.mark.parametrize("rarest", [8, 100])
-def test_random_pruning_is_not_advised_where_classes_are_rare(rarest):
-    labels = ["common"] * (400 - rarest) + ["rare"] * rarest
-    scores = torch.from_numpy(np.random.default_rng(1).normal(size=400))
-    advice = advice_on(scores, LOSSES, labels=labels).advice
-    on_scores = next(sentence for sentence in advice if "as good as random" in sentence)
-    assert ("or take RandomPrune" in on_scores) == (rarest == 100)
+def test_rare_classes_where_nothing_else_can_be_said():
+    labels = [0] * 392 + [1] * 8
+    advice = advice_on(torch.ones(400), LOSSES, labels=labels).advice
+    assert len(advice) == 2
+    assert "the smallest 8" in advice[0]
+    assert "All scores, or all losses, are equal" in advice[1]
 
 
-def test_what_is_printed_of_rare_classes():
-    labels = ["common"] * 392 + ["rare"] * 8
-    found = advice_on(LOSSES, LOSSES, labels=labels)
-    assert re.search("largest class, over the smallest +49.00\n", str(found))
+@pytest.mark.parametrize(("classes", "count"), [(100, 500), (100, 1000), (1000, 5000)])
+def test_chance_makes_no_rare_classes(classes, count):
+    losses = torch.rand(count)
+    for seed in range(5):
+        labels = np.random.default_rng(seed).integers(classes, size=count)
+        found = advice_on(losses, losses, labels=labels)
+        largest, smallest = found.class_sizes
+        assert largest / smallest > 3
+        assert len(found.advice) == 4
 
 
 def test_labels_at_hand():
     data = TensorDataset(torch.zeros(100, 1), torch.arange(100) % 50 // 40)  # 80 and 20
     train = with_scores(InfoBatch(data, num_epochs=10), torch.rand(100))
     found = audit(train, nn.Linear(1, 1), lambda model, batch: model(batch[0]).square().mean())
-    assert found.imbalance == 4
+    assert found.class_sizes == (80, 20)
 
 
 def test_labels_that_are_no_classes_or_not_known():
-    assert math.isnan(advice_on(LOSSES, LOSSES, labels=torch.arange(400)).imbalance)
+    assert advice_on(LOSSES, LOSSES, labels=torch.arange(400)).class_sizes is None
+    assert advice_on(LOSSES, LOSSES, labels=torch.arange(400) // 2).class_sizes == (2, 2)
     found = advice_on(LOSSES, LOSSES)
-    assert math.isnan(found.imbalance)
-    assert re.search("largest class, over the smallest +not known", str(found))
+    assert found.class_sizes is None
+    assert "smallest class" in str(found)
+    assert "not known; audit(..., labels=)" in str(found)
 
 
 def test_labels_of_other_samples():

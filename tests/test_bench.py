@@ -365,6 +365,9 @@ def test_in_a_balanced_loss_classes_have_equal_shares(bright):
     data = regime.samples(bright, 0)
     task = regime.task(bright, data)
     batch = data.tensors
+    drawn = torch.randn(len(data), 3)
+    assert task.loss(drawn, batch).item() == pytest.approx(task.losses(drawn, batch).mean().item())
+    assert task.loss(drawn, batch).item() != pytest.approx(bright.loss(drawn, batch).item())
     same = torch.zeros(len(data), 3)  # of equal logits, so that all losses are ln 3
     losses = task.losses(same, batch)
     for label in range(3):
@@ -379,17 +382,37 @@ def test_in_a_balanced_loss_classes_have_equal_shares(bright):
     assert long_tailed.task(bright, data) is bright
 
 
-def test_a_balanced_loss_is_what_is_trained(bright, tmp_path):
-    found = [
-        list(run_all(bright, plan_runs(bright, name, [], [], [0], bright.recipe).runs, results))
-        for results in [Results(tmp_path)]
-        for name in ("long-tailed", "long-tailed-balanced")
-    ]
-    plain, weighted = (lines[0][1] for lines in found)
-    assert plain["visits"] == weighted["visits"]
-    assert plain["signs"]["mean_loss"] != weighted["signs"]["mean_loss"]
-    assert plain["source"] == weighted["source"]
-    assert plain["about"] == weighted["about"]
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_a_balanced_loss_is_trained_and_judged_by_what_it_was(bright, tmp_path, rate):
+    """At a rate of 0 nothing is learned, so the metric has to be the same."""
+
+    class Judged(Bright):
+        higher_is_better = False
+
+        def evaluate(self, model):
+            return self.loss(model(self.train.tensors[0].float()), self.train.tensors)
+
+    task = Judged()
+    task.load(None)
+    recipe = Recipe(epochs=4, batch_size=8, learning_rate=rate)
+    found = {
+        (regime, way): line
+        for regime in ("long-tailed", "long-tailed-balanced")
+        for (way, line) in [
+            (line["way"], line)
+            for _, line in run_all(
+                task,
+                plan_runs(task, regime, ["bls-infobatch"], [0.2], [0], recipe).runs,
+                Results(tmp_path),
+            )
+        ]
+    }
+    for way in ("full", "bls-infobatch"):
+        plain, weighted = found["long-tailed", way], found["long-tailed-balanced", way]
+        assert plain["visits"] == weighted["visits"]
+        assert plain["source"] == weighted["source"]
+        assert plain["about"] == weighted["about"]
+        assert (plain["quality"] == pytest.approx(weighted["quality"], rel=1e-5)) == (rate == 0)
 
 
 def test_a_balanced_loss_needs_losses(bright):
@@ -552,12 +575,16 @@ def test_commands_used_wrongly(arguments, message):
             TASK_FILE.replace("metric, margin,", "unit, leeway,"),
             "the attributes metric, margin",
         ),
-        (TASK_FILE.replace("0.01, False", "-1, False"), "must have a margin above 0, but it is -1"),
-        (TASK_FILE.replace("0.01, False", "'a', False"), "a margin above 0, but it is 'a'"),
+        (
+            TASK_FILE.replace("0.01, False", "-1, False"),
+            "must have a margin that is a number above 0, but it is -1",
+        ),
+        (TASK_FILE.replace("0.01, False", "'a', False"), "a number above 0, but it is 'a'"),
+        (TASK_FILE.replace("0.01, False", "True, False"), "a number above 0, but it is True"),
         (TASK_FILE.replace('"mine"', '"my/task | a"'), "but it is 'my/task | a'"),
         (
             TASK_FILE.replace("higher_is_better =", "lower_is_better ="),
-            "has an attribute lower_is_better, but tasks have higher_is_better",
+            "has an attribute lower_is_better, which tasks do not have: set higher_is_better",
         ),
     ],
 )
@@ -579,6 +606,14 @@ def test_a_task_file_that_is_none(tmp_path, text, message):
             "loss() of mine must return the mean loss of a batch, shape (), but it returned shape",
         ),
         (
+            TASK_FILE.replace("batch[1])", "batch[1], reduction='none')"),
+            "loss() of mine must return the mean loss of a batch, shape (), but it returned shape",
+        ),
+        (
+            TASK_FILE.replace("recipe =", "drop_last = True\n    recipe =").replace("=8", "=65"),
+            "its 64 samples are one such batch: give a smaller batch size",
+        ),
+        (
             TASK_FILE.replace("return float(", "float("),
             "evaluate() of mine must return the metric, a number, but it returned a NoneType",
         ),
@@ -590,6 +625,7 @@ def test_a_task_whose_methods_return_something_else(tmp_path, text, message):
     result = CliRunner().invoke(app, f"bench run {path} --seeds 1 --out {tmp_path / 'out'}")
     assert result.exit_code != 0
     assert message in " ".join(f"{result.output} {result.exception}".split())
+    assert isinstance(result.exception, (SystemExit, ValueError))
 
 
 def test_what_the_loader_drops_is_no_visit_of_full_training(tmp_path):
@@ -602,6 +638,10 @@ def test_what_the_loader_drops_is_no_visit_of_full_training(tmp_path):
     assert result.exit_code == 0, result.output
     full, random = Results(tmp_path / "out").lines
     assert full["visits"] == full["full_visits"] == random["full_visits"] == 6 * 56
+    assert full["samples"] == 62
+    report = CliRunner().invoke(app, f"bench report {tmp_path / 'out'}")
+    assert report.exit_code == 0, report.output
+    assert "62 samples, 6 epochs" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_ones_own_task(tmp_path):

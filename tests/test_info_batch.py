@@ -171,7 +171,7 @@ def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
 def test_equal_weights_keep_the_same_samples_and_count_them_alike(budget):
     scores = torch.from_numpy(np.random.default_rng(0).lognormal(size=300)).float()
     unbiased = select(InfoBatch(Numbers(300), 10, **budget), scores)
-    equal = select(InfoBatch(Numbers(300), 10, weights="equal", **budget), scores)
+    equal = select(InfoBatch(Numbers(300), 10, weighting="equal", **budget), scores)
     assert unbiased.weights.unique().numel() == 2
     assert equal.indices.equal(unbiased.indices)
     assert equal.weights.unique().numel() == 1
@@ -179,18 +179,31 @@ def test_equal_weights_keep_the_same_samples_and_count_them_alike(budget):
 
 
 def test_equal_weights_while_nothing_is_skipped():
-    train = InfoBatch(Numbers(100), 10, weights="equal")
+    train = InfoBatch(Numbers(100), 10, weighting="equal")
     for scores, epoch in ((torch.ones(100), 0), (torch.rand(100), 9)):
         selection = select(train, scores, epoch)
         assert selection.weights is None
         assert selection.indices.numel() == 100
 
 
+def test_a_run_does_not_go_on_with_other_weights():
+    """They change nothing of which samples are served, but all of what they count."""
+    train = with_scores(InfoBatch(Numbers(60), 10), torch.arange(60.0))
+    batches = iter(DataLoader(train, batch_size=10))
+    train.update(next(batches).double())
+    train.update(next(batches).double())
+    state = train.state_dict()
+    resumed = InfoBatch(Numbers(60), 10, weighting="equal")
+    with pytest.raises(RuntimeError, match="arguments of this InfoBatch would plan otherwise"):
+        resumed.load_state_dict(state)
+    InfoBatch(Numbers(60), 10).load_state_dict(state)
+
+
 def test_weights_that_are_neither():
-    with pytest.raises(ValueError, match='weights must be "unbiased" or "equal", but True was'):
-        InfoBatch(Numbers(100), 10, weights=True)
-    with pytest.raises(ValueError, match='batch_size=8 composes .* weights="equal" all samples'):
-        InfoBatch(Numbers(100), 10, weights="equal", batch_size=8)
+    with pytest.raises(ValueError, match='weighting must be "unbiased" or "equal", but True was'):
+        InfoBatch(Numbers(100), 10, weighting=True)
+    with pytest.raises(ValueError, match='batch_size=8 composes .* weighting="equal" all samples'):
+        InfoBatch(Numbers(100), 10, weighting="equal", batch_size=8)
 
 
 def test_while_nothing_is_known_saving_skips_any_sample():

@@ -224,8 +224,8 @@ def test_auto_waits_for_a_share_that_counts():
     """A share that is small at first would stay, since what is trimmed is missing then."""
     random = np.random.default_rng(0)
     train = SampleLoss(TrimmedLoss(Numbers(4000), 10, start=0.2)).proxy()
-    few, many = LossShape(1.0, 1.45), LossShape(1.0, 0.9)
-    assert 0 < share_of_outliers(few) < 0.05 < share_of_outliers(many)
+    few, many = LossShape(1.0, 1.43), LossShape(1.0, 1.415)
+    assert 0.04 < share_of_outliers(few) < 0.05 < share_of_outliers(many) < 0.06
     scores = torch.from_numpy(random.gamma(1.0, size=4000)).float()
     kept = [
         train.select(scores, 4, torch.Generator().manual_seed(0), shape=shape).indices.numel()
@@ -250,6 +250,43 @@ def test_epochs_in_which_losses_fall_say_nothing():
     assert with_early.shape.skewness == pytest.approx(without.shape.skewness, rel=0.15)
     assert with_early.shape.skewness == pytest.approx(stats.skew(right), rel=0.15)
     assert share_of_outliers(with_early.shape) == 0.0
+
+
+@pytest.mark.parametrize(("fall", "counts"), [(0.97, False), (0.99, True), (1.5, True)])
+def test_an_epoch_counts_where_losses_fell_by_less_than_two_percent(fall, counts):
+    losses = np.random.default_rng(0).gamma(1.0, size=400).astype(np.float32)
+    moments = Moments()
+    for scale in (1.0, fall):
+        moments.add(np.full(400, 4), losses * np.float32(scale))
+    assert (moments.shape is not None) == counts
+
+
+def test_an_epoch_is_held_against_the_one_before_it():
+    losses = np.random.default_rng(0).gamma(1.0, size=400).astype(np.float32)
+    moments = Moments()
+    for scale in (1.0, 2.0, 1.9):  # still above the first one, but falling
+        moments.add(np.full(400, 4), losses * np.float32(scale))
+    once = Moments()
+    for scale in (1.0, 2.0):
+        once.add(np.full(400, 4), losses * np.float32(scale))
+    assert moments.shape == once.shape
+
+
+def test_an_epoch_that_was_left_early_says_nothing():
+    losses = torch.from_numpy(np.random.default_rng(0).gamma(1.0, size=400)).float()
+    shapes = []
+    for leaves in (False, True):
+        train = KalmanBLS(TrimmedLoss(Numbers(400), 8, start=1.0)).proxy()
+        loader = DataLoader(train, batch_size=4)
+        train_epoch(loader, lambda batch: losses[batch].mean())
+        if leaves:
+            for batch in loader:
+                train.update(losses[batch].mean() + 9)
+                break
+            train.end_epoch()
+        train_epoch(loader, lambda batch: losses[batch].mean())
+        shapes.append(train.epochs.known_score().beside(["shape"])["shape"])
+    assert None not in shapes
 
 
 def test_moments_go_on_from_their_state():

@@ -29,6 +29,9 @@ logger = logging.getLogger("dynaprune")
 
 T = TypeVar("T")
 
+WHOLE = 0.9
+"""The share of all samples that an epoch has to measure, at least, to count as one of them all."""
+
 MakePlan: TypeAlias = Callable[[Score, int], Plan]
 """Makes the plan of an epoch from scores and the epoch's number."""
 
@@ -394,6 +397,7 @@ class Epochs:
             every, finite = every.first_visits(), finite.first_visits()
         score.remember(every)
         is_whole = self.plan is not None and len(self.plan) >= self.num_samples
+        is_whole &= int(finite.sizes.sum()) >= WHOLE * self.num_samples  # and was not left early
         score.compare(finite, is_whole=is_whole)
         score.fold(finite)
         return Fold(score, measured.batches, measured.visits, left_out, now)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,18 @@ def labels_of(dataset: Any) -> NDArray[Any] | None:
 
     They are at hand in a `TensorDataset` whose second tensor is of integers, in `targets` and
     `labels` as in torchvision, in a column `label` as in Hugging Face's datasets, and in a `Subset`
-    of one of these.
+    of one of these. What cannot be read, or is not one a sample, is not at hand.
     """
+    try:
+        found = _labels_in(dataset)
+        return found if found is not None and len(found) == len(dataset) else None
+    except Exception:  # whatever a property of the user's raises: nobody asked for its labels
+        return None
+
+
+def _labels_in(dataset: Any) -> NDArray[Any] | None:
     if isinstance(dataset, Subset):
-        whole = labels_of(dataset.dataset)
+        whole = _labels_in(dataset.dataset)
         return None if whole is None else whole[np.asarray(dataset.indices, dtype=np.int64)]
     count = len(dataset)
     if isinstance(dataset, TensorDataset):
@@ -73,23 +80,29 @@ def classes_of(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] |
     return None if kinds.size > max(2, labels.size // 2) else (kinds, numbers)
 
 
-def imbalance_of(labels: NDArray[Any] | None) -> float:
-    """Return how many samples the largest class has for one of the smallest; NaN without classes.
+def class_sizes(labels: NDArray[Any] | None) -> tuple[int, int] | None:
+    """Return how many samples the largest and the smallest class have; `None` without classes.
+
+    What is −1, or NaN, has no label.
 
     Arguments:
         labels: shape (N,), or `None` where they are not known.
 
     Example:
         >>> import numpy as np
-        >>> from dynaprune.labels import imbalance_of
-        >>> imbalance_of(np.array([0] * 60 + [1] * 30 + [2] * 10))
-        6.0
+        >>> from dynaprune.labels import class_sizes
+        >>> class_sizes(np.array([0] * 60 + [1] * 30 + [2] * 10 + [-1] * 5))
+        (60, 10)
     """
-    classes = None if labels is None else classes_of(labels)
-    if classes is None:
-        return math.nan
+    if labels is None:
+        return None
+    if labels.dtype.kind in "iuf":
+        labels = labels[(labels != -1) & (labels == labels)]
+    classes = classes_of(labels)
+    if classes is None or labels.size == 0:
+        return None
     counts = np.bincount(classes[1])
-    return float(counts.max() / counts.min())
+    return int(counts.max()), int(counts.min())
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:
@@ -123,7 +136,12 @@ def as_labels(values: Any) -> NDArray[Any]:
     """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
+        raise ValueError(
+            f"labels must be one a sample, as a list, an array or a tensor, but a "
+            f"{type(values).__name__} was given"
+        )
     if hasattr(values, "to_numpy"):  # a column of pandas
         values = values.to_numpy()
     given = list(values)
@@ -149,6 +167,8 @@ def _checked(values: Any, count: int) -> NDArray[Any] | None:
             array = np.asarray(values)
         except (TypeError, ValueError):  # of sequences of several lengths, say
             return None
+    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.ravel()):
+        array = array.astype(str)
     if array.shape != (count,) or array.dtype.kind not in "iubUS":
         return None
     return array

@@ -118,7 +118,8 @@ class Plan:
 
     def digest(self) -> int:
         """Return a number that another plan hardly has too."""
-        return digest(self.order)
+        order = digest(self.order)
+        return order if self.weights is None else zlib.crc32(self.weights.levels.data, order)
 
     def mean_weight(self, indices: Indices) -> float | Tensor:
         """Return the mean weight of the samples `indices`, of shape (B,), B ≥ 1.

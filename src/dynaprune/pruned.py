@@ -37,7 +37,7 @@ from .streams import PrunedIterableDataset
 from .summary import Summary
 from .validation import check_between, check_integer, check_keys, check_map_style
 
-STATE_VERSION = 6  # a history says in how many epochs it was kept
+STATE_VERSION = 7  # moments know the mean loss of the epoch before
 
 
 class PrunedDataset(Dataset[Any], ABC):
@@ -81,7 +81,7 @@ class PrunedDataset(Dataset[Any], ABC):
     - `last_steps`: int32, shape (N,): the step of the run in which each was measured last, −1 for
       never;
     - `shape`: how the losses of single samples are distributed, a `LossShape`, as the epochs tell
-      that have served everything; `None` before the first of them has ended.
+      that have served everything; `None` before their losses have settled.
     """
 
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:

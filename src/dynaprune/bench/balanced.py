@@ -6,13 +6,15 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .task import Task
 
 
 def balanced(task: Task, labels: Tensor) -> Task:
     """Return a task as another one, but that all classes have the same share of its loss.
+
+    It is judged as the other one is.
 
     The loss of a sample of class c is multiplied by N / (C · n_c), where n_c of N samples are of it
     and C classes occur: the weights have a mean of 1.
@@ -40,6 +42,9 @@ def balanced(task: Task, labels: Tensor) -> Task:
         def losses(self, outputs: Any, batch: Any) -> Tensor:
             losses: Tensor = super().losses(outputs, batch)
             return losses * weights[batch[1]]
+
+        def evaluate(self, model: nn.Module) -> float:
+            return task.evaluate(model)
 
     changed = copy.copy(task)
     changed.__class__ = Balanced

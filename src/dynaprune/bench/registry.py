@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import math
+import numbers
 import pkgutil
 import re
 from collections.abc import Sequence
@@ -90,25 +92,25 @@ def _check_attributes(task: type[Task], what: str) -> None:
     """Check what would spoil the report, after all runs were made.
 
     Raises:
-        ValueError: the margin is no number above 0, the name is none for files, or an attribute is
-            nearly that of a task.
+        ValueError: the margin is no number above 0, the name is none for files, or it is said that
+            lower is better by an attribute that tasks do not have.
     """
     margin = task.margin
-    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not margin > 0:
-        raise ValueError(f"{what} must have a margin above 0, but it is {margin!r}")
-    if not re.fullmatch(r"[\w.-]+", str(task.name)):
+    is_number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
+    if not is_number or not 0 < margin < math.inf:
+        raise ValueError(
+            f"{what} must have a margin that is a number above 0, but it is {margin!r}"
+        )
+    if not isinstance(task.name, str) or not re.fullmatch(r"[\w-][\w.-]*", task.name):
         raise ValueError(
             f"{what} must have a name of letters, digits, '-', '_' and '.', of which files are "
             f"named, but it is {task.name!r}"
         )
-    known = {name for name in (*dir(Task), *REQUIRED) if not name.startswith("_")}
-    for name, value in vars(task).items():
-        is_own = name in known or name.startswith("_") or callable(value)
-        meant = [] if is_own else difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        if meant:
-            raise ValueError(
-                f"{what} has an attribute {name}, but tasks have {meant[0]}: rename it"
-            )
+    if hasattr(task, "lower_is_better"):
+        raise ValueError(
+            f"{what} has an attribute lower_is_better, which tasks do not have: set "
+            "higher_is_better"
+        )
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

@@ -63,11 +63,17 @@ def plan_runs(
     without a budget run once a seed.
 
     Raises:
-        ValueError: the regime changes what the task does not have.
+        ValueError: the regime changes what the task does not have, or a batch is larger than the
+            training set, and would be dropped.
     """
     data = REGIMES[regime].samples(task, 0)
     REGIMES[regime].task(task, data)  # or it says why there is none
     samples = range(len(data))
+    if _visits_an_epoch(task, len(data), recipe) == 0:
+        raise ValueError(
+            f"{task.name} drops its last batch where that is smaller than {recipe.batch_size}, and "
+            f"its {len(data)} samples are one such batch: give a smaller batch size"
+        )
     recipe = REGIMES[regime].recipe(recipe)
     pairs, left_out = [], []
     for name in WAYS:
@@ -144,6 +150,7 @@ def make_run(
     return {
         **asdict(found),
         **more,
+        "samples": len(data),
         "full_visits": _visits_an_epoch(task, len(data), recipe) * recipe.epochs,
         "about": task.describe(),
         "source": source_of(type(task)),
@@ -157,25 +164,26 @@ def _visits_an_epoch(task: Task, samples: int, recipe: Recipe) -> int:
 
 
 def check_losses(task: Task, recipe: Recipe) -> None:
-    """Check on a batch that a task's `losses` are those whose mean is its `loss`.
+    """Check on a batch that `loss` is a mean, and of `losses` if a task has them.
 
     Raises:
         ValueError: they are not; then ways that read them would train something else.
     """
-    if not task.has_losses:
-        return
     few = torch.utils.data.Subset(task.train, range(min(len(task.train), recipe.batch_size)))
     loader = DataLoader(NoPrune(few, 1), batch_size=len(few), collate_fn=task.collate())
     batch = to_device(next(iter(loader)), task.device)
     with torch.random.fork_rng([]), torch.no_grad():
         torch.manual_seed(0)
         outputs = task.outputs(task.make_model().to(task.device), batch)
-        losses, mean = task.losses(outputs, batch), task.loss(outputs, batch)
+        mean = task.loss(outputs, batch)
+        losses = task.losses(outputs, batch) if task.has_losses else None
     if mean.shape != ():
         raise ValueError(
             f"loss() of {task.name} must return the mean loss of a batch, shape (), but it "
             f"returned shape {tuple(mean.shape)}"
         )
+    if losses is None:
+        return
     if losses.shape != (len(few),):
         raise ValueError(
             f"losses() of {task.name} must return the loss of each sample, shape ({len(few)},) for "

@@ -89,11 +89,17 @@ def about(section: Section) -> str:
     comes_to = "" if full is None else f"; full training comes to {_quality(section, full)}"
     return (
         f"{task['kind'].capitalize()}: {task['model']} on {task['dataset']}, "
-        f"{section.lines[0]['full_visits'] // recipe['epochs']:,} samples, {recipe['epochs']} "
+        f"{_samples(section):,} samples, {recipe['epochs']} "
         f"epochs, batches of {recipe['batch_size']}, {recipe['optimizer']}. "
         f"{REGIMES[section.regime].about.capitalize()}. "
         f"Margin: {margin} of {task['metric']}{better}{comes_to}.{_signs(section)}\n"
     )
+
+
+def _samples(section: Section) -> int:
+    """Return the size of the training set, which older results do not say."""
+    line = section.lines[0]
+    return int(line.get("samples", line["full_visits"] // section.recipe["epochs"]))
 
 
 def _signs(section: Section) -> str:

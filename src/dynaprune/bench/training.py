@@ -77,12 +77,14 @@ def train_run(
     model.eval()
     with torch.no_grad():
         quality = task.evaluate(model)
-    if not isinstance(quality, (int, float)) and not hasattr(quality, "__float__"):
-        raise TypeError(
+    try:
+        number = float(quality)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
             f"evaluate() of {task.name} must return the metric, a number, but it returned a "
             f"{type(quality).__name__}"
-        )
-    return Run(float(quality), train.summary().visits_made, seconds)
+        ) from error
+    return Run(number, train.summary().visits_made, seconds)
 
 
 def train_model(

@@ -93,14 +93,14 @@ WAYS: dict[str, Way] = {
         "InfoBatch with equal weights, on true per-sample losses",
         InfoBatch,
         reads="samples",
-        weights="equal",
+        weighting="equal",
     ),
     "slices-equal-infobatch": _way(
         "InfoBatch with equal weights, on KalmanBLS, 8 slices",
         InfoBatch,
         KalmanBLS,
         "slices",
-        weights="equal",
+        weighting="equal",
     ),
     "drawn-infobatch": _way(
         "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores, BLS

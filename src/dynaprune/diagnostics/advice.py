@@ -16,15 +16,15 @@ FEW, MANY = 0.3, 0.5
 all settings of docs/evidence.md, above the second in a third."""
 
 RARE = 10
-"""How many times smaller than the largest class one is called rare. Where it was 50 times, random
-pruning and fewer epochs cost ten points of accuracy and more, and weighting the loss by class
-gained more than that (docs/evidence.md); 10 is a convention of work on long tails."""
+"""How many times smaller than the largest class one is called rare: a convention of work on long
+tails. Where it was 50 times, random pruning and fewer epochs cost ten points of accuracy and more,
+and weighting the loss by class gained more than that (docs/evidence.md)."""
 
 
 def advise(audit: Audit) -> list[str]:
     """Return sentences on rare classes, waste, scores, what they skip, and wrong labels."""
     if math.isnan(audit.correlation.low):
-        return [_on_too_little(audit)]
+        return [*_on_classes(audit), _on_too_little(audit)]
     return [
         *_on_classes(audit),
         _on_waste(audit),
@@ -44,12 +44,16 @@ def _on_too_little(audit: Audit) -> str:
 
 
 def _on_classes(audit: Audit) -> list[str]:
-    if not audit.imbalance >= RARE:
+    if audit.class_sizes is None:
+        return []
+    largest, smallest = audit.class_sizes
+    # less a standard deviation of each, so that chance makes no rare classes
+    if largest - math.sqrt(largest) < RARE * (smallest + math.sqrt(smallest)):
         return []
     return [
-        f"The largest class has {audit.imbalance:.0f} times as many samples as the smallest. If "
-        "all classes are to count alike, weight the loss by class: that gains more than any "
-        "pruning. Without it, fewer epochs and random pruning lose the rare ones."
+        f"The largest class has {largest:,} samples, the smallest {smallest:,}. If all classes are "
+        "to count alike, weight the loss by class before you prune: what is said below loses the "
+        "rare ones otherwise, above all fewer epochs and random pruning."
     ]
 
 
@@ -78,14 +82,16 @@ def _on_waste(audit: Audit) -> str:
 def _on_scores(audit: Audit) -> str:
     found = audit.correlation
     finer = "measure more finely, with chunked(...), smaller batches, or KalmanBLS in place of BLS"
-    random = "" if audit.imbalance >= RARE else ", or take RandomPrune, which needs no scores"
     if found.high < 0:
         return (
             f"The scores order the samples against their losses, {found}: does update() get the "
             "loss of the batch at hand, and loss_fn compute the same loss?"
         )
     if found.low <= 0:
-        return f"The scores are as good as random, {found}: {finer}{random}."
+        return (
+            f"The scores are as good as random, {found}: {finer}, or take RandomPrune, which needs "
+            "no scores."
+        )
     if found.value < WEAK:
         return f"The scores order the samples by their losses, but weakly, {found}: {finer}."
     return f"The scores order the samples by their losses, {found}."

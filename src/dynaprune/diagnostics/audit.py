@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import default_collate
 
-from ..labels import check_labels, imbalance_of
+from ..labels import check_labels, class_sizes
 from ..plan import Selection
 from ..pruned import PrunedDataset
 from ..validation import check_integer
@@ -93,7 +93,7 @@ def audit(
     count = min(len(train), check_integer("num_samples", num_samples, minimum=1))
     seed = check_integer("seed", seed, minimum=0)
     repeats = check_integer("repeats", repeats, minimum=1)
-    imbalance = imbalance_of(check_labels(labels, train.dataset, len(train)))
+    sizes = class_sizes(check_labels(labels, train.dataset, len(train)))
     random = np.random.default_rng(seed)
     indices = np.sort(random.choice(len(train), count, replace=False, shuffle=False))
     if isinstance(model, DistributedDataParallel):
@@ -129,7 +129,7 @@ def audit(
         saved_share=train.summary().share_saved,
         skipped_loss_ratio=ratio_of_means(losses, is_skipped[indices], seed),
         planned_epoch=planned_epoch,
-        imbalance=imbalance,
+        class_sizes=sizes,
         learned_share=learned_share(losses),
         outlier_share=wrong_share(losses),
         skips_highest=train.skips_highest,

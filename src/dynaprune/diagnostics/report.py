@@ -32,7 +32,7 @@ class Audit:
             skip, over that of all samples; random pruning has 1.
         planned_epoch: the coming epoch; if it would skip nothing, as the first and the last ones
             do, one that would by these scores: the middle one of the run, its last or its second.
-        imbalance: how many samples the largest class has for one of the smallest; NaN where the
+        class_sizes: how many samples the largest and the smallest class have; `None` where the
             classes are not known.
         learned_share: the share of the samples, those with the lowest losses, that hold 5% of the
             loss of all together: visits to them are wasted. NaN if losses are 0 or below.
@@ -54,7 +54,7 @@ class Audit:
     saved_share: float
     skipped_loss_ratio: Estimate
     planned_epoch: int
-    imbalance: float
+    class_sizes: tuple[int, int] | None
     learned_share: float
     outlier_share: float
     skips_highest: bool
@@ -86,13 +86,7 @@ class Audit:
                 f"mean loss of those that epoch {self.planned_epoch} skips, over that of all",
                 str(self.skipped_loss_ratio),
             ),
-            (
-                "samples of the largest class, over the smallest",
-                _number(self.imbalance)
-                + (
-                    "; give labels=, to look for rare classes" if math.isnan(self.imbalance) else ""
-                ),
-            ),
+            ("samples of the largest and the smallest class", _sizes(self.class_sizes)),
             ("lowest losses, which make up 5% of all loss", _percent(self.learned_share)),
             ("a group with distinctly higher losses", _percent(self.outlier_share)),
         ]
@@ -105,6 +99,12 @@ class Audit:
 
 def _number(value: float) -> str:
     return "not known" if math.isnan(value) else f"{value:.2f}"
+
+
+def _sizes(sizes: tuple[int, int] | None) -> str:
+    if sizes is None:
+        return "not known; audit(..., labels=) looks for rare ones"
+    return f"{sizes[0]:,} and {sizes[1]:,}"
 
 
 def _percent(share: float) -> str:

@@ -30,7 +30,7 @@ WANTED_WEIGHT = 2
 """With `saving`, the weight that is not exceeded as long as there are candidates enough. In runs of
 12 epochs on CIFAR-10 with 40% saved, weights of up to 10 cost 4 points of accuracy against that."""
 
-Weights = Literal["unbiased", "equal"]
+Weighting = Literal["unbiased", "equal"]
 
 
 class InfoBatch(PrunedDataset):
@@ -69,9 +69,9 @@ class InfoBatch(PrunedDataset):
             z·error has to be, z being that quantile of the normal distribution.
         thompson: whether a draw from N(score, error²) is compared with the mean in place of the
             score. While all scores are equal, none is below.
-        weights: "unbiased", as above, or "equal": all that is kept has the weight N / kept. A step
-            is as large then as with the others, but samples count as often as they are served, so
-            that an epoch trains more on those above the mean. It needs scores that tell samples
+        weighting: "unbiased", as above, or "equal": all that is kept has the weight N / kept. A
+            step is as large then as with the others, but samples count as often as they are served,
+            so that an epoch trains more on those above the mean. It needs scores that tell samples
             apart, as true losses and slices do.
         batch_size: samples a step, over all ranks, if batches are to be composed by weight. One
             loss a batch cannot tell weighted samples from others, so it is multiplied by their mean
@@ -86,7 +86,7 @@ class InfoBatch(PrunedDataset):
         TypeError: an argument is no number.
         ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
             or both `confidence` and `thompson`, or `saving` cannot be reached in this number of
-            epochs, or `weights` is another word, or "equal" beside a `batch_size`.
+            epochs, or `weighting` is another word, or "equal" beside a `batch_size`.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -105,7 +105,7 @@ class InfoBatch(PrunedDataset):
         saving: float | None = None,
         confidence: float | None = None,
         thompson: bool = False,
-        weights: Weights = "unbiased",
+        weighting: Weighting = "unbiased",
         batch_size: int | None = None,
         pure: bool = False,
         seed: int = 0,
@@ -125,17 +125,19 @@ class InfoBatch(PrunedDataset):
             None if confidence is None else check_between("confidence", confidence, 0.5, 1)
         )
         self.thompson = thompson
-        if weights not in ("unbiased", "equal"):
-            raise ValueError(f'weights must be "unbiased" or "equal", but {weights!r} was given')
-        self.weighting = weights
+        if weighting not in ("unbiased", "equal"):
+            raise ValueError(
+                f'weighting must be "unbiased" or "equal", but {weighting!r} was given'
+            )
+        self.weighting = weighting
         self.reads = () if confidence is None and not thompson else ("errors",)
         if pure and batch_size is None:
             raise ValueError("pure=True needs batch_size, the samples a step, but none was given")
         self.composition: Composition | None = None
-        if batch_size is not None and weights == "equal":
+        if batch_size is not None and weighting == "equal":
             raise ValueError(
-                f'batch_size={batch_size} composes batches by weight, but with weights="equal" all '
-                "samples have the same one: leave one of the two out"
+                f"batch_size={batch_size} composes batches by weight, but with "
+                f'weighting="equal" all samples have the same one: leave one of the two out'
             )
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, minimum=1)
