@@ -14,7 +14,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from kept_runs import RESULTS, Runs
 from sklearn import datasets
@@ -31,7 +30,7 @@ from dynaprune import (
     TrimmedLoss,
     chunked,
 )
-from dynaprune.bench.statistics import Mean, mean_of
+from dynaprune.bench.statistics import mean_of
 
 DATA = ("digits", "tumours", "points")
 MODELS = ("MLP", "linear")
@@ -104,7 +103,10 @@ def print_tables(results: list[dict[str, Any]]) -> None:
             idle[setting[-1]] += 1
             continue
         saved = " ".join(f"{100 * r['saved']:.0f}" for r in runs)
-        cells = [_points([r["auto"] - r[other] for r in runs]) for other in ("full", "random")]
+        cells = [
+            mean_of([r["auto"] - r[other] for r in runs]).percent(sign=True)
+            for other in ("full", "random")
+        ]
         data, model, epochs, wrong = setting
         print(
             f"| {data} | {model} | {epochs} | {100 * wrong:.0f} | {saved} | {' | '.join(cells)} |"
@@ -114,13 +116,6 @@ def print_tables(results: list[dict[str, Any]]) -> None:
         print(
             f"nothing was trimmed in {count} of {settings} settings with {wrong:.0%} wrong labels"
         )
-
-
-def _points(differences: list[float]) -> str:
-    found = mean_of(differences)
-    return Mean(found.value, 0.0 if np.ptp(differences) == 0 else found.half_width).percent(
-        sign=True
-    )
 
 
 def main() -> None:

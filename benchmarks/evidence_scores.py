@@ -56,4 +56,4 @@ def _cells(budget: float, found: dict[str, list[float]]) -> list[str]:
     worse = [title for title, mean in tested.items() if mean.is_below_zero]
     overall = mean_of([mean_of(values).value for values in found.values()])
     shown = [", ".join(titles) or "none" if tested else "–" for titles in (better, worse)]
-    return [f"{budget:.0%}"[:-1], str(len(found)), overall.text(1, 1, sign=True), *shown]
+    return [f"{100 * budget:.0f}", str(len(found)), overall.text(1, 1, sign=True), *shown]

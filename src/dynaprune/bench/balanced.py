@@ -35,6 +35,7 @@ def balanced(task: Task, labels: Tensor) -> Task:
     occurring = int(counts.count_nonzero())
     weights = (len(labels) / (occurring * counts.clamp(min=1))).float().to(task.device)
 
+    # of the task's own class, which is known only now, so that all else of it stays
     class Balanced(type(task)):  # type: ignore[misc]
         def loss(self, outputs: Any, batch: Any) -> Tensor:
             return self.losses(outputs, batch).mean()

@@ -134,12 +134,12 @@ class InfoBatch(PrunedDataset):
         if pure and batch_size is None:
             raise ValueError("pure=True needs batch_size, the samples a step, but none was given")
         self.composition: Composition | None = None
-        if batch_size is not None and weighting == "equal":
-            raise ValueError(
-                f"batch_size={batch_size} composes batches by weight, but with "
-                f'weighting="equal" all samples have the same one: leave one of the two out'
-            )
         if batch_size is not None:
+            if weighting == "equal":
+                raise ValueError(
+                    f"batch_size={batch_size} composes batches by weight, but with "
+                    'weighting="equal" all samples have the same one: leave one of the two out'
+                )
             batch_size = check_integer("batch_size", batch_size, minimum=1)
             if self.is_stream:
                 raise ValueError(
