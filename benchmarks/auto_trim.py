@@ -30,6 +30,7 @@ from dynaprune import (
     TrimmedLoss,
     chunked,
 )
+from dynaprune.bench.regimes import mislabelled
 from dynaprune.bench.statistics import mean_of
 
 DATA = ("digits", "tumours", "points")
@@ -57,11 +58,7 @@ def run(name: str, kind: str, epochs: int, wrong: float, seed: int) -> dict[str,
     generator = torch.Generator().manual_seed(seed + 77_000)  # a seed that nothing else has
     order = torch.randperm(len(labels), generator=generator)
     chosen, test = order[: round(TRAINED * len(order))], order[round(TRAINED * len(order)) :]
-    given = labels[chosen].clone()
-    changed = torch.randperm(len(given), generator=generator)[: round(wrong * len(given))]
-    moved = torch.randint(1, classes, (len(changed),), generator=generator)
-    given[changed] = (given[changed] + moved) % classes
-    data = TensorDataset(inputs[chosen], given)
+    data = TensorDataset(inputs[chosen], mislabelled(labels[chosen], wrong, generator))
 
     def trained(train: PrunedDataset) -> float:
         torch.manual_seed(seed)

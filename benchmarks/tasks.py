@@ -20,6 +20,7 @@ from dynaprune.bench.datasets.sentences import load_sentences
 from dynaprune.bench.datasets.spoken import load_spoken
 from dynaprune.bench.models.small_cnn import SmallCNN
 from dynaprune.bench.models.spectra import Spectra
+from dynaprune.bench.regimes import mislabelled
 
 NAMES = ("images", "text", "audio")
 WORDS = 32
@@ -78,11 +79,7 @@ class Task:
         """Return the task with a share of its labels replaced by wrong ones, and which: (N,)."""
         # a seed that nothing else has: else the first epoch's order is that of the wrong labels
         generator = torch.Generator().manual_seed(seed + 77_000)
-        count = round(share * len(self.labels))
-        wrong = torch.randperm(len(self.labels), generator=generator)[:count]
-        moved = torch.randint(1, self.num_classes, (count,), generator=generator)
-        labels = self.labels.clone()
-        labels[wrong] = (labels[wrong] + moved) % self.num_classes
+        labels = mislabelled(self.labels, share, generator)
         return replace(self, labels=labels), labels != self.labels
 
 

@@ -130,12 +130,17 @@ def _long_tailed(task: Task, generator: torch.Generator) -> TensorDataset:
 def _wrong_labels(task: Task, generator: torch.Generator) -> TensorDataset:
     """A tenth of the labels become other ones."""
     inputs, labels = task.train.tensors
+    return TensorDataset(inputs, mislabelled(labels, WRONG, generator))
+
+
+def mislabelled(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Return labels, int64 of shape (N,), of which a share has become other ones of the classes."""
     classes = int(labels.max()) + 1
-    wrong = torch.randperm(len(labels), generator=generator)[: round(WRONG * len(labels))]
+    wrong = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
     moved = torch.randint(1, classes, (len(wrong),), generator=generator)
     changed = labels.clone()
     changed[wrong] = (changed[wrong] + moved) % classes
-    return TensorDataset(inputs, changed)
+    return changed
 
 
 def _trivial(task: Task, generator: torch.Generator) -> TensorDataset:
