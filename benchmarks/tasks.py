@@ -52,10 +52,6 @@ class Task:
     weight_decay: float = 0.01
 
     @property
-    def num_classes(self) -> int:
-        return int(self.labels.max()) + 1
-
-    @property
     def train(self) -> TensorDataset:
         return TensorDataset(self.inputs, self.labels)
 
