@@ -611,6 +611,17 @@ def make_four():
         return torch.stack(samples) + 0
     return *make(), collate
 
+def make_dict():
+    train, model, _ = make()
+    labels = ["common"] * 59 + ["rare"]
+    return dict(train=train, model=model, loss_fn=loss_fn, labels=labels, repeats=2)
+
+def make_dict_of_more():
+    return make_dict() | dict(number=1, num_samples=3)
+
+def make_dict_of_less():
+    return dict(train=make()[0])
+
 def make_two():
     return make()[:2]
 
@@ -654,7 +665,7 @@ def run(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["audit", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
-@pytest.mark.parametrize("function", ["make", "make_four"])
+@pytest.mark.parametrize("function", ["make", "make_four", "make_dict"])
 def test_command_with_a_checkpoint(file, function):
     path = write_checkpoint(file)
     result = run(f"the_run.py:{function}", "--checkpoint", path, "--num-samples", "50")
@@ -664,6 +675,12 @@ def test_command_with_a_checkpoint(file, function):
     # at batch size 1 one epoch orders them by their losses
     assert "1.00 (95% interval 1.00 to 1.00)" in result.output
     assert "- The scores order the samples by their losses" in result.output
+
+
+def test_command_with_labels(file):
+    result = run("the_run.py:make_dict", "--checkpoint", write_checkpoint(file))
+    assert result.exit_code == 0, result.output
+    assert "The largest class has 59 samples, the smallest 1." in " ".join(result.output.split())
 
 
 def test_command_without_a_checkpoint(file):
@@ -682,6 +699,8 @@ def test_command_without_a_checkpoint(file):
         (["the_run.py:number"], "the_run.py has no function number"),
         (["the_run.py:make_two"], "must return train, model, loss_fn, and a collate_fn"),
         (["the_run.py:make_two"], "but it returned 2 values"),
+        (["the_run.py:make_dict_of_more"], "but it returned a dict with number, num_samples"),
+        (["the_run.py:make_dict_of_less"], "but it returned no model, loss_fn"),
         (["the_run.py:make_none"], "but it returned a NoneType"),
         (["the_run.py:make_other"], "train must be a PrunedDataset, but a Tensor"),
         (["the_run.py:make", "--checkpoint", "none.pt"], "there is no checkpoint none.pt"),

@@ -127,7 +127,8 @@ def audit(
         str,
         typer.Argument(
             metavar="FILE.py:FUNCTION",
-            help="A function that returns train, model, loss_fn, and a collate_fn if there is one.",
+            help="A function that returns train, model, loss_fn, and a collate_fn if any, "
+            "or a dict of what audit() takes.",
         ),
     ],
     checkpoint: Annotated[
@@ -138,11 +139,11 @@ def audit(
 ) -> None:
     """Hold the scores of a run against the true losses of some samples, and give advice."""
     try:
-        train, model, loss_fn, collate_fn = load(place, checkpoint)
+        arguments = load(place, checkpoint)
     except Mistake as error:
         raise failed("audit", error) from None
     try:
-        found = audit_run(train, model, loss_fn, num_samples=num_samples, collate_fn=collate_fn)
+        found = audit_run(**arguments, num_samples=num_samples)
     except (RuntimeError, TypeError, ValueError) as error:
         if not is_ours(error):
             raise  # what goes wrong in the user's own code needs its traceback

@@ -12,6 +12,11 @@ from ..user_file import run_file
 from ..validation import check_keys
 from .audit import check_audited
 
+REQUIRED = ("train", "model", "loss_fn")
+
+TAKEN = (*REQUIRED, "collate_fn", "labels", "device", "seed", "repeats")
+"""Arguments of `audit` that a user's function may give; how many samples, the command is told."""
+
 
 class Mistake(Exception):
     """Something that the user of a command has to mend; shown without a traceback."""
@@ -34,8 +39,11 @@ def load_dataset(place: str) -> Any:
     return dataset
 
 
-def load(place: str, checkpoint: Path | None = None) -> tuple[Any, Any, Any, Any]:
-    """Return train, model, loss_fn, and collate_fn or `None`: what a function in a file makes.
+def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
+    """Return the arguments of `audit` by their names: what a function in a file makes.
+
+    It returns train, model, loss_fn, and a collate_fn if there is one, or a dict of these and of
+    what else `audit` takes.
 
     Arguments:
         place: `FILE.py:FUNCTION`. The file is run; its folder comes first on the path of imports,
@@ -47,16 +55,10 @@ def load(place: str, checkpoint: Path | None = None) -> tuple[Any, Any, Any, Any
             else; the checkpoint is damaged, or belongs to other objects.
         Exception: whatever the file or the function raises.
     """
-    made = _function_in(place)()
-    if not isinstance(made, tuple) or len(made) not in (3, 4):
-        given = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
-        raise Mistake(
-            f"{place} must return train, model, loss_fn, and a collate_fn if there is one, but it "
-            f"returned {given}"
-        )
-    train, model, loss_fn, *rest = made
+    arguments = _as_arguments(_function_in(place)(), place)
+    train, model = arguments["train"], arguments["model"]
     try:
-        check_audited(train, model, loss_fn)
+        check_audited(train, model, arguments["loss_fn"])
         if checkpoint is not None:
             states = load_checkpoint(checkpoint)
             check_keys(states, ("train", "model"), f"the checkpoint {checkpoint}")
@@ -64,7 +66,24 @@ def load(place: str, checkpoint: Path | None = None) -> tuple[Any, Any, Any, Any
             model.load_state_dict(states["model"])
     except (OSError, RuntimeError, TypeError) as error:
         raise Mistake(str(error)) from error
-    return train, model, loss_fn, rest[0] if rest else None
+    return arguments
+
+
+def _as_arguments(made: Any, place: str) -> dict[str, Any]:
+    if isinstance(made, tuple) and len(made) in (len(REQUIRED), len(REQUIRED) + 1):
+        return dict(zip((*REQUIRED, "collate_fn"), made, strict=False))
+    if isinstance(made, dict):
+        unknown = [str(name) for name in made if name not in TAKEN]
+        missing = [name for name in REQUIRED if name not in made]
+        if not unknown and not missing:
+            return made
+        given = f"a dict with {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
+    else:
+        given = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
+    raise Mistake(
+        f"{place} must return train, model, loss_fn, and a collate_fn if there is one, or a dict "
+        f"of what audit() takes ({', '.join(TAKEN)}), but it returned {given}"
+    )
 
 
 def _function_in(place: str) -> Callable[[], Any]:
