@@ -35,10 +35,10 @@ from dynaprune.bench.ways import BASELINES, FULL
 FOLDER = RESULTS / "bench"
 SECONDS = RESULTS / "bench-seconds"
 
-EVERY_BUDGET = (FULL, *BASELINES, "bls-infobatch")
+EVERY_BUDGET = (FULL, *BASELINES, "seta", "bls-infobatch", "bls-seta")
+BY_OTHER_SCORES = ("infobatch", "kalman-infobatch", "slices-infobatch")
 BELOW_HALF = (0.2, 0.3, 0.4)  # at 50% InfoBatch draws from all samples, whatever their scores
-ENDS = (0.2, 0.5)
-FEWER_BUDGETS = (0.2, 0.4)
+REGIME_BUDGETS = (0.2, 0.4)
 
 REGIMES = {
     "digits-cnn": (
@@ -95,15 +95,13 @@ def stages() -> list[Stage]:
     found = []
     for task in built_in():
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
-        found.append(Stage(task, "as-is", ("infobatch",), BELOW_HALF))
-        found.append(Stage(task, "as-is", ("kalman-infobatch", "slices-infobatch"), FEWER_BUDGETS))
-        found.append(Stage(task, "as-is", ("seta", "bls-seta"), ENDS))
+        found.append(Stage(task, "as-is", BY_OTHER_SCORES, BELOW_HALF))
     for task, regimes in REGIMES.items():
-        found += [Stage(task, regime, BY_REGIME, FEWER_BUDGETS) for regime in ("as-is", *regimes)]
+        found += [Stage(task, regime, BY_REGIME, REGIME_BUDGETS) for regime in ("as-is", *regimes)]
         for regime in sorted(WEIGHTS_ALONE & {"as-is", *regimes}):
-            found.append(Stage(task, regime, ("drawn-infobatch",), FEWER_BUDGETS))
+            found.append(Stage(task, regime, ("drawn-infobatch",), REGIME_BUDGETS))
         if "wrong-labels" in regimes:
-            found.append(Stage(task, "wrong-labels", ("slices-trimmed",), FEWER_BUDGETS))
+            found.append(Stage(task, "wrong-labels", ("slices-trimmed",), REGIME_BUDGETS))
     return found
 
 
