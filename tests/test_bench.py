@@ -711,6 +711,24 @@ def test_a_changed_task_file_is_told(tmp_path):
     assert run_file(tmp_path, TASK_FILE + "# changed\n", "--same-task").exit_code == 0
 
 
+def test_a_change_in_what_a_task_file_imports_is_told(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("mine_helps", "mine_is_helped"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.delitem(__import__("sys").modules, name)
+    (tmp_path / "mine_helps.py").write_text("import mine_is_helped\n")
+    (tmp_path / "mine_is_helped.py").write_text("number = 1\n")
+    (tmp_path / "stranger.py").write_text("number = 1\n")
+    importing = TASK_FILE + "import mine_helps\n"
+    assert run_file(tmp_path, importing).exit_code == 0
+    (tmp_path / "stranger.py").write_text("number = 2\n")
+    assert "mine: all 1 runs are in" in run_file(tmp_path, importing).output
+    (tmp_path / "mine_is_helped.py").write_text("number = 2\n")
+    changed = run_file(tmp_path, importing)
+    assert changed.exit_code == 2
+    assert "1 runs of mine in" in changed.output
+
+
 def test_two_tasks_of_one_name(tmp_path):
     (tmp_path / "other.py").write_text(TASK_FILE)
     result = run_file(tmp_path, TASK_FILE, str(tmp_path / "other.py"))

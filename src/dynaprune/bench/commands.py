@@ -230,7 +230,8 @@ def _check_sources(tasks: list[Task], results: Results) -> None:
         if changed:
             raise ValueError(
                 f"{changed} runs of {task.name} in {results.path} were made by another version of "
-                "its file: give another --out, or --same-task to go on with them"
+                "its file, or of what that imports: give another --out, or --same-task to go on "
+                "with them"
             )
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 from dataclasses import asdict, dataclass, fields
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,23 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def source_of(task: type[Task]) -> str:
-    """Return a short hash of the file that a task is in, which tells one version from another."""
-    file = inspect.getsourcefile(task)
-    assert file is not None
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+    """Return a short hash that tells one version of a task from another.
+
+    It is that of the file that the task is in, and of those beside it that this one imports.
+    """
+    found = inspect.getsourcefile(task)
+    assert found is not None
+    file = Path(found)
+    digest = hashlib.sha256(file.read_bytes())
+    for other in _imported_from_beside(file):
+        digest.update(other.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _imported_from_beside(file: Path) -> list[Path]:
+    """Return files in the folder of a file that it imports, or what it imports does."""
+    finder = ModuleFinder(path=[str(file.parent)])
+    finder.run_script(str(file))  # which reads it, and does not run it
+    modules = [module for name, module in finder.modules.items() if name != "__main__"]
+    known = {vars(module)["__file__"] for module in modules}
+    return sorted(Path(name) for name in known if name is not None)
