@@ -1,6 +1,7 @@
 """All the runs behind docs/evidence.md, several at a time.
 
     python benchmarks/evidence.py run --root DATA     # goes on where it stopped
+    python benchmarks/evidence.py rates --root DATA   # those at other learning rates
     python benchmarks/evidence.py time --root DATA    # for seconds, on a machine that rests
     python benchmarks/evidence.py left --root DATA    # how much of that there is still to do
     python benchmarks/evidence.py fill                # docs/evidence.md, from what there is
@@ -15,7 +16,7 @@ import argparse
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,8 @@ from typing import Any
 
 import torch
 from evidence_page import SAVED, fill
+from evidence_rates import RATES, TASKS
+from evidence_rates import SAVED as HALF
 from evidence_scores import BUDGETS
 from kept_runs import RESULTS
 
@@ -30,9 +33,10 @@ from dynaprune.bench.registry import built_in
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import Planned, make_run, plan_runs, warm_up
 from dynaprune.bench.task import Task
-from dynaprune.bench.ways import BASELINES, FULL
+from dynaprune.bench.ways import BASELINES, FULL, RANDOM
 
 FOLDER = RESULTS / "bench"
+OTHER_RATES = RESULTS / "bench-rates"
 SECONDS = RESULTS / "bench-seconds"
 
 EVERY_BUDGET = (FULL, *BASELINES, "seta", "bls-infobatch", "bls-seta")
@@ -82,12 +86,14 @@ class Stage:
         regime: likewise.
         ways: of training.
         budgets: shares of visits to save.
+        rate: times the learning rate of the task's recipe.
     """
 
     task: str
     regime: str
     ways: tuple[str, ...]
     budgets: tuple[float, ...]
+    rate: float = 1.0
 
 
 def stages() -> list[Stage]:
@@ -110,15 +116,20 @@ def timed_stages() -> list[Stage]:
     return [Stage(task, "as-is", TIMED, (SAVED,)) for task in built_in()]
 
 
+def rated_stages() -> list[Stage]:
+    """Return what is run at other learning rates."""
+    return [Stage(task, "as-is", (FULL, RANDOM), (HALF,), rate) for task in TASKS for rate in RATES]
+
+
 def planned(root: Path, results: Results, seeds: int, stages: Sequence[Stage]) -> Iterator[Planned]:
     """Yield the runs of stages that are missing."""
     asked: set[str] = set()
     for seed in range(seeds):
         for stage in stages:
             task = loaded(stage.task, root)
-            plan = plan_runs(
-                task, stage.regime, stage.ways, stage.budgets, [seed], type(task).recipe
-            )
+            usual = type(task).recipe
+            recipe = replace(usual, learning_rate=stage.rate * usual.learning_rate)
+            plan = plan_runs(task, stage.regime, stage.ways, stage.budgets, [seed], recipe)
             for run in plan.runs:
                 if run.key not in results and repr(run.key) not in asked:
                     asked.add(repr(run.key))
@@ -170,19 +181,21 @@ def run_missing(coming: Iterator[Planned], root: Path, results: Results, process
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("run", "time", "left", "fill"))
+    parser.add_argument("what", choices=("run", "rates", "time", "left", "fill"))
     parser.add_argument("--root", type=Path, help="folder that holds data sets")
     parser.add_argument("--out", type=Path, help="folder of results")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    results = Results(given.out or (SECONDS if given.what == "time" else FOLDER))
+    folder = {"rates": OTHER_RATES, "time": SECONDS}.get(given.what, FOLDER)
+    results = Results(given.out or folder)
     if given.what == "fill":
-        fill(results, Results(SECONDS))
+        fill(results, Results(OTHER_RATES), Results(SECONDS))
     elif given.root is None:
         parser.error("name the folder that holds data sets: --root")
-    elif given.what == "run":
-        coming = planned(given.root, results, given.seeds, stages())
+    elif given.what in ("run", "rates"):
+        wanted = rated_stages() if given.what == "rates" else stages()
+        coming = planned(given.root, results, given.seeds, wanted)
         run_missing(coming, given.root, results, given.processes)
     elif given.what == "time":
         coming = planned(given.root, results, 1, timed_stages())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from evidence_rates import rates_table
 from evidence_scores import scores_table
 from evidence_signs import signs_tables
 
@@ -35,11 +36,12 @@ IN_SETTINGS_WAYS = (
 )
 
 
-def fill(results: Results, timed: Results) -> None:
+def fill(results: Results, other_rates: Results, timed: Results) -> None:
     """Bring the tables and pictures of docs/evidence.md up to date.
 
     Arguments:
         results: all runs.
+        other_rates: those at other learning rates.
         timed: those that were made one after the other, with nothing beside them.
     """
     sections = sections_of(results)
@@ -57,6 +59,7 @@ def fill(results: Results, timed: Results) -> None:
         "ways": ways_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
+        "rates": rates_table(as_is, other_rates.lines),
         "scores": scores_table(as_is),
         "regimes": regimes_table(sections),
         "signs": signs_tables(sections),

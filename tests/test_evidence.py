@@ -18,6 +18,12 @@ def scores(monkeypatch):
     return importlib.import_module("evidence_scores")
 
 
+@pytest.fixture
+def rates(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("evidence_rates")
+
+
 def section(title, margin, higher_is_better, qualities):
     """Return results at 20% saved, where `qualities` has a list over seeds for each way."""
     lines = [
@@ -52,3 +58,46 @@ def test_differences_go_by_seed(scores):
     made = section("any", 0.5, False, {"infobatch": [3.0, 1.0], "bls-infobatch": [2.0, 1.5, 9.0]})
     assert scores.differences(made, "bls-infobatch", "infobatch", 0.2) == [2.0, -1.0]
     assert scores.differences(made, "bls-infobatch", "infobatch", 0.3) == []
+
+
+def line(way, budget, seed, quality, rate=0.1):
+    recipe = {"learning_rate": rate}
+    return {
+        "task": "mnist5k-ddpm",
+        "way": way,
+        "budget": budget,
+        "seed": seed,
+        "quality": quality,
+        "recipe": recipe,
+    }
+
+
+def test_other_rates_are_held_against_the_own_one(rates):
+    lines = [
+        *(line("full", 0.0, seed, 3.0 + seed) for seed in (0, 1)),
+        *(line("random", 0.5, seed, 4.0 + seed) for seed in (0, 1)),
+        line("random", 0.4, 0, 9.0),
+        line("bls-infobatch", 0.5, 1, 3.5),
+    ]
+    others = [
+        line("random", 0.5, 0, 2.75, rate=0.1 * 1.5),
+        line("random", 0.5, 1, float("nan"), rate=0.2),
+        line("full", 0.0, 1, 3.0, rate=0.2),
+        dict(line("full", 0.0, 1, 0.0, rate=0.2), task="mnist5k-vae"),
+    ]
+    task = {"name": "mnist5k-ddpm", "higher_is_better": False, "in_percent": False, "margin": 0.1}
+    shown = Section(task, "as-is", {"learning_rate": 0.1}, [], lines, "mnist5k-ddpm")
+    other = Section({**task, "name": "digits-cnn"}, "as-is", {}, [], [], "digits-cnn")
+    heads, _, *rows = rates.rates_table([shown, other], others).splitlines()
+    assert [cell.strip() for cell in heads.split("|")[1:-1]] == [
+        "task",
+        "infobatch",
+        "random",
+        "random, 1.5 × the rate",
+        "random, 2 × the rate",
+        "full, 1.5 × the rate",
+        "full, 2 × the rate",
+    ]
+    assert rows == [
+        "| mnist5k-ddpm | +0.50 | -1.00 ± 0.00 | +0.25 | diverged |  | +1.00 |",
+    ]

@@ -1,0 +1,67 @@
+"""Larger learning rates in place of the weights of InfoBatch, at 50% saved.
+
+There InfoBatch draws from all samples, whatever their scores, and gives each the weight 2: what it
+gains on RandomPrune comes of larger steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from dynaprune.bench.comparison import Line
+from dynaprune.bench.sections import Section
+from dynaprune.bench.statistics import mean_of
+from dynaprune.bench.tables import scale_of
+from dynaprune.bench.ways import FULL, RANDOM
+
+TASKS = ("mnist5k-ddpm", "mnist5k-vae", "mnist5k-fixmatch", "shakespeare-gpt2")
+"""Where InfoBatch at 50% came out above both baselines."""
+
+RATES = (1.5, 2.0)
+"""Times the learning rate of a task's recipe."""
+
+SAVED = 0.5
+
+WEIGHTED = "bls-infobatch"
+
+
+def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
+    """Return what larger steps bring: differences to full training at the recipe's own rate.
+
+    Arguments:
+        sections: of tasks as they are, by their own recipes.
+        others: the results at other rates.
+    """
+    columns = [(way, rate) for way in (RANDOM, FULL) for rate in (1.0, *RATES)]
+    heads = ["infobatch", *(_head(way, rate) for way, rate in columns if (way, rate) != (FULL, 1))]
+    lines = [f"| task | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    for section in sections:
+        if section.task["name"] not in TASKS:
+            continue
+        usual = section.recipe["learning_rate"]
+        found: dict[tuple[str, float], dict[int, float]] = {}
+        for line in (*section.lines, *(o for o in others if o["task"] == section.task["name"])):
+            if line["budget"] in (0.0, SAVED):
+                pair = line["way"], round(line["recipe"]["learning_rate"] / usual, 6)
+                found.setdefault(pair, {})[line["seed"]] = line["quality"]
+        full = found[FULL, 1.0]
+        cells = [
+            _difference(section, found.get(pair, {}), full)
+            for pair in ((WEIGHTED, 1.0), *columns)
+            if pair != (FULL, 1.0)
+        ]
+        lines.append(f"| {section.title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _head(way: str, rate: float) -> str:
+    return way if rate == 1 else f"{way}, {rate:g} × the rate"
+
+
+def _difference(section: Section, quality: Mapping[int, float], full: Mapping[int, float]) -> str:
+    sign = 1 if section.task["higher_is_better"] else -1
+    both = [sign * (quality[seed] - full[seed]) for seed in quality if seed in full]
+    if not all(map(math.isfinite, both)):
+        return "diverged"
+    return mean_of(both).text(*scale_of(section), sign=True) if both else ""
