@@ -70,8 +70,11 @@ BY_REGIME = (
     "slices-skip-converged",
 )
 
-WEIGHTS_ALONE = {"as-is", "long-tailed", "long-tailed-balanced", "brief"}
-"""Where it is asked whether a gain comes of InfoBatch's weights alone: each visit still counts."""
+ONLY_IN = {
+    # where it is asked whether a gain comes of InfoBatch's weights alone: each visit still counts
+    "drawn-infobatch": ("as-is", "long-tailed", "long-tailed-balanced", "brief"),
+    "slices-trimmed": ("wrong-labels",),
+}
 
 TIMED = (FULL, *BASELINES, "infobatch", "bls-infobatch", "kalman-infobatch", "slices-infobatch")
 """Of which the seconds are told: from runs one after the other, with nothing beside them."""
@@ -102,12 +105,11 @@ def stages() -> list[Stage]:
     for task in built_in():
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", BY_OTHER_SCORES, BELOW_HALF))
+        found.append(Stage(task, "as-is", ("drawn-infobatch",), (SAVED,)))
     for task, regimes in REGIMES.items():
-        found += [Stage(task, regime, BY_REGIME, REGIME_BUDGETS) for regime in ("as-is", *regimes)]
-        for regime in sorted(WEIGHTS_ALONE & {"as-is", *regimes}):
-            found.append(Stage(task, regime, ("drawn-infobatch",), REGIME_BUDGETS))
-        if "wrong-labels" in regimes:
-            found.append(Stage(task, "wrong-labels", ("slices-trimmed",), REGIME_BUDGETS))
+        for regime in ("as-is", *regimes):
+            asked = [way for way, places in ONLY_IN.items() if regime in places]
+            found.append(Stage(task, regime, (*BY_REGIME, *asked), REGIME_BUDGETS))
     return found
 
 

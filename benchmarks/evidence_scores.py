@@ -14,6 +14,8 @@ PAIRS = (
     ("kalman-infobatch", "bls-infobatch"),
     ("slices-infobatch", "bls-infobatch"),
     ("slices-infobatch", "infobatch"),
+    ("bls-infobatch", "drawn-infobatch"),
+    ("infobatch", "drawn-infobatch"),
 )
 """A way of training, and the one that it is held against."""
 
