@@ -501,7 +501,7 @@ def test_nothing_to_say():
 @pytest.mark.parametrize(
     ("learned", "expected"),
     [
-        (0.8, "flat for half of the run, train for fewer epochs, which needs no scores; else try"),
+        (0.8, "visits to them are wasted"),
         (0.4, "a small saving may be free"),
         (0.1, "a saving is likely to cost quality"),
     ],
@@ -514,6 +514,8 @@ def test_waste(learned, expected):
     assert found.learned_share == pytest.approx(learned + 0.05 * (1 - learned), abs=0.004)
     assert f"The {found.learned_share:.0%} of the samples with the lowest" in found.advice[0]
     assert expected in found.advice[0]
+    assert "flat for half of the run, train for fewer epochs" in found.advice[0]
+    assert ("else try saving=0.2" in found.advice[0]) == (learned > 0.3)
 
 
 @pytest.mark.parametrize("rarest", [8, 100])

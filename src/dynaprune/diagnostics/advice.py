@@ -12,8 +12,13 @@ WEAK = 0.2
 """The rank correlation below which scores are called weak."""
 
 FEW, MANY = 0.3, 0.5
-"""Shares of learned samples halfway through a run: below the first, pruning cost quality in nearly
-all settings of docs/evidence.md, above the second in a third."""
+"""Shares of learned samples halfway through a run: below the first, pruning cost quality in three
+quarters of the settings of docs/evidence.md, above the second in a sixth."""
+
+IF_FLAT = (
+    "If the metric has been flat for half of the run, train for fewer epochs, which needs no scores"
+)
+"""The clearest sign in docs/evidence.md, which only the user sees."""
 
 RARE = 10
 """How many times smaller than the largest class one is called rare: a convention of work on long
@@ -65,18 +70,14 @@ def _on_waste(audit: Audit) -> str:
     if share < FEW:
         return (
             f"{found}: nearly all still teach, so a saving is likely to cost quality. Ask again "
-            "after half of the run."
+            f"after half of the run. {IF_FLAT}."
         )
-    if share < MANY:
-        return (
-            f"{found}: some visits are wasted, and a small saving may be free. Try saving=0.2 "
-            "beside RandomPrune and fewer epochs."
-        )
-    return (
-        f"{found}: they are learned, and visits to them are wasted. If the metric has been flat "
-        "for half of the run, train for fewer epochs, which needs no scores; else try saving=0.2 "
-        "beside RandomPrune and fewer epochs."
+    what = (
+        "some visits are wasted, and a small saving may be free"
+        if share < MANY
+        else "they are learned, and visits to them are wasted"
     )
+    return f"{found}: {what}. {IF_FLAT}; else try saving=0.2 beside RandomPrune and fewer epochs."
 
 
 def _on_scores(audit: Audit) -> str:
