@@ -41,6 +41,7 @@ SECONDS = RESULTS / "bench-seconds"
 
 EVERY_BUDGET = (FULL, *BASELINES, "seta", "bls-infobatch", "bls-seta")
 BY_OTHER_SCORES = ("infobatch", "kalman-infobatch", "slices-infobatch")
+WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
 BELOW_HALF = (0.2, 0.3, 0.4)  # at 50% InfoBatch draws from all samples, whatever their scores
 REGIME_BUDGETS = (0.2, 0.4)
 
@@ -66,8 +67,7 @@ BY_REGIME = (
     "slices-infobatch",
     "equal-infobatch",
     "slices-equal-infobatch",
-    "skip-converged",
-    "slices-skip-converged",
+    *WITHOUT_BUDGET,
 )
 
 ONLY_IN = {
@@ -103,6 +103,7 @@ def stages() -> list[Stage]:
     """Return what is run, once for each seed."""
     found = []
     for task in built_in():
+        found.append(Stage(task, "as-is", WITHOUT_BUDGET, ()))
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", BY_OTHER_SCORES, BELOW_HALF))
         found.append(Stage(task, "as-is", ("drawn-infobatch",), (SAVED,)))

@@ -24,6 +24,9 @@ SAVED = 0.4
 """The budget whose seconds are shown, and at which kinds of waste are compared: the largest one at
 which most ways were run."""
 
+EVERYWHERE = (*DEFAULT, "skip-converged", "slices-skip-converged")
+"""Ways that all tasks are trained in."""
+
 IN_SETTINGS_WAYS = (
     *BASELINES,
     "drawn-infobatch",
@@ -33,6 +36,8 @@ IN_SETTINGS_WAYS = (
     "equal-infobatch",
     "slices-equal-infobatch",
     "slices-trimmed",
+    "skip-converged",
+    "slices-skip-converged",
 )
 
 
@@ -50,7 +55,7 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
         old.unlink()
     pictures = draw_all(sections, PICTURES)
     as_is = [
-        replace(section, rows=[row for row in section.rows if row.way in DEFAULT])
+        replace(section, rows=[row for row in section.rows if row.way in EVERYWHERE])
         for section in sections
         if section.regime == "as-is"
     ]
@@ -127,7 +132,10 @@ def _seconds_row(title: str, spent: str, saved: Sequence[float | None]) -> str:
 
 
 def regimes_table(sections: list[Section]) -> str:
-    """Return, for each kind of waste, what ways cost where 40% of the visits are saved."""
+    """Return, for each kind of waste, what ways cost where 40% of the visits are saved.
+
+    Ways that save what they like are shown with how much that was.
+    """
     changed = {section.task["name"] for section in sections if section.regime != "as-is"}
     lines = [
         f"| setting | full training % | {' | '.join(IN_SETTINGS_WAYS)} |",
@@ -136,9 +144,11 @@ def regimes_table(sections: list[Section]) -> str:
     for section in sections:
         if section.task["name"] not in changed:
             continue
-        rows = {row.way: row for row in section.rows if row.budget == SAVED}
+        rows = {row.way: row for row in section.rows if row.budget in (0.0, SAVED)}
         full = next(row for row in section.rows if row.way == FULL)
-        cells = [cell(section, rows.get(way)) for way in IN_SETTINGS_WAYS]
+        cells = [
+            cell(section, rows.get(way), own=not WAYS[way].has_budget) for way in IN_SETTINGS_WAYS
+        ]
         quality = full.quality.text(*scale_of(section))
         lines.append(f"| {section.title} | {quality} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
