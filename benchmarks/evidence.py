@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evidence_page import SAVED, fill
+from evidence_page import SAVED, WITHOUT_BUDGET, fill
 from evidence_rates import RATES, TASKS
 from evidence_rates import SAVED as HALF
 from evidence_scores import BUDGETS
@@ -41,7 +41,6 @@ SECONDS = RESULTS / "bench-seconds"
 
 EVERY_BUDGET = (FULL, *BASELINES, "seta", "bls-infobatch", "bls-seta")
 BY_OTHER_SCORES = ("infobatch", "kalman-infobatch", "slices-infobatch")
-WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
 BELOW_HALF = (0.2, 0.3, 0.4)  # at 50% InfoBatch draws from all samples, whatever their scores
 REGIME_BUDGETS = (0.2, 0.4)
 

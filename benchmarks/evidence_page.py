@@ -24,7 +24,9 @@ SAVED = 0.4
 """The budget whose seconds are shown, and at which kinds of waste are compared: the largest one at
 which most ways were run."""
 
-EVERYWHERE = (*DEFAULT, "skip-converged", "slices-skip-converged")
+WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
+
+EVERYWHERE = (*DEFAULT, *WITHOUT_BUDGET)
 """Ways that all tasks are trained in."""
 
 IN_SETTINGS_WAYS = (
@@ -36,8 +38,7 @@ IN_SETTINGS_WAYS = (
     "equal-infobatch",
     "slices-equal-infobatch",
     "slices-trimmed",
-    "skip-converged",
-    "slices-skip-converged",
+    *WITHOUT_BUDGET,
 )
 
 
@@ -93,7 +94,7 @@ def seeds_line(sections: list[Section]) -> str:
     settings = sum(section.regime != "as-is" for section in sections)
     return (
         f"{runs:,} runs of {len(sections) - settings} tasks and {settings} settings, "
-        f"{min(seeds)} to {max(seeds)} seeds each.\n"
+        f"{' to '.join(map(str, sorted({min(seeds), max(seeds)})))} seeds each.\n"
     )
 
 

@@ -33,8 +33,12 @@ def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
         sections: of tasks as they are, by their own recipes.
         others: the results at other rates.
     """
-    columns = [(way, rate) for way in (RANDOM, FULL) for rate in (1.0, *RATES)]
-    heads = ["infobatch", *(_head(way, rate) for way, rate in columns if (way, rate) != (FULL, 1))]
+    columns = [
+        (WEIGHTED, 1.0),
+        (RANDOM, 1.0),
+        *((way, rate) for way in (RANDOM, FULL) for rate in RATES),
+    ]
+    heads = ["infobatch", *(_head(way, rate) for way, rate in columns[1:])]
     lines = [f"| task | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
     for section in sections:
         if section.task["name"] not in TASKS:
@@ -46,11 +50,7 @@ def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
                 pair = line["way"], round(line["recipe"]["learning_rate"] / usual, 6)
                 found.setdefault(pair, {})[line["seed"]] = line["quality"]
         full = found[FULL, 1.0]
-        cells = [
-            _difference(section, found.get(pair, {}), full)
-            for pair in ((WEIGHTED, 1.0), *columns)
-            if pair != (FULL, 1.0)
-        ]
+        cells = [_difference(section, found.get(pair, {}), full) for pair in columns]
         lines.append(f"| {section.title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

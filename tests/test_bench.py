@@ -713,7 +713,7 @@ def test_a_changed_task_file_is_told(tmp_path):
 
 def test_a_change_in_what_a_task_file_imports_is_told(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("mine_helps", "mine_is_helped"):
+    for name in ("mine_helps", "mine_is_helped"):  # set first, so that both are gone afterwards
         monkeypatch.setitem(__import__("sys").modules, name, None)
         monkeypatch.delitem(__import__("sys").modules, name)
     (tmp_path / "mine_helps.py").write_text("import mine_is_helped\n")
