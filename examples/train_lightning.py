@@ -10,7 +10,7 @@ import argparse
 import lightning.pytorch as pl
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import TensorDataset
 
 import dynaprune
@@ -82,6 +82,8 @@ def main() -> None:
     trainer.fit(module, loader, test_loader, ckpt_path=arguments.resume)
     if trainer.is_global_zero:
         print(f"test accuracy {trainer.callback_metrics['accuracy']:.1%}; {train.summary()}")
+    if distributed.is_initialized():
+        distributed.destroy_process_group()  # Lightning leaves it: gloo may abort at exit
 
 
 if __name__ == "__main__":

@@ -63,3 +63,4 @@ trainer.train(resume_from_checkpoint=arguments.resume)
 accuracy = trainer.evaluate()["eval_accuracy"]
 if trainer.is_world_process_zero():
     print(f"test accuracy {accuracy:.1%}; {trainer.pruned.summary()}")
+trainer.accelerator.end_training()  # without, gloo may abort at the very end of several ranks
