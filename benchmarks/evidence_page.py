@@ -10,6 +10,7 @@ import numpy as np
 from evidence_rates import rates_table
 from evidence_scores import scores_table
 from evidence_signs import signs_tables
+from evidence_unasked import unasked_table
 
 from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
@@ -65,6 +66,7 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
         "ways": ways_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
+        "unasked": unasked_table(as_is),
         "rates": rates_table(as_is, other_rates.lines),
         "scores": scores_table(as_is),
         "regimes": regimes_table(sections),

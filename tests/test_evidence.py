@@ -7,21 +7,32 @@ from pathlib import Path
 
 import pytest
 
+from dynaprune.bench.comparison import compare
 from dynaprune.bench.sections import Section
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def scores(monkeypatch):
+def tables(monkeypatch):
+    """Return what imports a file of the benchmarks."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("evidence_scores")
+    return importlib.import_module
 
 
 @pytest.fixture
-def rates(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("evidence_rates")
+def scores(tables):
+    return tables("evidence_scores")
+
+
+@pytest.fixture
+def rates(tables):
+    return tables("evidence_rates")
+
+
+@pytest.fixture
+def unasked(tables):
+    return tables("evidence_unasked")
 
 
 def section(title, margin, higher_is_better, qualities):
@@ -100,4 +111,56 @@ def test_other_rates_are_held_against_the_own_one(rates):
     ]
     assert rows == [
         "| mnist5k-ddpm | +0.50 | -1.00 ± 0.00 | +0.25 | diverged |  | +1.00 |",
+    ]
+
+
+def test_what_is_saved_unasked_is_held_against_a_share_of_each_task(unasked):
+    def made(title, margin, higher_is_better, qualities):
+        lines = [
+            {"way": way, "budget": budget, "seed": seed, "quality": quality}
+            | {"visits": visits, "full_visits": 100, "seconds": 1.0}
+            for way, budget, visits, found in qualities
+            for seed, quality in enumerate(found)
+        ]
+        task = {"margin": margin, "higher_is_better": higher_is_better}
+        rows = compare(lines, margin, higher_is_better)
+        return Section(task, "as-is", {}, rows, lines, title)
+
+    table = unasked.unasked_table(
+        [
+            made(
+                "learned",
+                0.5,
+                True,
+                [
+                    ("full", 0.0, 100, [4.0, 5.0]),
+                    ("random", 0.2, 80, [3.0, 4.0]),  # -2 margins
+                    ("random", 0.4, 60, [0.0, 0.0]),
+                    ("skip-converged", 0.0, 70, [4.0, 4.5]),  # -0.5 margins, 30% saved
+                ],
+            ),
+            made(
+                "of errors",
+                0.1,
+                False,
+                [
+                    ("full", 0.0, 100, [1.0, 1.0]),
+                    ("random", 0.2, 80, [1.5, 1.3]),  # -4 margins
+                    ("seta", 0.2, 80, [2.0, 2.0]),  # -10 margins
+                    ("skip-converged", 0.0, 96, [1.1, 1.0]),  # -0.5 margins, 4% saved
+                ],
+            ),
+            made(
+                "without it",
+                0.1,
+                True,
+                [("full", 0.0, 100, [1.0, 1.0]), ("random", 0.2, 80, [0.0, 0.0])],
+            ),
+        ]
+    ).splitlines()
+    # of two tasks a half-width is 12.706 times half their difference: 12.7 where that is 2
+    assert table[2:] == [
+        "| skip-converged | 2 | 17.0 | -0.5 ± 0.0 |  |",
+        "| random | 2 | 20.0 | -3.0 ± 12.7 | +2.5 ± 12.7 |",
+        "| seta | 1 | 20.0 | -10.0 | +9.5 |",
     ]

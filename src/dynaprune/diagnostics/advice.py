@@ -77,7 +77,10 @@ def _on_waste(audit: Audit) -> str:
         if share < MANY
         else "they are learned, and visits to them are wasted"
     )
-    return f"{found}: {what}. {IF_FLAT}; else try saving=0.2 beside RandomPrune and fewer epochs."
+    return (
+        f"{found}: {what}. {IF_FLAT}; else try saving=0.2 beside RandomPrune and fewer epochs, or "
+        "SkipConverged, which finds how much to skip if it gets losses of single samples."
+    )
 
 
 def _on_scores(audit: Audit) -> str:

@@ -1,0 +1,63 @@
+"""A way that saves what it likes on each task, against the same share of every task.
+
+Over all tasks both save about as much, so what differs is how that is spread over them: whether
+more is saved where more is wasted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dynaprune.bench.sections import Section
+from dynaprune.bench.statistics import mean_of
+
+UNASKED = "skip-converged"
+
+SHARE = 0.2
+"""Of each task, by the others: about what `UNASKED` saves in the mean."""
+
+OTHERS = (
+    "fewer-epochs",
+    "random",
+    "infobatch",
+    "seta",
+    "bls-infobatch",
+    "kalman-infobatch",
+    "slices-infobatch",
+)
+
+
+def unasked_table(sections: Sequence[Section]) -> str:
+    """Return what ways save and cost, in margins, and what `UNASKED` gains on the same tasks."""
+    lines = [
+        "| way | tasks | saved % | − full training | gain of `skip-converged` |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    free = saved_and_cost(sections, UNASKED, 0.0)
+    for way in (UNASKED, *OTHERS):
+        found = free if way == UNASKED else saved_and_cost(sections, way, SHARE)
+        tasks = [title for title in found if title in free]
+        if not tasks:
+            continue
+        saved = mean_of([found[title][0] for title in tasks]).value
+        cost = mean_of([found[title][1] for title in tasks])
+        gain = mean_of([free[title][1] - found[title][1] for title in tasks])
+        cells = [way, f"{len(tasks)}", f"{100 * saved:.1f}", cost.text(digits=1, sign=True)]
+        cells.append("" if way == UNASKED else gain.text(digits=1, sign=True))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def saved_and_cost(
+    sections: Sequence[Section], way: str, budget: float
+) -> dict[str, tuple[float, float]]:
+    """Return, for each task, the share of visits saved and the difference to full training.
+
+    The former in [0, 1], the latter in margins; positive is better.
+    """
+    return {
+        section.title: (row.visits_saved.value, row.against_full.value / section.task["margin"])
+        for section in sections
+        for row in section.rows
+        if (row.way, row.budget) == (way, budget) and row.against_full is not None
+    }
