@@ -299,11 +299,12 @@ def test_errors_in_workers_arrive():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_another_librarys_loader(workers):
     """`with_indices` and `update(loss, indices=...)` in the loader of torch."""
-    train = bls(InfoBatch, 60)
+    # 57 = 8 · 7 + 1: a full epoch has a batch of one, so ours leaves that of a pruned one, too
+    train = bls(InfoBatch, 57)
     loader = torch.utils.data.DataLoader(
         train.with_indices(), batch_size=7, sampler=train.sampler, num_workers=workers
     )
-    ours = bls(InfoBatch, 60)
+    ours = bls(InfoBatch, 57)
     our_loader = DataLoader(ours, batch_size=7)
     for _ in range(5):
         for numbers, indices in loader:
@@ -381,7 +382,7 @@ def test_batches_are_attributed_right_whatever_is_changed(change):
             next(iter(loader))
         return
     for step, batch in enumerate(loader):
-        assert np.asarray(train.epochs.passes.at_hand()[1]).tolist() == batch.tolist()
+        assert np.asarray(train.epochs.passes.to_update()[1].indices).tolist() == batch.tolist()
         train.update(mean_loss(batch))
         if step == 2 and change == "look":
             next(iter(loader))
@@ -423,7 +424,7 @@ def test_a_batch_lives_no_longer_than_its_step():
     for batch in DataLoader(train, batch_size=4, collate_fn=Batch):
         alive.append(weakref.ref(batch))
         del batch
-        assert sum(each() is not None for each in alive) == 1
+        assert sum(each() is not None for each in alive) == 0
         train.update(torch.tensor(1.0))
 
 
@@ -442,5 +443,5 @@ def test_the_plan_that_is_over_is_gone_when_the_next_is_made():
     train._make_plan = made
     for _ in range(3):
         train_epoch(loader, mean_loss)
-        len(loader)
+        len(loader.batch_sampler)
     assert seen == [[], [False], [False, False], [False, False, False]]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .batches import Batches
@@ -17,10 +21,11 @@ from .distributed import Ranks
 from .drawing import count_distinct
 from .epoch_metrics import metrics_of
 from .findings import Findings, Progress
-from .passes import Pass, Passes
+from .passes import Batch, Pass, Passes
 from .plan import Indices, Plan, digest
 from .record import LossRecord
 from .recording import Course, Recorder
+from .recording.epoch import mean_loss_of
 from .scores import Score
 from .share import Share
 from .summary import Summary
@@ -36,6 +41,33 @@ MakePlan: TypeAlias = Callable[[Score, int], Plan]
 """Makes the plan of an epoch from scores and the epoch's number."""
 
 
+@dataclass
+class Epoch:
+    """An epoch from its start on. The next one takes its place in one assignment.
+
+    Attributes:
+        number: from 0.
+        score: the scores at its start.
+        findings: what it has reported.
+        num_samples: N; of a stream those that are known.
+        totals: of the epochs before it.
+        mean_loss: of the epoch before it: the mean of its finite losses over its sample visits.
+        plan: made when it is first needed.
+        plan_ahead: of the next epoch, by the scores at the start of this one.
+        fold: the findings, folded, as far as they were then.
+    """
+
+    number: int
+    score: Score
+    findings: Findings
+    num_samples: int
+    totals: Summary = field(default_factory=Summary)
+    mean_loss: float = math.nan
+    plan: Plan | None = None
+    plan_ahead: Plan | None = None
+    fold: Fold | None = None
+
+
 class Epochs:
     """The epoch that is being served or about to be, and the way from one to the next.
 
@@ -43,58 +75,98 @@ class Epochs:
     needed; so scores are constant inside an epoch.
 
     With several ranks, a fold needs what all have reported, and is a collective. So it is done only
-    where all ranks come by: when a loader has served an epoch, when one begins after an epoch
-    that was left early, and in `end_epoch` and `state_dict`. Whatever else reads scores, lengths or
-    weights makes do with what is known.
+    where all ranks arrive: when a loader has served an epoch to its end, at the first update
+    after an epoch that was left early, and in `end_epoch` and `state_dict`. All else, looks at
+    batches among it, uses what is known on the rank.
+
+    What is read changes nothing, so other threads may read while one trains: each takes the lock.
 
     Arguments:
         num_samples: N, of the dataset; of a stream 0, as long as none of its samples is known.
         identity: what runs that train together, or one after the other, have in common.
+        num_epochs: that the run was made for.
 
     Attributes:
-        num_samples: of the epoch.
+        now: the epoch.
+        lock: held by whoever reads or changes any of this.
         expected_samples: how many a stream is said to have; 0 if it is not said.
         first_keys: by epoch, the fingerprint of the first key of a stream that is the same on all
             ranks.
-        number: of the epoch, from 0.
-        plan: of the epoch; made when it is first needed.
-        score: the scores at its start.
-        findings: what it has reported.
         passes: the runs of loaders that are under way.
-        begun: what the sampler was given last.
-        totals: of the epochs before it.
         ranks: the processes that train together.
         recorder: where each epoch that is over is written, if anywhere.
         loggers: what gets its numbers.
     """
 
-    def __init__(self, num_samples: int, identity: Mapping[str, Any]) -> None:
-        self.num_samples = num_samples
+    def __init__(self, num_samples: int, identity: Mapping[str, Any], num_epochs: int) -> None:
+        self.lock = threading.RLock()
         self.expected_samples = 0
         self.first_keys: dict[int, int] = {}
         self.identity = identity
-        self.number = 0
-        self.plan: Plan | None = None
-        self.score: Score
+        self.num_epochs = num_epochs
         self.ranks = Ranks()
-        self.findings = Findings(self.ranks)
+        self.now: Epoch
+        self._num_samples = num_samples
         self.passes = Passes()
-        self.begun: Share | None = None
-        self.totals = Summary()
         self.recorder: Recorder | None = None
         self.loggers: list[Any] = []
+        self._begun: list[Share] = []  # what samplers serve, the newest last
         self._have_agreed = False
         self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
-        self._fold: Fold | None = None  # the findings, folded, as far as they were then
+        self._last_lengths: tuple[int, int] | None = None
+        self._concluded: tuple[int, int, int] | None = None  # what was recorded and logged last
         self._times_begun = 0
+        self._is_ours = False  # whether a loader of ours has begun last
+        self._looks = 0  # whole passes over one plan without an update
+        self._distinct = (0, 0)  # visits, and how many different samples they were of
         self._began_at = 0.0
         self._updated_at = 0.0
+
+    @property
+    def number(self) -> int:
+        """The number of the epoch, from 0."""
+        return self.now.number
+
+    @property
+    def score(self) -> Score:
+        """The scores at the start of the epoch."""
+        return self.now.score
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of the epoch, if it was needed yet."""
+        return self.now.plan
+
+    @property
+    def findings(self) -> Findings:
+        """What the epoch has reported."""
+        return self.now.findings
+
+    @property
+    def record(self) -> LossRecord:
+        """What this rank has reported in this process."""
+        return self.now.findings.record
+
+    @property
+    def totals(self) -> Summary:
+        """The totals of the epochs before this one."""
+        return self.now.totals
+
+    @property
+    def num_samples(self) -> int:
+        """N; of a stream, the samples that were known at the start of the epoch."""
+        return self.now.num_samples
+
+    def adopt(self, score: Score) -> None:
+        """Score by `score` from now on: nothing was trained yet."""
+        self.now = Epoch(0, score, Findings(self.ranks), self._num_samples)
 
     def restore(
         self,
         number: int,
         score: Score,
         totals: Summary,
+        mean_loss: float = math.nan,
         resumed: Progress | None = None,
         plan: Plan | None = None,
     ) -> None:
@@ -104,42 +176,89 @@ class Epochs:
             number: of the epoch.
             score: the scores at its start.
             totals: of the epochs before it.
+            mean_loss: of the epoch before it.
             resumed: how far it has come.
             plan: its plan, with what is still due, if it has come anywhere.
         """
         if self.recorder is not None:
             self.recorder.start(totals.planning_seconds)
-        self.number, self.score, self.totals = number, score, totals
-        self.num_samples = score.num_samples
-        self.plan, self.findings = plan, Findings(self.ranks, resumed)
-        self.passes, self.begun = Passes(), None
-        self._fold, self._have_agreed, self._lengths = None, False, {}
+        findings = Findings(self.ranks, resumed)
+        self.passes, self._begun = Passes(), []
+        self._have_agreed, self._concluded, self._looks = False, None, 0
+        self._lengths, self._last_lengths = {}, None
         self._began_at = self._updated_at = 0.0
+        self.now = Epoch(number, score, findings, score.num_samples, totals, mean_loss, plan)
 
     def start_recording(self, recorder: Recorder) -> None:
         """From now on, write each epoch that is over, the one in progress included."""
         self.recorder = recorder
         self.score.count_visits()
         recorder.start(self.totals.planning_seconds)
-        self._fold = None  # it was made without counting
+        self.now.fold = None  # it was made without counting
 
     def begin(self, make_plan: MakePlan) -> Plan:
-        """Return the plan that a loader is to serve from now on; the sampler's share is `begun`."""
+        """Return the plan that a loader is to serve from now on; no collective.
+
+        In the middle of an epoch it is the next one's: the epoch goes on to it if this run trains,
+        and if not it was just a look.
+        """
         started = time.perf_counter()
-        if self.is_over():
-            self.advance()
         plan = self.coming_plan(make_plan)
-        if len(self.record) == 0:
+        if not self.record:
             self._began_at = started
-        else:  # in the middle of an epoch: the next one, if this run trains, or just a look
-            plan = self._next_plan(make_plan)
-        return plan
+            return plan
+        return self._next_plan(make_plan)
 
     def hand_out(self, share: Share) -> Share:
         """Remember what the sampler serves from now on, and return it."""
-        self.begun = share
+        if self._begun and not self._is_ours and self._begun[-1].drawn.left() == 0:
+            self._note_whole_look(self._begun[-1].plan)
+        self._is_ours = False
+        live = [each for each in self._begun if self._may_be_served(each)]
+        self._begun = [*live, share]
         self._times_begun += 1
         return share
+
+    def _may_be_served(self, share: Share) -> bool:
+        """Whether batches of a share may still come, as far as its sampler can tell."""
+        return share.plan.epoch >= self.number and not share.drawn.is_given_up()
+
+    def plan_of(self, indices: Indices) -> Plan:
+        """Return the plan by which another library's loader has served a batch.
+
+        Loaders whose workers live on fetch the next epoch's first batches while this one's last
+        ones are trained, so the plan that was begun last need not be that of the batch.
+
+        Raises:
+            RuntimeError: no sampler was asked for an epoch, or both plans have the batch.
+        """
+        if not self._begun:
+            raise RuntimeError(
+                "update(loss, indices=...) was called, but no loader has asked train.sampler for "
+                "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
+            )
+        live = [each for each in self._begun if self._may_be_served(each)] or self._begun[-1:]
+        shares = list({id(each.plan): each for each in live}.values())
+        visits = self.record.num_visits
+        if len(shares) > 1 and visits >= len(shares[0]) and shares[0].plan is self.plan:
+            shares = shares[1:]  # all of it was trained on
+        if len(shares) == 1:
+            return shares[0].plan
+        wanted = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices)
+        for share in shares:
+            start = visits if share.plan is self.plan else 0
+            if np.array_equal(share.order[start : start + wanted.size].numpy(), wanted):
+                return share.plan
+        for fits in (_has_slice, _has_all):
+            found = [share for share in shares if fits(share.order.numpy(), wanted)]
+            if len(found) == 1:
+                return found[0].plan
+        raise RuntimeError(
+            "update(loss, indices=...) was called while the loader fetches the next epoch already, "
+            "and both have these samples, so it cannot be told which epoch the batch is of. Call "
+            "train.end_epoch() after an epoch that is left early, or use a batch sampler that "
+            "keeps the order of train.sampler"
+        )
 
     def agree_on_length(self, plan: Plan) -> tuple[int, int]:
         """Return the fewest and the most samples that a rank has due: a collective, once a plan.
@@ -153,7 +272,19 @@ class Epochs:
         least, most = (due, due) if is_first else self.ranks.range_of(due)
         self._lengths = {each: self._lengths[each] for each in self._lengths if each >= self.number}
         self._lengths[plan.epoch] = plan, least, most
+        self._last_lengths = (least, most) if self.ranks.in_step > 1 else None
         return least, most
+
+    def length_before(self, due: int) -> tuple[int, int]:
+        """Return how many samples ranks that are apart serve of a plan whose length is not agreed.
+
+        They agree where they all arrive. An epoch that begins without that, after one that was
+        left early, is as long as the last one that they have agreed upon; so is a look.
+
+        Arguments:
+            due: samples of the plan that are due on this rank.
+        """
+        return self._last_lengths or (due, due)
 
     def agreed_length(self, plan: Plan) -> tuple[int, int] | None:
         """Return what `agree_on_length` has found out about a plan, if it has been called."""
@@ -164,83 +295,138 @@ class Epochs:
         """Return what `call` returns, and the share that a sampler has begun in it, if one has."""
         times_begun = self._times_begun
         result = call()
-        return result, None if self._times_begun == times_begun else self.begun
+        if self._times_begun == times_begun:
+            return result, None
+        self._is_ours = True
+        return result, self._begun[-1]
 
     def coming_plan(self, make_plan: MakePlan) -> Plan:
         """Return the plan of the epoch that is being served or about to be."""
-        if self.is_over() and self.knows_all():
-            self.advance()
-        if self.plan is None:
-            self.plan = self._timed(lambda: make_plan(self.score, self.number))
-        return self.plan
+        if self.is_over():
+            if not self.knows_all():
+                return self._next_plan(make_plan)
+            self.advance()  # whatever is read says the same after it; the old plan's memory is free
+        now = self.now
+        if now.plan is None:
+            now.plan = self._timed(lambda: make_plan(now.score, now.number))
+        return now.plan
 
-    def report(self, plan: Plan, batch: Indices, loss: Tensor, current: Pass | None) -> None:
-        """Take down the loss of a batch.
+    def report(self, plan: Plan, batch: Batch, loss: Tensor, current: Pass | None) -> None:
+        """Record the loss of a batch.
 
         Arguments:
             plan: the plan that the batch was served by.
-            batch: its samples.
+            batch: it.
             loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
         if plan is not self.plan:
             self._go_on_to(plan)
-        record = self.findings.record
-        is_first = record.num_visits == 0
+        is_first = not self.record
         if is_first:
-            record = self.findings.record = LossRecord(self._order_of(plan))
-        record.append(batch, loss)
+            self.findings.record = LossRecord(self._order_of(plan))
+        self.record.append(batch.indices, loss)
+        if current is None:
+            self.passes.forget()
+        else:
+            self.passes.take(current, batch)
         if self.recorder is not None:
             self.recorder.note_step()
         if is_first:
+            self._looks = 0
             self._log(plan)
+            if plan.epoch == self.num_epochs:
+                logger.warning(
+                    "epoch %d begins, but the run was made with num_epochs=%d: methods and "
+                    "schedules that plan for its end have ended. Make it with the number of epochs "
+                    "that are trained",
+                    plan.epoch,
+                    self.num_epochs,
+                )
             self._agree(plan)
         self._updated_at = time.perf_counter()
-        if current is None:
-            self.passes.forget_batch()
-        else:
-            self.passes.take(current)
 
     def _order_of(self, plan: Plan) -> Tensor:
         """Return the samples of a plan in the order in which this rank serves them, if known."""
         if plan.keys is not None:  # the samples of a stream are said by keys of 64 bits
             return torch.empty(0, dtype=torch.int64, device="cpu")
-        begun = self.begun
-        return plan.order[:0] if begun is None or begun.plan is not plan else begun.order
+        return next((each.order for each in self._begun if each.plan is plan), plan.order[:0])
 
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
         trained = self.passes.trained
-        return len(self.record) > 0 and trained is not None and not trained.is_open
+        return bool(self.record) and trained is not None and not trained.is_open
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""
         return self.findings.visits > 0 and self.samples_due() == 0 and self.knows_all()
 
-    @property
-    def record(self) -> LossRecord:
-        """What this rank has reported in this process."""
-        return self.findings.record
-
     def is_resumed(self) -> bool:
         """Whether an epoch that was begun before a checkpoint is about to be gone on with."""
-        return len(self.record) == 0 and self.findings.visits > 0
+        return not self.record and self.findings.visits > 0
+
+    def is_under_way(self) -> bool:
+        """Whether the epoch has come anywhere, on this rank or, as far as it can tell, on others.
+
+        A rank that has skipped all batches so far goes through the epoch with the others.
+        """
+        return self.findings.visits > 0 or (
+            self.ranks.size > 1 and self.plan is not None and self._training_pass() is not None
+        )
+
+    def _training_pass(self) -> Pass | None:
+        """Return the run of our loader that trains the epoch, if one does."""
+        trained, current = self.passes.trained, self.passes.under_way()
+        if trained is not None and trained.plan is self.plan and self.record:
+            return trained
+        is_joining = self.ranks.in_step > 1 and current is not None and current.is_graded
+        return current if is_joining and current is not None and current.plan is self.plan else None
 
     def samples_due(self) -> int:
-        """Return how many samples of the epoch in progress this rank has still to train on."""
-        if self.plan is None or self.findings.visits == 0 or self.is_over():
+        """Return how many samples of the epoch in progress this rank has still to train on.
+
+        They are counted by what the loader has served: each batch once, whether it was trained on
+        or skipped, and however often it has a sample.
+        """
+        if self.plan is None or not self.is_under_way() or self.is_over():
             return 0
         if self.score.keys is not None:  # a stream may always have more of them
             left = self.expected_visits() - self.findings.visits
             return max(1, -(-left // self.ranks.size))
-        trained, begun = self.passes.trained, self.begun
-        if trained is not None:
-            served = trained.num_samples
-        elif begun is not None and begun.plan is self.plan:
-            served = -(-len(begun) * begun.world_size // self.ranks.size)
-        else:
-            served = -(-self.plan.due.numel() // self.ranks.size)
-        return max(0, served - self.record.num_visits)
+        current = self._training_pass()
+        left_of_pass = None if current is None else current.samples_left()
+        if left_of_pass is not None:
+            return left_of_pass
+        return max(0, self._share_length() - self._distinct_visits())
+
+    def _share_length(self) -> int:
+        """Return how many samples of the epoch a sampler serves on this rank, from its start on."""
+        assert self.plan is not None
+        for share in self._begun:
+            if share.plan is self.plan:
+                return -(-len(share) * share.world_size // self.ranks.size)
+        return -(-self.plan.due.numel() // self.ranks.size)
+
+    def _distinct_visits(self) -> int:
+        """Return how many different samples the epoch has trained on in this process."""
+        visits = self.record.num_visits
+        if self.record.is_in_order():
+            return visits
+        counted_at, distinct = self._distinct
+        if not counted_at <= visits < counted_at + max(1, self.num_samples // 100):
+            self._distinct = counted_at, distinct = visits, self.record.num_distinct()
+        return distinct + visits - counted_at
+
+    def repeats(self) -> int:
+        """Return how often the epoch serves each of its samples: 1, but for some batch samplers."""
+        if not self.record or self.score.keys is not None:
+            return 1
+        current = self._training_pass()
+        left = None if current is None else current.samples_left()
+        if current is None or left is None or current.num_samples is not None:
+            times = self.record.num_visits / max(1, self._distinct_visits())
+            return 1 if current is not None and current.num_samples is not None else round(times)
+        return max(1, round((current.samples_done() + left) / max(1, self._share_length())))
 
     def expected_visits(self) -> int:
         """Return how many samples of a stream the epoch will serve, as far as is known."""
@@ -253,54 +439,137 @@ class Epochs:
         return max(0, self.expected_visits() - done)
 
     def position(self) -> tuple[int, int, int]:
-        """Return the epoch's number, how many of its samples were trained on, and of how many."""
+        """Return the epoch's number, how many of its samples are behind, and of how many."""
         if self.is_over():
             return self.number + 1, 0, 1
-        visits = self.findings.visits
+        visits, size = self.findings.visits, self.ranks.size
         if self.score.keys is not None and self.expected_visits() == 0:
             return self.number, 0, 1  # the first pass over a stream: nobody knows where it ends
-        return self.number, visits, max(1, visits + self.ranks.size * self.samples_due())
+        current = self._training_pass()
+        if current is not None and self.score.keys is None:
+            done = self.findings.resumed.visits + size * current.samples_done()
+            if current.samples_left() is None:
+                done = self.findings.resumed.visits + size * self._distinct_visits()
+        else:
+            done = visits
+            if self.score.keys is None and self.record:
+                done = self.findings.resumed.visits + size * self._distinct_visits()
+        return self.number, done, max(1, done + size * self.samples_due())
 
     def finish(self, current: Pass) -> bool:
         """Go on to the next epoch where `current` has trained this one to its end on all ranks.
 
-        Here all ranks come by; later, one alone may save a checkpoint or read scores. An epoch that
-        is to be recorded or logged is ended here also on one rank: nothing comes by after the last.
+        Here all ranks arrive; later, one alone may save a checkpoint or read scores. A rank that
+        has made no update in the pass joins the others, unless its gradients were off, as in an
+        evaluation. An epoch that is to be recorded or logged is ended here also on one rank:
+        nothing follows the last one.
         """
-        is_trained = current is self.passes.trained and current.plan is self.plan
-        is_awaited = self.recorder is not None or bool(self.loggers)
-        if is_trained and (self.ranks.in_step > 1 or is_awaited):
-            self.advance()
-            return True
+        if current is self.passes.trained and current.plan is self.plan:
+            if self.ranks.in_step > 1 or self.recorder is not None or self.loggers:
+                self.advance()
+                return True
+            return False
+        if current.is_trained or not current.is_graded or current.is_over:
+            return False
+        if self.ranks.in_step > 1 and self._joins(current):
+            if current.plan is not self.plan:  # it was begun after an epoch that was left early
+                self._go_on_to(current.plan)
+            if self.ranks.are_apart or self.folded().visits > 0:
+                self.advance()
+                return True
+        self._note_whole_look(current.plan)
         return False
 
-    def advance(self) -> None:
-        """Fold what the epoch has reported into the scores and go on to the next one."""
-        fold = self.folded()
-        self._write_down(fold)
+    def _joins(self, current: Pass) -> bool:
+        """Whether a pass without an update is this rank's part of an epoch that others train."""
+        if self.ranks.are_apart and not self._have_agreed:
+            return False
+        if current.plan is self.plan:
+            return not self.record
+        return current.plan.epoch == self.number + 1 and self.is_over()
+
+    def _note_whole_look(self, plan: Plan) -> None:
+        """Warn if the same plan was served from beginning to end twice, without an update."""
+        if plan is not self.plan or self.record:
+            return
+        self._looks += 1
+        if self._looks == 2:
+            logger.warning(
+                "epoch %d was served twice from beginning to end without an update, so the same "
+                "%s of %s samples come again and again. A loop that trains has to call "
+                "train.update(loss) for each batch; one that only evaluates should do so under "
+                "torch.no_grad(), or over the dataset itself",
+                plan.epoch,
+                f"{len(plan):,}",
+                f"{self.num_samples:,}",
+            )
+
+    def advance(self, plan: Plan | None = None) -> None:
+        """Fold what the epoch has reported into the scores and go on to the next one.
+
+        Arguments:
+            plan: of the next epoch, if it is served already.
+        """
+        before, fold = self.now, self.folded()
+        totals = self._summary(fold.visits, fold.left_out)
+        self.conclude()
         if fold.left_out:
             logger.warning(
                 "epoch %d: %d losses were not finite and were left out of scoring",
-                self.number,
+                before.number,
                 fold.left_out,
             )
-        seconds, self.totals = self.seconds(), self._summary(fold.visits, fold.left_out)
-        over = self.plan
-        metrics = self._metrics(fold, seconds)
-        self.number, self.score, self.plan = self.number + 1, fold.score, fold.plan
-        self.num_samples = fold.score.num_samples
-        self.findings, self._fold = Findings(self.ranks), None
-        self._lengths.pop(self.number - 1, None)
-        self.first_keys.pop(self.number - 1, None)
-        if over is not None:  # its memory is wanted for the next plan
-            self.passes.retire(over)
-            if self.begun is not None and self.begun.plan is over:
-                self.begun = self.begun.retired()
-        for each in self.loggers if metrics else []:  # last: one that raises has changed nothing
-            each.log(metrics, self.number - 1)
+        self.now = Epoch(
+            before.number + 1,
+            fold.score,
+            Findings(self.ranks),
+            fold.score.num_samples,
+            totals,
+            mean_loss_of(fold.batches) if len(fold.batches) else before.mean_loss,
+            fold.plan if plan is None else plan,
+        )
+        self._lengths.pop(before.number, None)
+        self.first_keys.pop(before.number, None)
+        if before.plan is not None:  # its memory is wanted for the next plan
+            self.passes.retire(before.plan)
+            self._begun = [
+                each.retired() if each.plan is before.plan else each for each in self._begun[-2:]
+            ]
+
+    def conclude(self) -> None:
+        """Record and log the epoch, which is over, if that was asked for: one rank does it for all.
+
+        It comes before the epoch counts as over: in the next one, or in a state. So a job that is
+        killed between the two does it again, and never misses it.
+
+        Raises:
+            Exception: what a logger, or writing to the recording, raises, on one rank. On several
+                it is logged, and recording or logging ends, because the others would wait.
+        """
+        if (self.recorder is None and not self.loggers) or self.ranks.own > 0:
+            return
+        fold = self.folded()
+        if self._concluded == (self.number, *fold.folded_at):
+            return
+        totals = self._summary(fold.visits, fold.left_out)
+        kept = 0 if self.plan is None else len(self.plan)
+        try:
+            self._write_down(fold)
+            self._concluded = (self.number, *fold.folded_at)  # one that raises is not asked again
+            for each in self.loggers:
+                seconds, left_out = self.seconds(), fold.left_out
+                metrics = metrics_of(fold.batches, fold.score, kept, seconds, totals, left_out)
+                each.log(metrics, self.number)
+        except Exception:
+            if self.ranks.in_step == 1:
+                raise
+            logger.exception(
+                "epoch %d could not be recorded or logged: the run goes on without", self.number
+            )
+            self.recorder, self.loggers = None, []
 
     def _write_down(self, fold: Fold) -> None:
-        """Record the epoch, which is over, if that was asked for: one rank does it for all."""
+        """Record the epoch, which is over, if that was asked for."""
         if self.recorder is not None and self.ranks.own == 0:
             kept = 0 if self.plan is None else len(self.plan)
             course = Course(
@@ -313,20 +582,28 @@ class Epochs:
             )
             self.recorder.write(self.number, fold.batches, fold.score, course)
 
-    def _metrics(self, fold: Fold, seconds: float) -> dict[str, float]:
-        """Return the numbers of the epoch, which is over, for loggers: one rank logs for all."""
-        if not self.loggers or self.ranks.own > 0:
-            return {}
-        kept = 0 if self.plan is None else len(self.plan)
-        return metrics_of(fold.batches, fold.score, kept, seconds, self.totals, fold.left_out)
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is of this process: a copy, or a worker, records and logs nothing."""
-        return {**vars(self), "recorder": None, "loggers": []}
+        return {**vars(self), "lock": None, "recorder": None, "loggers": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.lock = threading.RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Epochs:
+        if self.recorder is not None or self.loggers:
+            logger.warning(
+                "a copy of a pruned dataset records and logs nothing: call record() with a folder "
+                "of its own, and log_to(), on the copy"
+            )
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     def pass_over(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch."""
-        if plan is not self.plan or len(self.record) > 0:
+        if plan is not self.plan or self.record:
             return  # just a look, in the middle of another epoch
         if self.findings.visits > 0:
             self.advance()  # a resumed epoch: what was still due made no batch
@@ -343,7 +620,15 @@ class Epochs:
             len(plan),
         )
         self._write_down(Fold(self.score, Batches.none(), 0, 0, (0, 0)))
-        self.number, self.plan = self.number + 1, None
+        self.now = replace(self.now, number=self.number + 1, plan=None, plan_ahead=None, fold=None)
+
+    def mean_loss(self) -> float:
+        """Return the mean loss of the last epoch that has ended; it is known here after it."""
+        if (self.is_over() or self.samples_due() == 0) and self.knows_all():
+            batches = self.folded().batches
+            if len(batches) > 0:
+                return mean_loss_of(batches)
+        return self.now.mean_loss
 
     def summary(self) -> Summary:
         """Return the totals with the epoch in progress."""
@@ -369,19 +654,22 @@ class Epochs:
         """Return how far the epoch has come: with several ranks a collective."""
         if self.plan is None:  # nothing was served
             return Progress()
-        facts = self._facts(self.plan) if self.ranks.size > 1 else {}
+        facts = {}
+        if self.ranks.size > 1:
+            self._agree(self.plan)
+            facts = self._facts(self.plan)
         found = self.findings.gather(self._step(), self.num_samples, self.plan, facts)
-        return replace(found, seconds=self.seconds())
+        return replace(found, seconds=self.seconds(), repeats=self.repeats())
 
     def folded(self) -> Fold:
         """Return the scores with the findings folded in; the epoch's own stay as they are."""
         visits = self.findings.visits
-        if visits == 0:
+        if self.plan is None or (visits == 0 and self.ranks.size == 1):
             return Fold(self.score, Batches.none(), 0, 0, (0, 0))
         now = self._step(), visits
-        if self._fold is None or self._fold.folded_at != now:
-            self._fold = self._timed(lambda: self._fold_measured(now))
-        return self._fold
+        if self.now.fold is None or self.now.fold.folded_at != now:
+            self.now.fold = self._timed(lambda: self._fold_measured(now))
+        return self.now.fold
 
     def _fold_measured(self, now: tuple[int, int]) -> Fold:
         measured = self.measured()
@@ -418,8 +706,8 @@ class Epochs:
 
     def _step(self) -> int:
         """Return a number that changes with each step on all ranks, also if one skips an update."""
-        trained = self.passes.trained
-        return 0 if trained is None else trained.num_handed_over
+        current = self._training_pass() or self.passes.trained
+        return 0 if current is None else current.num_handed_over
 
     def _summary(self, visits: int, left_out: int) -> Summary:
         """Return the totals with an epoch in progress that has made `visits`."""
@@ -465,10 +753,20 @@ class Epochs:
         }
 
     def _next_plan(self, make_plan: MakePlan) -> Plan:
-        """Return the plan of the epoch after the one in progress, as things stand."""
+        """Return the plan of the epoch after the one in progress, as things stand.
+
+        What other ranks have measured is not known before they all arrive, and a look, on one of
+        them alone, must not wait for that: then the plan is made by the scores at the start of the
+        epoch, which all ranks know.
+        """
+        now = self.now
+        if not self.knows_all():
+            if now.plan_ahead is None:
+                now.plan_ahead = self._timed(lambda: make_plan(now.score, now.number + 1))
+            return now.plan_ahead
         fold = self.folded()
         if fold.plan is None:
-            fold.plan = self._timed(lambda: make_plan(fold.score, self.number + 1))
+            fold.plan = self._timed(lambda: make_plan(fold.score, now.number + 1))
         return fold.plan
 
     def _go_on_to(self, plan: Plan) -> None:
@@ -478,13 +776,12 @@ class Epochs:
                 "this batch is of a loop that was begun before load_state_dict() was called: leave "
                 f"that loop, and begin a new one to go on in epoch {self.number}"
             )
-        if plan.epoch != self.number + 1 or len(self.record) == 0:
+        if plan.epoch != self.number + 1 or not self.record:
             raise RuntimeError(
                 f"this batch belongs to epoch {plan.epoch}, which is over: another loop over the "
                 f"loader has gone on to epoch {self.number} in the meantime"
             )
-        self.advance()
-        self.plan = plan
+        self.advance(plan)
         self._began_at = time.perf_counter()
 
     def _timed(self, call: Callable[[], T]) -> T:
@@ -492,7 +789,7 @@ class Epochs:
         started = time.perf_counter()
         result = call()
         spent = self.totals.planning_seconds + time.perf_counter() - started
-        self.totals = replace(self.totals, planning_seconds=spent)
+        self.now.totals = replace(self.totals, planning_seconds=spent)
         return result
 
     def _log(self, plan: Plan) -> None:
@@ -531,3 +828,13 @@ class Fold:
     left_out: int
     folded_at: tuple[int, int]
     plan: Plan | None = None
+
+
+def _has_slice(order: NDArray[np.integer[Any]], wanted: NDArray[np.int64]) -> bool:
+    """Whether `wanted` is in `order`, side by side."""
+    starts = np.flatnonzero(order == wanted[0])
+    return any(np.array_equal(order[each : each + wanted.size], wanted) for each in starts)
+
+
+def _has_all(order: NDArray[np.integer[Any]], wanted: NDArray[np.int64]) -> bool:
+    return bool(np.isin(wanted, order).all())

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from .batches import Batches
 from .distributed import Ranks
 from .indexed import check_range
@@ -22,11 +26,20 @@ class Progress:
             their keys.
         visits: the sample visits that they have made in it.
         seconds: wall-clock seconds that it has taken.
+        repeats: how often it serves each of its samples.
     """
 
     batches: Batches = field(default_factory=Batches.none)
     visits: int = 0
     seconds: float = 0.0
+    repeats: int = 1
+
+    def served(self) -> Tensor:
+        """Return the samples of which no visit is due any more: int64."""
+        if self.repeats == 1:
+            return self.batches.indices.long()
+        samples, visits = np.unique(self.batches.indices.numpy(), return_counts=True)
+        return torch.from_numpy(samples[visits >= self.repeats]).long()
 
 
 class Findings:
@@ -57,7 +70,7 @@ class Findings:
 
     def are_known(self, step: int) -> bool:
         """Whether those of all ranks are known without a collective; `step` as in `gather`."""
-        return self.ranks.size == 1 or len(self.record) == 0 or self._has_gathered(step)
+        return self.ranks.size == 1 or self._has_gathered(step)
 
     def gather(self, step: int, num_samples: int, plan: Plan, facts: Mapping[str, Any]) -> Progress:
         """Return those of all ranks: with several, a collective.
@@ -72,11 +85,11 @@ class Findings:
         Raises:
             RuntimeError: indices that were on a device are out of range, or the ranks do not agree.
         """
-        if len(self.record) == 0:
+        if not self.record and self.ranks.size == 1:
             return self.resumed
         if self._gathered is None or not self._has_gathered(step):
             own = self.record.batches()
-            if plan.keys is None:
+            if plan.keys is None and len(own) > 0:
                 check_range(own.indices, num_samples)  # those on a device were not looked at yet
             if self.ranks.size > 1:
                 own = self.ranks.exchange(own, plan, facts)

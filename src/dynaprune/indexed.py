@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,7 +56,46 @@ def check_range(indices: Tensor, num_samples: int) -> None:
         )
 
 
-class IndexedDataset(Dataset[Any]):
+class _MadeWhole(ABCMeta):
+    """Says of an object when it has been constructed, subclasses' part included."""
+
+    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        made = super().__call__(*arguments, **keywords)
+        vars(made)["_is_made"] = True
+        return made
+
+
+class Wrapping(metaclass=_MadeWhole):
+    """Stands around a dataset: an attribute that is set on it and is the dataset's is set there.
+
+    Loops set attributes of `loader.dataset` (`mosaic = False` for the last epochs). Set on what is
+    around the dataset they would have no effect, and nobody would notice.
+    """
+
+    wraps: ClassVar[str] = "dataset"
+    """The attribute that holds the dataset."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_own = name.startswith("_") or name in vars(self) or hasattr(type(self), name)
+        if is_own or "_is_made" not in vars(self):
+            super().__setattr__(name, value)
+        elif _reaches(inner := getattr(self, self.wraps), name):
+            setattr(inner, name, value)
+        else:
+            raise AttributeError(
+                f"{name!r} was set on a {type(self).__name__}, but neither it nor its "
+                f"{type(inner).__name__} has such an attribute, so nobody would read it: set it "
+                f"on .{self.wraps}, or in the constructor of a class of your own"
+            )
+
+
+def _reaches(dataset: Any, name: str) -> bool:
+    if isinstance(dataset, Wrapping) and _reaches(getattr(dataset, dataset.wraps), name):
+        return True
+    return hasattr(dataset, name)
+
+
+class IndexedDataset(Wrapping, Dataset[Any]):
     """A dataset whose samples carry their index: `(sample, index)`.
 
     Made by `PrunedDataset.with_indices()`. Any collate function that knows tuples turns a batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -12,7 +13,8 @@ import torch.utils.data
 from torch.utils.data import BatchSampler, Sampler
 
 from .fetching import Fetcher, IndexedFetcher, SlicesFetcher, StreamFetcher
-from .passes import Pass
+from .fetching.tails import drops_lone_sample, is_ours
+from .passes import Pass, Place, is_after
 from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
@@ -88,6 +90,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         self._fetcher: Fetcher | None = None
         self._is_replaced = False
+        self._is_begun = False
+        self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: who ran it, its length
         self.batches_before = 0
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         self._arguments = arguments
@@ -150,7 +154,27 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._arguments[name] = value
 
     def __len__(self) -> int:
-        return self.batches_before + super().__len__()
+        """Return the number of batches of the epoch that is served or about to be.
+
+        Behind a loop, in the function that has run it or one that has called that, it is still the
+        length of the loop's epoch, so that `total_loss / len(loader)` is the mean.
+        """
+        ended = self._ended
+        if ended is not None and not self._train().epochs.passes.under_way():
+            places, length = ended
+            if is_after(places, sys._getframe(1)):
+                return length
+        return self._coming_length()
+
+    def _coming_length(self) -> int:
+        length = self.batches_before + super().__len__()
+        if self._fetcher is None or not is_ours(self.batch_sampler):
+            return length
+        batches = cast("BatchSampler", self.batch_sampler)
+        return length - drops_lone_sample(batches, len(cast("Sized", batches.sampler)))
+
+    def _train(self) -> PrunedDataset:
+        return cast("PrunedDataset", self.dataset)
 
     @property
     def batches_per_full_epoch(self) -> int:
@@ -176,17 +200,27 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Any:
         if self._fetcher is None:
             return super().__iter__()
-        train = cast("PrunedDataset", self.dataset)
+        train = self._train()
         if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
             self._fetcher = self._make_fetcher(train)  # in_order was set, say
         # torch's iterator draws a number; in a resumed epoch that has been done before
-        resuming = partial(self._undrawn, train) if train.epochs.is_resumed() else nullcontext
+        with train.epochs.lock:
+            resuming = partial(self._undrawn, train) if self._has_drawn(train) else nullcontext
+        self._is_begun = True
         with resuming():
             # workers begin the epoch at once, a loader without them with its first batch
             fetched, share = train.epochs.begun_by(partial(self._fetcher.begin, train))
         return self._serve(
             train, self._fetcher, fetched, share, resuming if self._is_replaced else nullcontext
         )
+
+    def _has_drawn(self, train: PrunedDataset) -> bool:
+        """Whether the run has drawn the number for this epoch's iterator before a checkpoint.
+
+        Workers that live on have it drawn once in a run, at its first epoch.
+        """
+        lives_on = self.num_workers > 0 and self.persistent_workers and not self._is_begun
+        return train.epochs.is_resumed() or (lives_on and train.epochs.number > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is all that there is to resume.
@@ -267,24 +301,48 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current = Pass(share.plan, self._count_served(share))
+        current = Pass(share.plan, *self._count_served(share))
+        passes, is_whole = train.epochs.passes, False
         try:
             told = fetcher.told(_put_back(first, fetched), share)
+            ended = partial(passes.note_end, current, len(share))
             del first, share, begun, begun_now  # what they take is not wanted for the whole pass
             for each in told:
-                train.epochs.passes.hand_over(current, each.indices, each.mean_weight, each.weights)
-                yield each.batch
-            current.batch = None
+                with train.epochs.lock:
+                    train.epochs.passes.hand_over(
+                        current, each.batch, each.indices, each.mean_weight, each.weights
+                    )
+                held = [each.batch]
+                del each  # only the loop holds on to a batch, so it is known when it is done with
+                yield held.pop()
+            current.waiting.clear()
+            is_whole = True
             train.finish(current)
         finally:
-            train.epochs.passes.close(current)
+            with train.epochs.lock:
+                passes.close(current)
+            if is_whole or current.is_trained:
+                length = current.num_batches or current.num_handed_over
+                self._ended = current.asked_by, self.batches_before + length
+                ended()
 
-    def _count_served(self, share: Share) -> int:
-        """Return how many of a share's samples are in batches: not those that drop_last drops.
+    def _count_served(self, share: Share) -> tuple[int | None, int | None]:
+        """Return how many samples and batches a share makes, `None` for what is not known.
 
         Of a stream, nobody knows.
         """
-        batches = self.batch_sampler
-        if isinstance(batches, BatchSampler) and batches.drop_last:
-            return len(share) - len(share) % batches.batch_size
-        return len(share)
+        batches: Any = self.batch_sampler
+        if self._train().is_stream:
+            return len(share), None
+        if batches is None:
+            return len(share), len(share)
+        if is_ours(batches):
+            size, count = batches.batch_size, len(share)
+            if batches.drop_last:
+                return count - count % size, count // size
+            count -= drops_lone_sample(batches, count)
+            return count, -(-count // size)
+        try:
+            return None, len(batches)
+        except (TypeError, NotImplementedError):
+            return None, None

@@ -14,13 +14,20 @@ class _Scorer(Protocol):
     needs_loss_vector: ClassVar[bool]
 
 
-def check_loss(loss: Tensor, batch_size: int, score: _Scorer) -> None:
+def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> None:
     """Check that a loss is a mean loss, where that is enough, or the mean losses of slices.
 
     One loss a sample is the case of slices of one sample.
 
+    Arguments:
+        loss: it.
+        batch_size: the number of samples that the loader has put into the batch.
+        score: what reads the loss.
+        rows: the length of the batch's first tensor, 0 if that is not known.
+
     Raises:
-        RuntimeError: it is no tensor, not of a float type, or of another shape.
+        RuntimeError: it is no tensor, not of a float type, or of another shape; or the batch has
+            lost samples, and nobody knows whose the losses are.
     """
     if (
         isinstance(loss, Tensor)
@@ -39,6 +46,13 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer) -> None:
     is_mean = loss.shape in ((), (1,))
     if is_mean and (batch_size == 1 or not score.needs_loss_vector):
         return
+    if loss.dim() == 1 and 1 < loss.numel() < batch_size and loss.numel() == rows:
+        raise RuntimeError(
+            f"{rows} losses were given for a batch of which the loader has fetched {batch_size} "
+            f"samples and yielded {rows}, so samples are missing, and it is not known whose the "
+            "losses are. Does collate_fn drop samples? Let it return the indices of those that it "
+            "keeps: give the loader train.with_indices() and call update(loss, indices=indices)"
+        )
     if not is_mean and loss.dim() == 1 and can_be_cut(batch_size, loss.numel()):
         return
     name = type(score).__name__

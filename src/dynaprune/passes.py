@@ -1,6 +1,18 @@
-"""Which batch is at hand, while loaders run over an epoch."""
+"""Which batch an update is about, while loaders run over an epoch.
+
+Usually one loop fetches a batch and updates it before it fetches the next. Where it does not, a
+batch is known by what is left of it (is one of its tensors still alive?) and by who asked for it
+(is that function one of those that have called `update`?). What these cannot tell is refused.
+"""
 
 from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,59 +21,119 @@ from torch import Tensor
 
 from .plan import Indices, Plan
 
+LEAVES = 4
+"""Tensors of a batch that it is known by, at most."""
+
+SEARCHED = 64
+"""Parts of a batch that are searched for them, at most."""
+
+
+class Place(NamedTuple):
+    """Where a function was, without keeping it or its variables alive."""
+
+    frame: int
+    code: CodeType
+    instruction: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that was yielded, and is still without an update.
+
+    Attributes:
+        indices: its samples; of a stream, the fingerprints of their keys.
+        mean_weight: their mean weight.
+        weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
+        leaves: its first tensors.
+        rows: the length of the first one, 0 if it has none.
+    """
+
+    indices: Indices
+    mean_weight: float | Tensor
+    weights: NDArray[np.float32] | None
+    leaves: tuple[weakref.ref[Any], ...]
+    rows: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def is_alive(self) -> bool:
+        """Whether somebody holds on to it."""
+        return any(leaf() is not None for leaf in self.leaves)
+
+    def is_gone(self) -> bool:
+        """Whether nobody does, as far as can be told."""
+        return bool(self.leaves) and not self.is_alive()
+
+    def is_part_of(self, given: Any) -> bool:
+        """Whether `given` is this batch, or one of its tensors."""
+        leaves = [leaf() for leaf in self.leaves]
+        return any(any(each is leaf for leaf in leaves) for each in leaves_of(given))
+
 
 class Pass:
     """One run of a loader over an epoch, from its first batch to its end or a `break`.
 
     Arguments:
         plan: what the run serves.
-        num_samples: how many of the plan's samples it serves: all, or all but a tail that the
-            loader drops.
+        num_samples: how many samples its batches hold; all of the share, or all but a tail that
+            the loader drops. `None` if a batch sampler of the user's own may repeat or drop some.
+        num_batches: how many batches it has; `None` if that is not known.
 
     Attributes:
-        batch: the samples of its batch at hand, until `update` has taken it; of a stream, the
-            fingerprints of their keys.
-        weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
-        mean_weight: their mean weight.
+        waiting: the batches that were yielded and are without an update, the last one last.
         num_handed_over: how many batches it has yielded.
+        samples_handed_over: how many samples these had.
+        has_lost: whether a batch without an update is gone.
+        asked_by: the functions that asked for its first batch, the innermost one first.
         is_open: whether more batches may come.
+        is_over: whether its epoch is over.
         is_trained: whether `update` has taken one of its batches.
+        is_graded: whether gradients were enabled whenever a batch was asked for.
+        was_passed_over: whether an update went to another pass while a batch was waiting here.
     """
 
-    __slots__ = (
-        "batch",
-        "is_open",
-        "is_trained",
-        "mean_weight",
-        "num_handed_over",
-        "num_samples",
-        "plan",
-        "weights",
-    )
-
-    def __init__(self, plan: Plan, num_samples: int) -> None:
+    def __init__(self, plan: Plan, num_samples: int | None, num_batches: int | None) -> None:
         self.plan = plan
         self.num_samples = num_samples
-        self.batch: Indices | None = None
+        self.num_batches = num_batches
+        self.waiting: list[Batch] = []
         self.num_handed_over = 0
-        self.weights: NDArray[np.float32] | None = None
-        self.mean_weight: float | Tensor = 1.0
+        self.samples_handed_over = 0
+        self.has_lost = False
+        self.asked_by: tuple[Place, ...] = ()
         self.is_open = True
+        self.is_over = False
         self.is_trained = False
+        self.is_graded = True
+        self.was_passed_over = False
 
-    def sample_weights(self, batch: Indices) -> float | Tensor:
-        """Return the weights of the samples at hand: float32, shape (B,), or 1.0 if all are 1."""
-        if self.weights is None:
-            return self.plan.sample_weights(batch)
-        return torch.from_numpy(self.weights)
+    def sample_weights(self, batch: Batch) -> float | Tensor:
+        """Return the weights of a batch's samples: float32, shape (B,), or 1.0 if all are 1."""
+        if batch.weights is None:
+            return self.plan.sample_weights(batch.indices)
+        return torch.from_numpy(batch.weights)
+
+    def samples_done(self) -> int:
+        """Return how many samples were trained on or skipped: all but those of the last batch."""
+        return self.samples_handed_over - (len(self.waiting[-1]) if self.waiting else 0)
+
+    def samples_left(self) -> int | None:
+        """Return how many samples are still to be trained on; `None` if that is not known."""
+        waiting = len(self.waiting[-1]) if self.waiting else 0
+        if self.num_samples is not None:
+            return max(0, self.num_samples - self.samples_handed_over) + waiting
+        if self.num_batches is None:
+            return None
+        to_come = max(0, self.num_batches - self.num_handed_over)
+        return -(-to_come * self.samples_handed_over // max(1, self.num_handed_over)) + waiting
 
 
 class Passes:
-    """The passes that are under way, and the one whose batch is at hand.
+    """The passes that are under way.
 
     A loop may look at batches of its own loader in the middle of an epoch, as `next(iter(loader))`
-    does, or evaluate on it. Each such run is a pass of its own; when it has ended, the batch at
-    hand is again the one of the pass around it.
+    does, or evaluate on it. Each such run is a pass of its own.
 
     Attributes:
         trained: the pass that the last update came from; `None` if it came from another
@@ -70,47 +142,73 @@ class Passes:
 
     def __init__(self) -> None:
         self._passes: list[Pass] = []  # those under way, the last one to hand over a batch last
+        self._is_plain = False  # whether a batch was updated while its pass had no other waiting
         self.trained: Pass | None = None
+        self._ended: tuple[tuple[Place, ...], int] | None = None
 
     def hand_over(
         self,
         current: Pass,
-        batch: Indices,
+        content: Any,
+        indices: Indices,
         mean_weight: float | Tensor,
         weights: NDArray[np.float32] | None = None,
     ) -> None:
-        """Let `batch` be at hand: the next one that `current` yields.
+        """Let a batch wait for its update: the next one that `current` yields.
 
         Arguments:
             current: the pass.
-            batch: its samples; of a stream, the fingerprints of their keys.
+            content: what the loop gets.
+            indices: its samples; of a stream, the fingerprints of their keys.
             mean_weight: their mean weight.
             weights: of a stream, their weights.
         """
-        current.batch, current.mean_weight, current.weights = batch, mean_weight, weights
+        if not current.asked_by:
+            current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
+        if current.waiting:
+            current.waiting = [each for each in current.waiting if not each.is_gone()]
+            current.has_lost = True
+        leaves = list(leaves_of(content))
+        rows = len(leaves[0]) if leaves and _has_rows(leaves[0]) else 0
+        kept_by = tuple([weakref.ref(leaf) for leaf in leaves])
+        current.waiting.append(Batch(indices, mean_weight, weights, kept_by, rows))
         current.num_handed_over += 1
+        current.samples_handed_over += len(indices)
+        current.is_graded = current.is_graded and torch.is_grad_enabled()
         if self._latest is not current:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]
 
     def close(self, current: Pass) -> None:
-        """End a pass. If it is the only one, its last batch stays at hand."""
+        """End a pass. If it is the only one, its last batch may still be updated."""
         current.is_open = False
         others = [each for each in self._passes if each is not current]
         self._passes = others or self._passes
 
-    def at_hand(self, done: str = "update() was called") -> tuple[Pass, Indices]:
-        """Return the pass whose batch an update is about, and the samples of that batch.
+    def note_end(self, current: Pass, num_samples: int) -> None:
+        """Remember who has run a pass, and how many samples it served."""
+        self._ended = current.asked_by, num_samples
+
+    def ended_for(self, frame: FrameType) -> int | None:
+        """Return how many samples the last pass served, if `frame` is behind the loop that ran it.
+
+        There, a length is asked for to divide a sum by it, and before the loop to plan it.
+        """
+        if self._ended is None or self.under_way() is not None:
+            return None
+        places, num_samples = self._ended
+        return num_samples if is_after(places, frame) else None
+
+    def to_update(self, done: str = "update() was called") -> tuple[Pass, Batch]:
+        """Return the batch that an update is about, and its pass.
 
         Arguments:
             done: what the user did, for messages.
 
         Raises:
-            RuntimeError: there is none; the message says why, and how to mend that.
+            RuntimeError: there is none, or it cannot be told; the message says how to mend that.
         """
-        latest, trained = self._latest, self.trained
-        if latest is not None and not latest.is_trained and _is_in_a_step(trained):
-            latest = trained  # what came later was a look, with an iterator that was kept
+        latest = self._latest
         if latest is None:
             raise RuntimeError(
                 f"{done} before a batch was served by dynaprune.DataLoader. Iterate "
@@ -119,41 +217,203 @@ class Passes:
                 "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
                 "use prepare of dynaprune.integrations.accelerate"
             )
-        if latest.batch is not None:
-            return latest, latest.batch
-        if latest.is_open:
-            raise RuntimeError(
-                "update() was called twice for one batch. Add up the losses of a batch first and "
-                "call it once with their sum"
-            )
+        candidates = [each for each in self._passes if each.waiting and not each.is_over]
+        if not candidates:
+            candidates = [latest] if latest.waiting else []
+        if not candidates:
+            raise RuntimeError(_nothing_waits(latest, done))
+        current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
+        if current.was_passed_over:
+            raise RuntimeError(_several_wait(done))
+        if len(current.waiting) > 1 or (current.has_lost and not self._is_plain):
+            self._check_order(current, done)
+        return current, current.waiting[-1]
+
+    def holding(self, content: Any) -> tuple[Pass, Batch]:
+        """Return the batch of which `content` is a part, and its pass.
+
+        Raises:
+            RuntimeError: no batch that waits for its update is.
+        """
+        for current in reversed(self._passes):
+            for batch in current.waiting:
+                if batch.is_part_of(content):
+                    return current, batch
         raise RuntimeError(
-            "update() was called after the last batch, or twice for it. Call it once for each "
-            "batch, before the next one is fetched. If the loop fetches batches ahead, give the "
-            "loader train.with_indices() and call update(loss, indices=indices)"
+            f"update(loss, batch=...) was given a {type(content).__name__} that is no batch of "
+            "dynaprune.DataLoader which waits for its update, nor a tensor of one: give what the "
+            "loader yielded, before it is copied or moved, or give the loader train.with_indices() "
+            "and call update(loss, indices=indices)"
         )
 
-    def take(self, current: Pass) -> None:
-        """Let the batch of `current` be updated: it is at hand no more."""
-        current.batch = None
+    def of(self, indices: Indices) -> tuple[Pass, Batch] | None:
+        """Return the batch that has these samples, in this order, and its pass, if one waits."""
+        if isinstance(indices, Tensor):
+            return None
+        for current in reversed(self._passes):
+            for batch in current.waiting:
+                if np.array_equal(batch.indices, indices):
+                    return current, batch
+        return None
+
+    def take(self, current: Pass, batch: Batch) -> None:
+        """Let a batch be updated: neither it nor those before it wait any longer."""
+        place = next(place for place, each in enumerate(current.waiting) if each is batch)
+        self._is_plain = self._is_plain or (current.is_open and not current.has_lost)
+        current.waiting = current.waiting[place + 1 :]
         current.is_trained = True
         self.trained = current
 
-    def forget_batch(self) -> None:
-        """Let the batch at hand be updated by way of its indices."""
+    def skip(self) -> None:
+        """Let the last batch go without an update, because the loop skips it.
+
+        Raises:
+            RuntimeError: none waits.
+        """
+        latest = self._latest
+        if latest is None or not latest.waiting:
+            raise RuntimeError(
+                "skip_batch() was called, but no batch waits for its update: call it in place of "
+                "update(), once for each batch that is skipped"
+            )
+        latest.waiting.clear()
+
+    def forget(self) -> None:
+        """Let the last batch be updated by way of indices that are not its own."""
         if self._latest is not None:
-            self._latest.batch = None
+            self._latest.waiting.clear()
         self.trained = None
 
     def retire(self, over: Plan) -> None:
         """Let passes over a plan whose epoch is over hold no more of it than messages need."""
         for each in [*self._passes, *([] if self.trained is None else [self.trained])]:
             if each.plan is over:
-                each.plan = over.retired()
+                each.plan, each.is_over = over.retired(), True
+
+    def under_way(self) -> Pass | None:
+        """Return the pass that handed over a batch last and is not at its end."""
+        latest = self._latest
+        return latest if latest is not None and latest.is_open else None
 
     @property
     def _latest(self) -> Pass | None:
         return self._passes[-1] if self._passes else None
 
+    def _check_order(self, current: Pass, done: str) -> None:
+        """Make sure that the loss is of the last batch, and those before it were skipped.
 
-def _is_in_a_step(current: Pass | None) -> bool:
-    return current is not None and current.is_open and current.batch is not None
+        Raises:
+            RuntimeError: that cannot be told.
+        """
+        *earlier, last = current.waiting
+        is_asking = bool(current.asked_by) and _depth(current.asked_by[:1]) < sys.maxsize
+        if any(each.is_alive() for each in earlier) or not (self._is_plain or is_asking):
+            raise RuntimeError(
+                f"{done}, but the loader has yielded another batch before, which is without an "
+                "update, so it cannot be told which one the loss is of. A loop that fetches ahead "
+                "says it: update(loss, batch=batch) with what the loader yielded, or, where it "
+                "copies batches, give the loader train.with_indices() and call "
+                "update(loss, indices=indices). A loop that skips a batch calls "
+                "train.skip_batch() for it"
+            )
+        current.waiting, current.has_lost = [last], False
+
+
+def _one_of(candidates: list[Pass], done: str) -> Pass:
+    """Return the pass whose batch an update is about, where several have one that waits.
+
+    Raises:
+        RuntimeError: that cannot be told.
+    """
+    kept = [each for each in candidates if not each.waiting[-1].is_gone()] or candidates
+    if len(kept) > 1:
+        depths = [_depth(each.asked_by) for each in kept]
+        kept = [each for each, depth in zip(kept, depths, strict=True) if depth == min(depths)]
+    if len(kept) == 1:
+        return kept[0]
+    if any(each.is_trained for each in kept):
+        raise RuntimeError(_several_wait(done))
+    # before the first update of all: an iterator was made to look at a batch, and then the loop.
+    # Should it have been the other way round, the next update tells
+    *others, latest = kept
+    for each in others:
+        each.was_passed_over = True
+    return latest
+
+
+def _several_wait(done: str) -> str:
+    return (
+        f"{done}, but several iterators over the loader have each yielded a batch that is without "
+        "an update, so it cannot be told which one the loss is of. Say it, by "
+        "update(loss, batch=batch) with what the loader yielded, or delete the iterator that only "
+        "looks at batches before you go on"
+    )
+
+
+def leaves_of(content: Any) -> Iterator[Any]:
+    """Yield the first tensors of a batch, or other objects that can be told from copies."""
+    unseen, searched, found = [content], 0, 0
+    while unseen and searched < SEARCHED and found < LEAVES:
+        part = unseen.pop(0)
+        searched += 1
+        if isinstance(part, Mapping):
+            unseen += list(part.values())[:SEARCHED]
+        elif isinstance(part, (list, tuple)):
+            unseen += part[:SEARCHED]
+        elif isinstance(part, Tensor) or type(part).__weakrefoffset__:
+            found += 1
+            yield part
+
+
+def _has_rows(leaf: Any) -> bool:
+    return isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0
+
+
+def _nothing_waits(latest: Pass, done: str) -> str:
+    if latest.is_open:
+        return (
+            f"{done} twice for one batch. Add up the losses of a batch first and call it once "
+            "with their sum. An optimizer that evaluates the loss of a batch several times (LBFGS) "
+            "updates with the first evaluation, and multiplies the others by train.batch_weight, "
+            "read before that update"
+        )
+    return (
+        f"{done} after the last batch, or twice for it. Call it once for each "
+        "batch, before the next one is fetched. If the loop fetches batches ahead, call "
+        "update(loss, batch=batch) with what the loader yielded, or give the loader "
+        "train.with_indices() and call update(loss, indices=indices)"
+    )
+
+
+def _frames(innermost: FrameType | None) -> Iterator[FrameType]:
+    while innermost is not None:
+        yield innermost
+        innermost = innermost.f_back
+
+
+def _places(innermost: FrameType) -> Iterator[Place]:
+    for frame in _frames(innermost):
+        yield Place(id(frame), frame.f_code, frame.f_lasti)
+
+
+def _depth(places: Sequence[Place]) -> int:
+    """Return how many calls lie between here and the innermost of these functions that is running.
+
+    Very many if none of them is.
+    """
+    running = {(place.frame, place.code) for place in places}
+    for depth, frame in enumerate(_frames(sys._getframe(1))):
+        if (id(frame), frame.f_code) in running:
+            return depth
+    return sys.maxsize
+
+
+def is_after(places: Sequence[Place], frame: FrameType) -> bool:
+    """Whether a function that asked for batches is now behind the place where it did.
+
+    Arguments:
+        places: of the functions that asked for the first batch of a pass.
+        frame: of the function that is running.
+    """
+    here = Place(id(frame), frame.f_code, frame.f_lasti)
+    return any(here[:2] == place[:2] and here[2] > place[2] for place in places)

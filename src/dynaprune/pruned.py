@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,11 +22,11 @@ from .drawing import everything
 from .epochs import Epochs
 from .export import samples_frame
 from .findings import Progress
-from .indexed import IndexedDataset, as_indices, check_range, fetch
+from .indexed import IndexedDataset, Wrapping, as_indices, check_range, fetch
 from .keys import Key, KeyTable, fingerprint
 from .loggers import Logger
 from .loss import check_loss, check_scaled, scale, scale_slices
-from .passes import Pass
+from .passes import Batch, Pass
 from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
 from .recording import Recorder
 from .sampler import PruningSampler
@@ -37,10 +39,12 @@ from .streams import PrunedIterableDataset
 from .summary import Summary
 from .validation import check_between, check_integer, check_keys, check_map_style
 
-STATE_VERSION = 7  # moments know the mean loss of the epoch before
+logger = logging.getLogger("dynaprune")
+
+STATE_VERSION = 8  # the mean loss of the epoch before, how often an epoch repeats its samples
 
 
-class PrunedDataset(Dataset[Any], ABC):
+class PrunedDataset(Wrapping, Dataset[Any]):
     """A training set of which every epoch serves the samples that a pruning method selects.
 
     Methods (`InfoBatch`, `SeTa`, …) are subclasses with one function, `select`. The life of an
@@ -95,7 +99,7 @@ class PrunedDataset(Dataset[Any], ABC):
             identity["dataset"] = type(dataset.stream).__name__
         else:
             identity |= {"dataset": type(dataset).__name__, "num_samples": self._num_samples}
-        self.epochs = Epochs(self._num_samples, identity)
+        self.epochs = Epochs(self._num_samples, identity, self.num_epochs)
         if self.is_stream:
             self.epochs.expected_samples = dataset.num_samples or 0
         self._part: dict[str, Any] = {}
@@ -125,7 +129,8 @@ class PrunedDataset(Dataset[Any], ABC):
         if not self.is_stream:
             return self._num_samples
         epochs = self.epochs  # of a stream, the samples that are known
-        known = epochs.folded().score.num_samples if epochs.is_done() else epochs.num_samples
+        with epochs.lock:
+            known = epochs.folded().score.num_samples if epochs.is_done() else epochs.num_samples
         if known == 0:
             raise TypeError(
                 "a stream has no length before its first pass; let the DataLoader of dynaprune "
@@ -187,9 +192,14 @@ class PrunedDataset(Dataset[Any], ABC):
         return IndexedDataset(self.dataset)
 
     def update(
-        self, loss: Tensor, indices: Any = None, *, mean_loss: Tensor | None = None
+        self,
+        loss: Tensor,
+        indices: Any = None,
+        *,
+        batch: Any = None,
+        mean_loss: Tensor | None = None,
     ) -> Tensor:
-        """Take down the loss of the batch at hand and return it rescaled, ready for `backward`.
+        """Score the samples of the current batch by its loss, and return it ready for `backward`.
 
         A mean loss is multiplied by the mean weight of the batch's samples. A loss vector is
         multiplied by its samples' weights, then averaged; so are the mean losses of slices, each
@@ -197,7 +207,11 @@ class PrunedDataset(Dataset[Any], ABC):
         a device, no transfer, and the given tensor is left as it is.
 
         Call it once a batch, with the loss of that batch alone: after several losses were summed
-        up, before the sum is divided for gradient accumulation and before `scaler.scale`.
+        up, before the sum is divided for gradient accumulation and before `scaler.scale`. What is
+        returned is weighted: log `loss` as it was before, or `mean_loss` after the epoch.
+
+        The batch is the last one that the loader has yielded. Where the loop fetches ahead, say
+        which one it is, by `batch` or `indices`; without, an error says that it cannot be told.
 
         Arguments:
             loss: the mean loss of the batch, of shape () or (1,); a loss vector of shape (B,); or
@@ -205,6 +219,7 @@ class PrunedDataset(Dataset[Any], ABC):
                 ⌈B/C⌉ samples, but the last, which may have fewer.
             indices: the batch's samples, integers of shape (B,), if a loader other than ours has
                 served them (see `with_indices`). They may lie on any device.
+            batch: what our loader has yielded, or a tensor of it, not a copy.
             mean_loss: what else `loss` could be, where it is a single number that is no mean:
                 normalised by the tokens of several accumulated batches, say. Then this is scored,
                 and `loss` only rescaled.
@@ -213,42 +228,62 @@ class PrunedDataset(Dataset[Any], ABC):
             The loss to call `backward` on: shape (), in the type of `loss`.
 
         Raises:
-            RuntimeError: there is no batch at hand, or it was updated already; the loss is no
-                tensor or of another shape; `indices` are of another shape, or no samples of this
-                dataset; the batch belongs to an epoch that is over.
+            RuntimeError: no batch waits for an update, or it cannot be told which one this is
+                about; the loss is no tensor or of another shape; `indices` are of another shape, or
+                no samples of this dataset; the batch belongs to an epoch that is over.
         """
-        current: Pass | None = None
-        if indices is None:
-            current, batch = self.epochs.passes.at_hand()
-            plan, weight = current.plan, current.mean_weight
-        else:
-            self._require_indices("update(loss, indices=...) was called", "leave indices out")
-            plan, batch = self._served_plan(), self._check_indices(indices)
-            weight = plan.mean_weight(batch)
-        measured = loss if mean_loss is None else mean_loss
-        check_loss(measured, len(batch), self.epochs.score)
-        if mean_loss is not None:
-            check_scaled(loss)
-        if loss.numel() > 1:
-            source = plan if current is None else current
-            scaled = scale_slices(loss, source.sample_weights(batch), len(batch))
-        else:
-            scaled = scale(loss, weight)
-        self.epochs.report(plan, batch, measured, current)
-        return scaled
+        epochs = self.epochs
+        with epochs.lock:
+            current: Pass | None = None
+            if indices is not None:
+                self._require_indices("update(loss, indices=...) was called", "leave indices out")
+                current, found = self._find(self._check_indices(indices))
+            elif batch is not None:
+                current, found = epochs.passes.holding(batch)
+            else:
+                current, found = epochs.passes.to_update()
+            measured = loss if mean_loss is None else mean_loss
+            check_loss(measured, len(found), epochs.score, found.rows)
+            if mean_loss is not None:
+                check_scaled(loss)
+            plan = epochs.plan_of(found.indices) if current is None else current.plan
+            if loss.numel() > 1:
+                source = plan if current is None else current
+                scaled = scale_slices(loss, _sample_weights(source, found), len(found))
+            elif current is None:
+                scaled = scale(loss, plan.mean_weight(found.indices))
+            else:
+                scaled = scale(loss, found.mean_weight)
+            epochs.report(plan, found, measured, current)
+            return scaled
+
+    def skip_batch(self) -> None:
+        """Say that the loop goes on to the next batch without an update of this one.
+
+        A plain loop need not say so: a batch that it skips by `continue` is gone when the next one
+        is updated. Where a progress bar or a prefetcher lies between the loop and the loader, that
+        looks the same as fetching ahead; then `update` raises an error that asks for this call.
+
+        Raises:
+            RuntimeError: no batch waits for its update.
+        """
+        with self.epochs.lock:
+            self.epochs.passes.skip()
 
     @property
     def batch_weight(self) -> float:
-        """The mean weight of the batch at hand, which `update` multiplies a mean loss by.
+        """The mean weight of the current batch, which `update` multiplies a mean loss by.
 
         For loops in which `update` comes too late for that, such as replays of a CUDA graph that
-        holds the backward pass.
+        holds the backward pass, or that evaluate the loss of a batch several times (LBFGS): they
+        update with the first evaluation, and multiply the others by what this was before.
 
         Raises:
-            RuntimeError: there is no batch at hand.
+            RuntimeError: no batch waits for its update.
         """
-        current, _ = self.epochs.passes.at_hand("batch_weight was read")
-        return float(current.mean_weight)
+        with self.epochs.lock:
+            _, found = self.epochs.passes.to_update("batch_weight was read")
+            return float(found.mean_weight)
 
     @property
     def scores(self) -> Tensor:
@@ -257,7 +292,8 @@ class PrunedDataset(Dataset[Any], ABC):
         Reading them in the middle of an epoch does not change what the run does. With several
         ranks they are those at the epoch's start until it has ended: one rank alone may read them.
         """
-        return self.epochs.known_score().values().clone()
+        with self.epochs.lock:
+            return self.epochs.known_score().values().clone()
 
     @property
     def reliability(self) -> float:
@@ -267,7 +303,20 @@ class PrunedDataset(Dataset[Any], ABC):
         losses do. It is estimated without an extra pass: the mean score of each batch is compared
         with the loss that the batch then has. NaN before the second epoch. `audit` measures it.
         """
-        return self.epochs.known_score().reliability
+        with self.epochs.lock:
+            return self.epochs.known_score().reliability
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of the last epoch, before weights: over its sample visits, finite ones.
+
+        It is what to log of an epoch, and comparable between epochs, methods and full training,
+        which what `update` returns is not. In an epoch it is that of the one before, so reading it
+        does not wait for a device; after the loop, that of the epoch that the loop has trained.
+        With several ranks it is that of all. NaN before the first epoch has ended.
+        """
+        with self.epochs.lock:
+            return self.epochs.mean_loss()
 
     def numbers_of(self, keys: Iterable[Key]) -> Tensor:
         """Return where in `scores` and `weights` the samples of a stream are: int64, shape (M,).
@@ -280,7 +329,8 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: the dataset is no stream.
         """
-        known = self.epochs.known_score().keys
+        with self.epochs.lock:
+            known = self.epochs.known_score().keys
         if known is None:
             raise RuntimeError(
                 f"numbers_of() is for streams, but this {type(self).__name__} prunes a "
@@ -292,7 +342,8 @@ class PrunedDataset(Dataset[Any], ABC):
     @property
     def weights(self) -> Tensor:
         """The weights in the epoch that is being served or about to be: float32, shape (N,)."""
-        weights = self.epochs.coming_plan(self._make_plan).weights
+        with self.epochs.lock:
+            weights = self.epochs.coming_plan(self._make_plan).weights
         if weights is None:
             return torch.ones(len(self), dtype=torch.float32, device="cpu")
         return torch.from_numpy(weights.every().copy())
@@ -308,19 +359,26 @@ class PrunedDataset(Dataset[Any], ABC):
             ValueError: `epoch` is below 0.
             RuntimeError: the dataset's length has changed, or the method's selection is none.
         """
-        if epoch is None:
-            epoch = self.epochs.number + (1 if self.epochs.findings.visits > 0 else 0)
-        return self._select(self.epochs.known_score(), check_integer("epoch", epoch, minimum=0))
+        with self.epochs.lock:
+            if epoch is None:
+                epoch = self.epochs.number + (1 if self.epochs.findings.visits > 0 else 0)
+            return self._select(self.epochs.known_score(), check_integer("epoch", epoch, minimum=0))
 
     @property
     def epoch(self) -> int:
         """The number of the epoch that is being served or about to be, from 0."""
-        return self.epochs.number + (1 if self.epochs.is_over() else 0)
+        with self.epochs.lock:
+            return self.epochs.number + (1 if self.epochs.is_over() else 0)
 
     @property
     def progress(self) -> float:
-        """The run's position in epochs: 2.5 is in the middle of the third."""
-        number, done, total = self.epochs.position()
+        """The run's position in epochs: 2.5 is in the middle of the third.
+
+        It counts what was served, trained on or skipped, however often a batch sampler repeats a
+        sample.
+        """
+        with self.epochs.lock:
+            number, done, total = self.epochs.position()
         return number + done / total
 
     @property
@@ -337,7 +395,8 @@ class PrunedDataset(Dataset[Any], ABC):
 
     def summary(self) -> Summary:
         """Return what the run has cost and saved so far."""
-        return self.epochs.summary()
+        with self.epochs.lock:
+            return self.epochs.summary()
 
     def end_epoch(self) -> None:
         """Say that the epoch is over. Nothing happens if it has seen no `update`.
@@ -346,9 +405,18 @@ class PrunedDataset(Dataset[Any], ABC):
         implies it. Call it where another loader serves the batches and `len(loader)` or
         `state_dict()` is wanted between two epochs. With several ranks, call it on all of them.
         """
-        if self.epochs.findings.visits > 0:
-            self.epochs.advance()
-            self._agree_on_length()
+        epochs = self.epochs
+        with epochs.lock:
+            visits = epochs.findings.visits
+            if epochs.ranks.in_step > 1:  # others may have made updates where this rank has none
+                epochs.coming_plan(self._make_plan)
+                if epochs.ranks.are_apart:
+                    _, visits = epochs.ranks.range_of(visits)
+                else:
+                    visits = epochs.folded().visits
+            if visits > 0:
+                epochs.advance()
+                self._agree_on_length()
 
     def record(
         self,
@@ -525,12 +593,21 @@ class PrunedDataset(Dataset[Any], ABC):
         rank may call it alone. Of a `Sharded` dataset each rank has a state of its own.
         """
         epochs = self.epochs
-        state = {"version": STATE_VERSION, **epochs.identity, **self._part}
-        if epochs.samples_due() == 0:
-            number = epochs.number + (1 if epochs.findings.visits > 0 else 0)
-            return state | pack(number, epochs.folded().score, epochs.summary(), Progress(), None)
-        progress = epochs.measured()
-        return state | pack(epochs.number, epochs.score, epochs.totals, progress, epochs.plan)
+        with epochs.lock:
+            state = {"version": STATE_VERSION, **epochs.identity, **self._part}
+            if epochs.samples_due() > 0:
+                progress = epochs.measured()
+                before = epochs.number, epochs.score, epochs.totals, epochs.now.mean_loss
+                return state | pack(*before, progress, epochs.plan)
+            fold, number = epochs.folded(), epochs.number
+            if fold.visits > 0:
+                number += 1
+                try:
+                    epochs.conclude()  # this state counts the epoch as over
+                except Exception:
+                    logger.exception("epoch %d is not recorded or logged yet", epochs.number)
+            after = number, fold.score, epochs.summary(), epochs.mean_loss()
+            return state | pack(*after, Progress(), None)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken: with the samples that were still due in that epoch.
@@ -552,7 +629,7 @@ class PrunedDataset(Dataset[Any], ABC):
                     f"is {value!r}. Make this object with the arguments of the run that saved it"
                 )
         score = copy.deepcopy(self.epochs.score)
-        number, totals, progress, order = unpack(state, score)
+        number, totals, mean_loss, progress, order = unpack(state, score)
         plan = None
         if len(progress.batches) > 0:
             plan = self._make_plan(score, number)
@@ -563,9 +640,10 @@ class PrunedDataset(Dataset[Any], ABC):
                     "run that saved it, or go on from a state between epochs"
                 )
             if not self.is_stream:  # of which the pass is told what was served
-                plan = plan.without(progress.batches.indices)
-        self.epochs.restore(number, score, totals, progress, plan)
-        self._agree_on_length()
+                plan = plan.without(progress.served())
+        with self.epochs.lock:
+            self.epochs.restore(number, score, totals, mean_loss, progress, plan)
+            self._agree_on_length()
 
     # What scores, samplers and loaders use
 
@@ -575,21 +653,21 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: there were updates already, or the score has another length.
         """
-        if self.epochs.summary().epochs > 0:
+        if hasattr(self.epochs, "now") and self.epochs.summary().epochs > 0:
             raise RuntimeError(
                 f"this {type(self).__name__} has been trained on: choose its score before the "
                 "first epoch"
             )
         if self.is_stream:
             score.keys = KeyTable()
-        if score.num_samples != self.epochs.num_samples:
+        if score.num_samples != self._num_samples:
             raise RuntimeError(
                 f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
         score.keep(self.reads)
         if self.epochs.recorder is not None:
             score.count_visits()
-        self.epochs.score, self.epochs.plan = score, None
+        self.epochs.adopt(score)
 
     def begin_epoch(
         self,
@@ -610,11 +688,11 @@ class PrunedDataset(Dataset[Any], ABC):
         Raises:
             RuntimeError: the dataset's length has changed, or the method's selection is none.
         """
-        plan = self.epochs.begin(self._make_plan)
-        if self.epochs.ranks.are_apart:
-            self._check_part(world_size)
-            self.epochs.agree_on_length(plan)
-        return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last, start))
+        with self.epochs.lock:
+            plan = self.epochs.begin(self._make_plan)
+            if self.epochs.ranks.are_apart:
+                self._check_part(world_size)
+            return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last, start))
 
     def epoch_length(
         self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
@@ -626,12 +704,22 @@ class PrunedDataset(Dataset[Any], ABC):
             rank: which one, by default this process's.
             drop_last: as in `begin_epoch`.
         """
-        plan = self.epochs.coming_plan(self._make_plan)
-        if self.is_stream:
-            if self.epochs.expected_visits() == 0:
-                return self._expected_share(0, world_size)
-            return self._expected_share(max(1, self.epochs.expected_left()), world_size)
-        return len(self._share(plan, world_size, rank, drop_last))
+        with self.epochs.lock:
+            plan = self.epochs.coming_plan(self._make_plan)
+            if self.is_stream:
+                if self.epochs.expected_visits() == 0:
+                    return self._expected_share(0, world_size)
+                return self._expected_share(max(1, self.epochs.expected_left()), world_size)
+            return len(self._share(plan, world_size, rank, drop_last))
+
+    def ended_length(self, frame: FrameType) -> int | None:
+        """Return how many samples the last loop over our loader served, if `frame` is behind it.
+
+        Arguments:
+            frame: of the function that asks.
+        """
+        with self.epochs.lock:
+            return self.epochs.passes.ended_for(frame)
 
     def _expected_share(self, samples: int, world_size: int | None) -> int:
         """Return how many samples of a stream's next pass a rank is served, as far as is known."""
@@ -648,8 +736,9 @@ class PrunedDataset(Dataset[Any], ABC):
         Arguments:
             current: a run of our loader.
         """
-        if self.epochs.finish(current):
-            self._agree_on_length()
+        with self.epochs.lock:
+            if self.epochs.finish(current):
+                self._agree_on_length()
 
     def _agree_on_length(self) -> None:
         """Where each rank has samples of its own, agree on how many all serve in the next epoch."""
@@ -686,7 +775,7 @@ class PrunedDataset(Dataset[Any], ABC):
             return Share(plan, plan.order, 1)
         if ranks.are_apart:
             due = plan.due.numel()
-            least, most = self.epochs.agreed_length(plan) or (due, due)
+            least, most = self.epochs.agreed_length(plan) or self.epochs.length_before(due)
             before = self.epochs.findings.resumed.visits if plan is self.epochs.plan else 0
             each = least if drop_last else most
             if start is None:
@@ -731,14 +820,10 @@ class PrunedDataset(Dataset[Any], ABC):
                 f"and no indices: {instead}"
             )
 
-    def _served_plan(self) -> Plan:
-        """Return the plan that another library's loader serves."""
-        if self.epochs.begun is None:
-            raise RuntimeError(
-                "update(loss, indices=...) was called, but no loader has asked train.sampler for "
-                "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
-            )
-        return self.epochs.begun.plan
+    def _find(self, indices: Indices) -> tuple[Pass | None, Batch]:
+        """Return the batch that has these samples, and its pass if our loader has served it."""
+        found = self.epochs.passes.of(indices)
+        return found or (None, Batch(indices, 1.0, None, (), 0))
 
     def _check_indices(self, indices: Any) -> Indices:
         """Return the samples of a batch as an array on the host, or as a tensor on its device.
@@ -771,3 +856,9 @@ class PrunedDataset(Dataset[Any], ABC):
         selection = self.select(score.values(), epoch, generator, **score.beside(self.reads))
         check_selection(selection, total, type(self).__name__)
         return selection
+
+
+def _sample_weights(source: Plan | Pass, batch: Batch) -> float | Tensor:
+    if isinstance(source, Pass):
+        return source.sample_weights(batch)
+    return source.sample_weights(batch.indices)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,58 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .batches import Batches
+from .drawing import count_distinct
 from .plan import Indices
 from .slicing import slice_sizes
 
-SLOTS = 64
-"""Mean losses that are written to one tensor before it is put by."""
-
 PENDING = 64
-"""Batches whose samples, or several losses each, are kept one by one before they are put together.
-"""
+"""Steps that are kept one by one before they are packed."""
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Steps that were packed: never written to again.
+
+    Attributes:
+        followed: samples that came in the known order, from its first one on.
+        blocks: the samples after them.
+        lengths: samples of each step.
+        counts: measurements of each step: 1, one a slice, or one a sample.
+        losses: of all steps, in order.
+        visits: samples in all steps.
+    """
+
+    followed: int = 0
+    blocks: tuple[Tensor, ...] = ()
+    lengths: tuple[NDArray[np.int64], ...] = ()
+    counts: tuple[NDArray[np.int64], ...] = ()
+    losses: tuple[Tensor, ...] = ()
+    visits: int = 0
+
+    @property
+    def num_steps(self) -> int:
+        return sum(each.size for each in self.lengths)
+
+
+@dataclass
+class _Pending:
+    """The last steps, one by one, after those that were packed.
+
+    Attributes:
+        packed: the steps before.
+        staging: room for the mean loss of each step, on one device.
+        slots: views of it, of shape (1,).
+        steps: the samples of each step, and its losses if there are several.
+        has_several: whether there may be steps of several losses.
+        has_tensors: whether samples may lie on a device.
+    """
+
+    packed: _Packed
+    staging: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    slots: tuple[Tensor, ...] = ()
+    steps: list[tuple[Indices, Tensor | None]] = field(default_factory=list)
+    has_several: bool = False
+    has_tensors: bool = False
 
 
 class LossRecord:
@@ -32,125 +77,167 @@ class LossRecord:
     Samples take no memory as long as they come in the order in which they are served: then they
     are a part of that order, which is there anyway.
 
+    A step is there once it is in `steps` of `_Pending`, and packing replaces `_Pending` by another:
+    each is one operation of the interpreter. So Ctrl-C, or a handler of a signal that raises,
+    leaves the record with a step or without it, and never with half of one.
+
     Arguments:
         order: shape (K,): the samples in the order in which they are served, if that is known.
-
-    Attributes:
-        num_visits: samples in the recorded batches.
     """
 
     def __init__(self, order: Tensor | None = None) -> None:
         self._order = torch.empty(0, dtype=torch.int32, device="cpu") if order is None else order
-        self._followed = 0  # samples that came in this order, from its first one on
-        self._blocks: list[Tensor] = []  # those after them
-        self._pending: list[NDArray[np.int64]] = []  # and the last ones
-        self._lengths: list[int] = []  # samples of each step
-        self._counts: list[int] = []  # measurements of each step: 1, one a slice, or one a sample
-        self._losses: list[Tensor] = []  # of all steps but the last ones, in order
-        self._vectors: list[Tensor] = []  # of the last ones, on one device, if they have several
-        self._slots: tuple[Tensor, ...] = ()  # those of others: views of _staging, of shape (1,)
-        self._staging = torch.empty(0, device="cpu")
-        self._used = 0
-        self.num_visits = 0
+        self._pending = _Pending(_Packed())
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        pending = self._pending
+        return pending.packed.num_steps + len(pending.steps)
+
+    def __bool__(self) -> bool:
+        return bool(self._pending.steps) or self._pending.packed.visits > 0
+
+    @property
+    def num_visits(self) -> int:
+        """The number of samples in the recorded batches."""
+        pending = self._pending
+        return pending.packed.visits + sum(len(indices) for indices, _ in pending.steps)
+
+    def is_in_order(self) -> bool:
+        """Whether all samples came in the known order, none twice."""
+        return not self._pack().packed.blocks
+
+    def num_distinct(self) -> int:
+        """Return how many different samples were recorded; those on a device count as such."""
+        packed = self._pack().packed
+        if any(each.device.type != "cpu" for each in packed.blocks):
+            return packed.visits  # to read them would wait for the device
+        return count_distinct(self._samples(packed).numpy())
 
     def append(self, indices: Indices, loss: Tensor) -> None:
-        """Take down one step: `indices` of shape (B,), `loss` with one element for each slice."""
-        count = loss.numel()
-        if count > 1:
-            self._append_vector(loss)
-        else:
-            if self._vectors:
-                self._put_by()
-            if self._used == len(self._slots) or self._staging.device != loss.device:
-                self._make_room(loss.device)
-            self._slots[self._used].copy_(loss.detach())
-            self._used += 1
-        self._counts.append(count)
-        self._lengths.append(len(indices))
-        self.num_visits += len(indices)
+        """Record one step: `indices` of shape (B,), `loss` with one element for each slice."""
+        pending = self._pending
+        if len(pending.steps) == PENDING:
+            pending = self._pack()
         if isinstance(indices, Tensor):
-            self._put_together()
-            self._blocks.append(indices)
+            pending.has_tensors = True
+        if loss.numel() > 1:
+            pending.has_several = True
+            pending.steps.append((indices, loss.detach().clone()))
             return
-        self._pending.append(indices)
-        if len(self._pending) == PENDING:
-            self._put_together()
-
-    def _append_vector(self, losses: Tensor) -> None:
-        """Take down several losses of one step, of shape (C,)."""
-        waiting = self._vectors
-        if waiting and (len(waiting) == PENDING or waiting[0].device != losses.device):
-            self._put_by()
-        if self._used > 0:
-            self._put_by()
-        self._vectors.append(losses.detach().clone())
+        if pending.staging.device != loss.device or not pending.slots:
+            pending = self._pack(loss.device)
+        pending.slots[len(pending.steps)].copy_(loss.detach())
+        pending.steps.append((indices, None))
 
     def first(self) -> Batches:
         """Return the first step with losses of 0, which tells its form without reading a loss."""
-        indices = self._samples()[: self._lengths[0]]
-        lengths, counts = (np.array(each[:1], np.int64) for each in (self._lengths, self._counts))
+        packed = self._pack().packed
+        if packed.visits == 0:
+            return Batches.none()
+        lengths, counts = packed.lengths[0][:1], packed.counts[0][:1]
         sizes = slice_sizes(lengths, counts)
         nothing = torch.zeros(sizes.size, dtype=torch.int64, device="cpu")
+        indices = self._samples(packed)[: int(lengths[0])]
         return Batches(indices, torch.from_numpy(sizes), nothing.float(), nothing)
 
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
-        self._put_by()
-        lengths = np.array(self._lengths, dtype=np.int64)
-        counts = np.array(self._counts, dtype=np.int64)
-        steps = np.repeat(np.arange(len(self)), counts)
+        packed = self._pack().packed
+        if packed.visits == 0:
+            return Batches.none()
+        lengths, counts = np.concatenate(packed.lengths), np.concatenate(packed.counts)
+        steps = np.repeat(np.arange(lengths.size), counts)
         return Batches(
-            indices=self._samples(),
+            indices=self._samples(packed),
             sizes=torch.from_numpy(slice_sizes(lengths, counts)),
-            losses=_to_host(self._losses).float(),
+            losses=_to_host(packed.losses).float(),
             steps=torch.from_numpy(steps),
         )
 
-    def _samples(self) -> Tensor:
+    def _samples(self, packed: _Packed) -> Tensor:
         """Return the samples of all steps, on the host: shape (M,)."""
-        self._put_together()
-        followed = self._order[: self._followed]
-        return _to_host([followed, *self._blocks]) if self._blocks else followed
+        followed = self._order[: packed.followed]
+        return _to_host((followed, *packed.blocks)) if packed.blocks else followed
 
-    def _put_together(self) -> None:
-        """Move what is pending to the samples before it."""
-        if not self._pending:
-            return
-        block = np.concatenate(self._pending)
-        self._pending.clear()
-        expected = self._order[self._followed : self._followed + block.size].numpy()
-        if not self._blocks and np.array_equal(block, expected):
-            self._followed += block.size
-        else:
-            self._blocks.append(torch.from_numpy(block).to(self._order.dtype))
+    def _pack(self, device: torch.device | None = None) -> _Pending:
+        """Pack the pending steps, and return what the next ones are appended to.
 
-    def _put_by(self) -> None:
-        """Move the losses of the last steps to `_losses`."""
-        if self._vectors:
-            self._losses.append(torch.cat(self._vectors))
-            self._vectors.clear()
-        if self._used > 0:
-            self._losses.append(self._staging[: self._used].clone())
-            self._used = 0
-
-    def _make_room(self, device: torch.device) -> None:
-        """See to it that the next loss, on `device`, finds a free slot there."""
-        self._put_by()
-        if len(self._slots) == 0 or self._staging.device != device:
+        Arguments:
+            device: where the next mean loss is, if it is elsewhere than those before.
+        """
+        before = self._pending
+        staging, slots = before.staging, before.slots
+        if device is not None:
             with torch.inference_mode(False):  # else no slot could be written to outside of it
-                self._staging = torch.empty(SLOTS, dtype=torch.float32, device=device)
-            self._slots = torch.split(self._staging, 1)
+                staging = torch.empty(PENDING, dtype=torch.float32, device=device)
+            slots = torch.split(staging, 1)
+        self._pending = after = _Pending(_packed(before, self._order), staging, slots)
+        return after
 
     def __getstate__(self) -> dict[str, Any]:
-        self._put_by()  # a pickle's slots would be views of nothing
-        return {**vars(self), "_slots": (), "_staging": torch.empty(0, device="cpu")}
+        self._pack()  # a pickle's slots would be views of nothing
+        return {**vars(self), "_pending": _Pending(self._pending.packed)}
 
 
-def _to_host(vectors: list[Tensor]) -> Tensor:
+def _packed(pending: _Pending, order: Tensor) -> _Packed:
+    """Return all steps packed."""
+    before, steps = pending.packed, pending.steps
+    if not steps:
+        return before
+    samples = [indices for indices, _ in steps]
+    lengths = np.fromiter(map(len, samples), np.int64, len(samples))
+    counts = np.ones_like(lengths)
+    if pending.has_several:
+        counts[:] = [1 if each is None else each.numel() for _, each in steps]
+    followed, blocks = before.followed, before.blocks
+    for block in _blocks(samples, pending.has_tensors):
+        if not blocks and _continues(order, followed, block):
+            followed += block.numel()
+        else:
+            blocks = (*blocks, block.to(order.dtype) if block.device.type == "cpu" else block)
+    return _Packed(
+        followed,
+        blocks,
+        (*before.lengths, lengths),
+        (*before.counts, counts),
+        (*before.losses, *_losses(pending)),
+        before.visits + int(lengths.sum()),
+    )
+
+
+def _losses(pending: _Pending) -> list[Tensor]:
+    """Return the losses of all pending steps, in order."""
+    if not pending.has_several:
+        return [pending.staging[: len(pending.steps)].clone()]
+    return _on_one_device(
+        [
+            pending.slots[place].clone() if each is None else each
+            for place, (_, each) in enumerate(pending.steps)
+        ]
+    )
+
+
+def _blocks(samples: Sequence[Indices], has_tensors: bool) -> list[Tensor]:
+    """Return the samples of several steps in as few tensors as can be."""
+    if not has_tensors:
+        return [torch.from_numpy(np.concatenate(samples))]
+    return _on_one_device([torch.as_tensor(each) for each in samples])
+
+
+def _on_one_device(vectors: list[Tensor]) -> list[Tensor]:
+    """Concatenate vectors if they are on one device: moving one to another would wait for it."""
+    return vectors if len({each.device for each in vectors}) > 1 else [torch.cat(vectors)]
+
+
+def _continues(order: Tensor, start: int, block: Tensor) -> bool:
+    """Whether samples are the next ones of the order; those on a device cannot be read yet."""
+    if block.device.type != "cpu":
+        return False
+    return np.array_equal(block.numpy(), order[start : start + block.numel()].numpy())
+
+
+def _to_host(vectors: tuple[Tensor, ...]) -> Tensor:
     """Concatenate vectors of any devices on the host, in order."""
     if len({vector.device for vector in vectors}) > 1:
-        vectors = [vector.cpu() for vector in vectors]
+        vectors = tuple(vector.cpu() for vector in vectors)
     return torch.cat(vectors).cpu()

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
-from itertools import chain
-from operator import length_hint
+from types import FrameType
 from typing import Any, Protocol
 
-from torch import Tensor
 from torch.utils.data import DistributedSampler, Sampler
 
-from .share import Share
+from .share import Drawn, Share
 from .validation import check_integer
 
 logger = logging.getLogger("dynaprune")
-
-CHUNK = 65_536
-"""Indices that are turned into Python integers at a time: 2 MiB of them, however long the epoch."""
 
 
 class EpochSource(Protocol):
@@ -37,6 +33,9 @@ class EpochSource(Protocol):
 
     def full_length(self, world_size: int | None, drop_last: bool) -> int:
         """Return the number of samples in a share of an epoch that skips nothing."""
+
+    def ended_length(self, frame: FrameType) -> int | None:
+        """Return how many samples the last loop served, if `frame` is behind it."""
 
 
 class PruningSampler(DistributedSampler[Any]):
@@ -75,17 +74,21 @@ class PruningSampler(DistributedSampler[Any]):
         self.drop_last = drop_last
         self.world_size, self.rank = _check_ranks(world_size, rank)  # type: ignore[assignment]
         self._start: int | None = None  # of the next iterator, where a loader has kept count
-        self._served = _Served()
+        self._before, self._drawn = 0, Drawn()
 
     def __iter__(self) -> Iterator[int]:
         # no generator itself: the epoch begins now, not when the first index is asked for
         start, self._start = self._start, None
-        self._served = _Served()  # of the epoch before: its memory is wanted for the next plan
+        self._drawn = Drawn()  # of the epoch before: its memory is wanted for the next plan
         share = self.source.begin_epoch(self.world_size, self.rank, self.drop_last, start)
-        self._served = _Served(share)
-        return self._served.integers(share.order)
+        self._before, self._drawn = share.served_before, share.drawn
+        return self._drawn.integers(share.order)
 
     def __len__(self) -> int:
+        """Return how many samples the epoch has that is served or about to be; see the loader's."""
+        ended = self.source.ended_length(sys._getframe(1))
+        if ended is not None:
+            return ended
         return self.source.epoch_length(self.world_size, self.rank, self.drop_last)
 
     def full_length(self) -> int:
@@ -98,8 +101,9 @@ class PruningSampler(DistributedSampler[Any]):
         For a loader that keeps count itself, as torchdata's `StatefulDataLoader` does. Scores are
         in the state of the pruned dataset, and so is the position, so that state is enough.
         """
-        served = self._served
-        return {"epoch": self.source.epoch, "served": served.count(), "left": served.left()}
+        drawn = self._drawn
+        served = self._before + drawn.count()  # before a checkpoint, too
+        return {"epoch": self.source.epoch, "served": served, "left": drawn.left()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iterator begin where the loader was.
@@ -150,43 +154,3 @@ def _check_ranks(world_size: int | None, rank: int | None) -> tuple[int | None, 
     if rank >= world_size:
         raise ValueError(f"rank must be below world_size={world_size}, but {rank} was given")
     return world_size, rank
-
-
-class _Served:
-    """The samples of a share as Python integers, a chunk at a time, and how many were taken.
-
-    Arguments:
-        share: what is served; nothing without it.
-    """
-
-    def __init__(self, share: Share | None = None) -> None:
-        # not the share: a plan that is over should not be kept for a count
-        self._total = 0 if share is None else len(share)
-        self._before = 0 if share is None else share.served_before
-        self._chunk: Iterator[int] = iter(())
-        self._ahead = 0  # samples up to the chunk's end
-
-    def integers(self, order: Tensor) -> Iterator[int]:
-        """Return an iterator over them, which runs no Python code for a sample.
-
-        Arguments:
-            order: of the share.
-        """
-        return chain.from_iterable(self._chunks(order))
-
-    def _chunks(self, order: Tensor) -> Iterator[Iterator[int]]:
-        for start in range(0, order.numel(), CHUNK):
-            chunk = order[start : start + CHUNK].tolist()
-            self._chunk, self._ahead = iter(chunk), start + len(chunk)
-            yield self._chunk
-
-    def left(self) -> int:
-        """Return how many samples of the share are still to be taken."""
-        return self._total - self._ahead + length_hint(self._chunk)
-
-    def count(self) -> int:
-        """Return how many samples of the epoch were served, before a checkpoint too.
-
-        The chunk's iterator knows what it has left, so that no sample costs a thing.
-        """
-        return self._before + self._ahead - length_hint(self._chunk)

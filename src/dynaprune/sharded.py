@@ -9,11 +9,11 @@ from typing import Any
 from torch import distributed
 from torch.utils.data import Dataset
 
-from .indexed import fetch
+from .indexed import Wrapping, fetch
 from .validation import check_integer, check_map_style
 
 
-class Sharded(Dataset[Any]):
+class Sharded(Wrapping, Dataset[Any]):
     """The samples of a dataset that one rank scores, selects and trains on: each rank has others.
 
     Without it every rank knows the scores of all samples, and each epoch deals them out anew. With

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import length_hint
 
 import numpy as np
 import torch
@@ -15,6 +18,53 @@ from .plan import Plan
 PORTION = 1 << 15
 """Samples whose batches are made up at a time."""
 
+CHUNK = 65_536
+"""Indices that are turned into Python integers at a time: 2 MiB of them, however long the epoch."""
+
+
+class Drawn:
+    """The samples of a share as Python integers, a chunk at a time, and how many were drawn.
+
+    It does not hold the share: a plan that is over should not be kept for a count.
+    """
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._chunk: Iterator[int] = iter(())
+        self._ahead = 0  # samples up to the chunk's end
+        self._chunks_left: weakref.ref[Iterator[Iterator[int]]] | None = None
+
+    def integers(self, order: Tensor) -> Iterator[int]:
+        """Return an iterator over them, which runs no Python code for a sample.
+
+        Arguments:
+            order: of the share.
+        """
+        self._total = order.numel()
+        chunks = self._chunks(order)
+        self._chunks_left = weakref.ref(chunks)
+        return chain.from_iterable(chunks)
+
+    def _chunks(self, order: Tensor) -> Iterator[Iterator[int]]:
+        for start in range(0, order.numel(), CHUNK):
+            chunk = order[start : start + CHUNK].tolist()
+            self._chunk, self._ahead = iter(chunk), start + len(chunk)
+            yield self._chunk
+
+    def left(self) -> int:
+        """Return how many samples are still to be drawn."""
+        # the chunk's iterator knows what it has left, so that no sample costs a thing
+        return self._total - self._ahead + length_hint(self._chunk)
+
+    def count(self) -> int:
+        """Return how many samples were drawn."""
+        return self._total - self.left()
+
+    def is_given_up(self) -> bool:
+        """Whether some samples were not drawn, and will not be."""
+        is_gone = self._chunks_left is not None and self._chunks_left() is None
+        return is_gone and self.left() > 0
+
 
 @dataclass(frozen=True)
 class Share:
@@ -25,12 +75,14 @@ class Share:
         order: shape (K,), of `index_type(N)`: the samples to serve, in order.
         world_size: the number of parts that the plan was divided into.
         served_before: how many samples of the epoch come before these, in the same part.
+        drawn: how many of them a sampler has served.
     """
 
     plan: Plan
     order: Tensor
     world_size: int
     served_before: int = 0
+    drawn: Drawn = field(default_factory=Drawn, compare=False)
 
     def __len__(self) -> int:
         return self.order.numel()

@@ -18,7 +18,12 @@ from .validation import check_keys
 
 
 def pack(
-    number: int, score: Score, totals: Summary, progress: Progress, plan: Plan | None
+    number: int,
+    score: Score,
+    totals: Summary,
+    mean_loss: float,
+    progress: Progress,
+    plan: Plan | None,
 ) -> dict[str, Any]:
     """Return the state of an epoch.
 
@@ -26,6 +31,7 @@ def pack(
         number: of the epoch.
         score: the scores at its start.
         totals: of the epochs before it.
+        mean_loss: of the epoch before it.
         progress: how far it has come.
         plan: its plan, if it has come anywhere.
     """
@@ -33,28 +39,32 @@ def pack(
         "epoch": number,
         "score": score.state_dict(),
         "totals": asdict(totals),
+        "mean_loss": mean_loss,
         "progress": {
             # copies: what is saved later must not change with the run
             **{name: values.clone() for name, values in vars(progress.batches).items()},
             "indices": progress.batches.indices.long(),
             "visits": progress.visits,
             "seconds": progress.seconds,
+            "repeats": progress.repeats,
             "plan": 0 if plan is None else plan.digest(),
         },
     }
 
 
-def unpack(state: dict[str, Any], score: Score) -> tuple[int, Summary, Progress, int]:
-    """Load `score` and return the epoch's number, the totals, the progress and the plan's digest.
+def unpack(state: dict[str, Any], score: Score) -> tuple[int, Summary, float, Progress, int]:
+    """Load `score`; return the epoch's number, totals, mean loss, progress and plan's digest.
 
     Raises:
         RuntimeError: the state is incomplete, or not one of as many samples as `score` has.
     """
-    check_keys(state, ("epoch", "score", "totals", "progress"), "the state")
+    check_keys(state, ("epoch", "score", "totals", "mean_loss", "progress"), "the state")
     counts = asdict(Summary())
     check_keys(state["totals"], tuple(counts), "the state's totals")
     names = tuple(vars(Batches.none()))
-    check_keys(state["progress"], (*names, "visits", "seconds", "plan"), "the state's progress")
+    check_keys(
+        state["progress"], (*names, "visits", "seconds", "repeats", "plan"), "the state's progress"
+    )
     batches = Batches(**{name: state["progress"][name] for name in names})
     _check_batches(batches)
     score.load_state_dict(state["score"])
@@ -63,7 +73,13 @@ def unpack(state: dict[str, Any], score: Score) -> tuple[int, Summary, Progress,
     return (
         int(state["epoch"]),
         Summary(**{key: state["totals"][key] for key in counts}),
-        Progress(batches, int(state["progress"]["visits"]), float(state["progress"]["seconds"])),
+        float(state["mean_loss"]),
+        Progress(
+            batches,
+            int(state["progress"]["visits"]),
+            float(state["progress"]["seconds"]),
+            int(state["progress"]["repeats"]),
+        ),
         int(state["progress"]["plan"]),
     )
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from ..indexed import Forwarding, fetch
 from ..share import Share
 from .fetcher import Fetcher, Told
+from .tails import WithoutLoneSample, is_ours
 
 
 class IndexedFetcher(Fetcher):
@@ -41,7 +42,8 @@ class IndexedFetcher(Fetcher):
         if one_by_one:
             arguments |= {"batch_size": None, "sampler": sampler}
         else:
-            arguments |= {"batch_sampler": batch_sampler}
+            spread = WithoutLoneSample(batch_sampler) if is_ours(batch_sampler) else batch_sampler
+            arguments |= {"batch_sampler": spread}
         super().__init__(
             torch.utils.data.DataLoader(
                 Indexing(dataset, one_by_one), collate_fn=self.collate(collate_fn), **arguments
@@ -54,8 +56,11 @@ class IndexedFetcher(Fetcher):
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the indices that came with them."""
-        for each in fetched:
-            yield Told(each.indices, share.plan.mean_weight(each.indices), None, each.batch)
+        plan = share.plan
+        return map(
+            lambda each: Told(each.indices, plan.mean_weight(each.indices), None, each.batch),
+            fetched,
+        )
 
 
 class Indexed(NamedTuple):

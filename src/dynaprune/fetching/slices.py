@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import torch.utils.data
 from torch.utils.data import BatchSampler
 
@@ -13,6 +14,9 @@ from ..pruned import PrunedDataset
 from ..sampler import PruningSampler
 from ..share import Share
 from .fetcher import Fetcher, Told
+from .tails import WithoutLoneSample
+
+_NONE = np.empty(0, dtype=np.int64)
 
 
 class SlicesFetcher(Fetcher):
@@ -55,18 +59,23 @@ class SlicesFetcher(Fetcher):
         """Return an iterator over batches, each with the number of its samples."""
         fetched = iter(self.loader)
         sizes = self._batches.sizes
-        return ((sizes.popleft(), batch) for batch in fetched)
+        return map(lambda batch: (sizes.popleft(), batch), fetched)  # noqa: C417
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the slices of the share that they are."""
         position, slices = 0, share.batches(self._batches.batch_sampler.batch_size)
-        for size, batch in fetched:
-            indices, mean_weight = next(slices)
-            if indices.size != size:  # the batch size was changed
+
+        def tell(sized: tuple[int, Any]) -> Told:
+            nonlocal position, slices
+            size, batch = sized
+            indices, mean_weight = next(slices, (_NONE, 1.0))
+            if indices.size != size:  # the batch size was changed, or a last sample is not alone
                 slices = share.batches(size, position)
                 indices, mean_weight = next(slices)
             position += size
-            yield Told(indices, mean_weight, None, batch)
+            return Told(indices, mean_weight, None, batch)
+
+        return map(tell, fetched)
 
 
 class _Noted:
@@ -81,6 +90,7 @@ class _Noted:
 
     def __init__(self, batch_sampler: BatchSampler) -> None:
         self.batch_sampler = batch_sampler
+        self._batches = WithoutLoneSample(batch_sampler)
         self.sizes: deque[int] = deque()
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -88,9 +98,9 @@ class _Noted:
         return self._noting(self.sizes)
 
     def _noting(self, sizes: deque[int]) -> Iterator[list[int]]:
-        for batch in self.batch_sampler:
+        for batch in self._batches:
             sizes.append(len(batch))
             yield batch
 
     def __len__(self) -> int:
-        return len(self.batch_sampler)
+        return len(self._batches)

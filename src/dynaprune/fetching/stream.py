@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, cast
@@ -104,26 +105,34 @@ class StreamFetcher(Fetcher):
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the keys and weights that came with them."""
-        for each in fetched:
+
+        def tell(each: Keyed) -> Told:
             total = float(np.add.reduce(each.weights, dtype=np.float64))
-            yield Told(each.indices, total / each.weights.size, each.weights, each.batch)
+            return Told(each.indices, total / each.weights.size, each.weights, each.batch)
+
+        return map(tell, fetched)
 
     def _undisturbed(self, batches: Iterator[Keyed], number: int) -> Iterator[Keyed]:
         """Yield the batches of pass `number`, unless another has taken its workers over."""
-        for each in batches:
+
+        def check(each: Keyed) -> Keyed:
             if self.inner.persistent_workers and number != self._num_begun:
                 raise RuntimeError(
                     "another loop over this loader has taken over its workers, which live on from "
                     "pass to pass: do not look at a batch in the middle of an epoch, by "
                     "next(iter(loader)), or leave persistent_workers out"
                 )
-            yield each
+            return each
+
+        return map(check, batches)
 
     @staticmethod
     def _noted(batches: Iterator[Keyed], train: PrunedDataset, epoch: int) -> Iterator[Keyed]:
-        for each in batches:
+        def note(each: Keyed) -> Keyed:
             train.epochs.first_keys[epoch] = each.first
-            yield each
+            return each
+
+        return map(note, batches)
 
 
 class StreamPass(Forwarding, IterableDataset[Any]):
@@ -195,7 +204,9 @@ def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
         RuntimeError: they have not.
     """
     after = 0
-    for each in batches:
+
+    def check(each: Keyed) -> Keyed:
+        nonlocal after
         if each.before != after:
             raise RuntimeError(
                 "the workers of the loader do not read the same samples in the same order, so "
@@ -204,23 +215,31 @@ def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
                 "or shuffle by PrunedIterableDataset(..., shuffle=1000) instead"
             )
         after = each.after
-        yield each
+        return each
+
+    return map(check, batches)
 
 
 def in_step(
     batches: Iterator[Keyed], block: int, range_of: Callable[[int], tuple[int, int]]
 ) -> Iterator[Keyed]:
-    """Yield as many batches as all ranks have.
+    """Yield as many batches as all ranks have, but at least the first one of this rank.
 
     Arguments:
         batches: of this rank.
         block: how many batches are fetched between two agreements, at most.
         range_of: returns the least and the most of the numbers that the ranks give it.
     """
+    first = next(batches, None)
+    if first is not None:  # without asking the others: one rank alone may look at a batch
+        held = [first]
+        del first
+        yield held.pop()
     block, _ = range_of(block)  # ranks may have other numbers of workers
     while True:
-        fetched = list(islice(batches, block))
+        fetched = deque(islice(batches, block))
         common, _ = range_of(len(fetched))
-        yield from fetched[:common]
+        for _ in range(common):
+            yield fetched.popleft()
         if common < block:
             return

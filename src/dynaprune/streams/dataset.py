@@ -8,11 +8,12 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from ..indexed import Wrapping
 from ..keys import Key
 from ..validation import check_integer
 
 
-class PrunedIterableDataset(IterableDataset[Any]):
+class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
     """A stream that can be pruned: each of its samples has a key, and is known by it again.
 
     Give it to a method as you would a map-style dataset, and the result to `dynaprune.DataLoader`:
@@ -68,6 +69,8 @@ class PrunedIterableDataset(IterableDataset[Any]):
         >>> len(train), train.summary().visits_avoided > 0
         (100, True)
     """
+
+    wraps = "stream"
 
     def __init__(
         self,
