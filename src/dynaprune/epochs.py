@@ -320,12 +320,13 @@ class Epochs:
             loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
-        if plan is not self.plan:
+        if plan is not self.now.plan:
             self._go_on_to(plan)
-        is_first = not self.record
+        record = self.now.findings.record
+        is_first = not record
         if is_first:
-            self.findings.record = LossRecord(self._order_of(plan))
-        self.record.append(batch.indices, loss)
+            record = self.now.findings.record = LossRecord(self._order_of(plan))
+        record.append(batch.indices, loss)
         if current is None:
             self.passes.forget()
         else:

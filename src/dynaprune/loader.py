@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -25,12 +26,11 @@ _END = object()
 """What an iterator has after its last batch."""
 
 
-def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    """Yield what was taken from an iterator, then the rest, and keep hold of nothing."""
+def _once(first: Any) -> Iterator[Any]:
+    """Yield what was taken from an iterator, and keep no hold of it."""
     held = [first]
     del first
     yield held.pop()
-    yield from rest
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -304,7 +304,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         current = Pass(share.plan, *self._count_served(share))
         passes, is_whole = train.epochs.passes, False
         try:
-            told = fetcher.told(_put_back(first, fetched), share)
+            told = fetcher.told(chain(_once(first), fetched), share)
             ended = partial(passes.note_end, current, len(share))
             del first, share, begun, begun_now  # what they take is not wanted for the whole pass
             for each in told:

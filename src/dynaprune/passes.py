@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -89,7 +91,7 @@ class Pass:
         is_open: whether more batches may come.
         is_over: whether its epoch is over.
         is_trained: whether `update` has taken one of its batches.
-        is_graded: whether gradients were enabled whenever a batch was asked for.
+        is_graded: whether gradients were enabled when its first batch was asked for.
         was_passed_over: whether an update went to another pass while a batch was waiting here.
     """
 
@@ -165,17 +167,17 @@ class Passes:
         """
         if not current.asked_by:
             current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
+            current.is_graded = torch.is_grad_enabled()
         if current.waiting:
             current.waiting = [each for each in current.waiting if not each.is_gone()]
             current.has_lost = True
-        leaves = list(leaves_of(content))
-        rows = len(leaves[0]) if leaves and _has_rows(leaves[0]) else 0
-        kept_by = tuple([weakref.ref(leaf) for leaf in leaves])
-        current.waiting.append(Batch(indices, mean_weight, weights, kept_by, rows))
+        leaves = leaves_of(content)
+        rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
+        refs = tuple(map(weakref.ref, leaves))
+        current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
         current.num_handed_over += 1
         current.samples_handed_over += len(indices)
-        current.is_graded = current.is_graded and torch.is_grad_enabled()
-        if self._latest is not current:
+        if self._passes[-1:] != [current]:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]
 
@@ -208,7 +210,10 @@ class Passes:
         Raises:
             RuntimeError: there is none, or it cannot be told; the message says how to mend that.
         """
-        latest = self._latest
+        latest = self._passes[-1] if self._passes else None
+        is_usual = latest is not None and len(self._passes) == len(latest.waiting) == 1
+        if is_usual and latest is not None and not latest.has_lost:
+            return latest, latest.waiting[0]
         if latest is None:
             raise RuntimeError(
                 f"{done} before a batch was served by dynaprune.DataLoader. Iterate "
@@ -258,9 +263,12 @@ class Passes:
 
     def take(self, current: Pass, batch: Batch) -> None:
         """Let a batch be updated: neither it nor those before it wait any longer."""
-        place = next(place for place, each in enumerate(current.waiting) if each is batch)
         self._is_plain = self._is_plain or (current.is_open and not current.has_lost)
-        current.waiting = current.waiting[place + 1 :]
+        if current.waiting[-1] is batch:
+            current.waiting = []
+        else:
+            places = [place for place, each in enumerate(current.waiting) if each is batch]
+            current.waiting = current.waiting[places[0] + 1 :]
         current.is_trained = True
         self.trained = current
 
@@ -325,7 +333,8 @@ def _one_of(candidates: list[Pass], done: str) -> Pass:
     Raises:
         RuntimeError: that cannot be told.
     """
-    kept = [each for each in candidates if not each.waiting[-1].is_gone()] or candidates
+    kept = [each for each in candidates if not each.was_passed_over] or candidates
+    kept = [each for each in kept if not each.waiting[-1].is_gone()] or kept
     if len(kept) > 1:
         depths = [_depth(each.asked_by) for each in kept]
         kept = [each for each, depth in zip(kept, depths, strict=True) if depth == min(depths)]
@@ -350,19 +359,22 @@ def _several_wait(done: str) -> str:
     )
 
 
-def leaves_of(content: Any) -> Iterator[Any]:
-    """Yield the first tensors of a batch, or other objects that can be told from copies."""
-    unseen, searched, found = [content], 0, 0
-    while unseen and searched < SEARCHED and found < LEAVES:
-        part = unseen.pop(0)
+def leaves_of(content: Any) -> list[Any]:
+    """Return the first tensors of a batch, or other objects that can be told from copies."""
+    if not isinstance(content, (list, tuple, dict)) and not isinstance(content, Mapping):
+        return [content] if type(content).__weakrefoffset__ else []
+    found: list[Any] = []
+    unseen, searched = deque([content]), 0
+    while unseen and searched < SEARCHED and len(found) < LEAVES:
+        part = unseen.popleft()
         searched += 1
         if isinstance(part, Mapping):
-            unseen += list(part.values())[:SEARCHED]
+            unseen += islice(part.values(), SEARCHED)
         elif isinstance(part, (list, tuple)):
             unseen += part[:SEARCHED]
-        elif isinstance(part, Tensor) or type(part).__weakrefoffset__:
-            found += 1
-            yield part
+        elif type(part).__weakrefoffset__:
+            found.append(part)
+    return found
 
 
 def _has_rows(leaf: Any) -> bool:

@@ -242,14 +242,14 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 current, found = epochs.passes.holding(batch)
             else:
                 current, found = epochs.passes.to_update()
-            measured = loss if mean_loss is None else mean_loss
-            check_loss(measured, len(found), epochs.score, found.rows)
+            measured, size = loss if mean_loss is None else mean_loss, len(found.indices)
+            check_loss(measured, size, epochs.now.score, found.rows)
             if mean_loss is not None:
                 check_scaled(loss)
             plan = epochs.plan_of(found.indices) if current is None else current.plan
             if loss.numel() > 1:
                 source = plan if current is None else current
-                scaled = scale_slices(loss, _sample_weights(source, found), len(found))
+                scaled = scale_slices(loss, _sample_weights(source, found), size)
             elif current is None:
                 scaled = scale(loss, plan.mean_weight(found.indices))
             else:

@@ -116,8 +116,9 @@ class LossRecord:
     def append(self, indices: Indices, loss: Tensor) -> None:
         """Record one step: `indices` of shape (B,), `loss` with one element for each slice."""
         pending = self._pending
-        if len(pending.steps) == PENDING:
-            pending = self._pack()
+        place = len(pending.steps)
+        if place == PENDING:
+            pending, place = self._pack(), 0
         if isinstance(indices, Tensor):
             pending.has_tensors = True
         if loss.numel() > 1:
@@ -125,8 +126,8 @@ class LossRecord:
             pending.steps.append((indices, loss.detach().clone()))
             return
         if pending.staging.device != loss.device or not pending.slots:
-            pending = self._pack(loss.device)
-        pending.slots[len(pending.steps)].copy_(loss.detach())
+            pending, place = self._pack(loss.device), 0
+        pending.slots[place].copy_(loss.detach())
         pending.steps.append((indices, None))
 
     def first(self) -> Batches:

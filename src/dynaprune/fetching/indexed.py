@@ -57,10 +57,11 @@ class IndexedFetcher(Fetcher):
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the indices that came with them."""
         plan = share.plan
-        return map(
-            lambda each: Told(each.indices, plan.mean_weight(each.indices), None, each.batch),
-            fetched,
-        )
+
+        def tell(each: Indexed) -> Told:
+            return Told(each.indices, plan.mean_weight(each.indices), None, each.batch)
+
+        return map(tell, fetched)
 
 
 class Indexed(NamedTuple):

@@ -25,16 +25,15 @@ class WithoutLoneSample:
         self.batch_sampler = batch_sampler
 
     def __iter__(self) -> Iterator[list[int]]:
-        return self._spread(iter(self.batch_sampler))
+        if _may_be_lone(self.batch_sampler):
+            return self._spread(iter(self.batch_sampler))
+        return iter(self.batch_sampler)
 
     def __len__(self) -> int:
         lone = drops_lone_sample(self.batch_sampler, len(self.batch_sampler.sampler))  # type: ignore[arg-type]
         return len(self.batch_sampler) - lone
 
     def _spread(self, batches: Iterator[list[int]]) -> Iterator[list[int]]:
-        if not _may_be_lone(self.batch_sampler):
-            yield from batches
-            return
         before = next(batches, None)
         for batch in batches:
             assert before is not None

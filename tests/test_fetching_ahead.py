@@ -1,0 +1,348 @@
+"""Loops that fetch a batch before they update the one before: the right score, or an error."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+from helpers import Numbers, bls, mean_loss, train_epoch
+
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
+
+ALPHA = 0.7
+
+
+def moving_average(steps, length):
+    """Return the scores of a run of one epoch, from the definition: s ← α·s + (1−α)·L."""
+    scores = {}
+    for batch, loss in steps:
+        for sample in batch:
+            scores[sample] = ALPHA * scores.get(sample, float(steps[0][1])) + (1 - ALPHA) * loss
+    return [scores.get(sample, float(steps[0][1])) for sample in range(length)]
+
+
+def held_back(loader):
+    """Yield each batch when the next one is there, as prefetchers to a device do."""
+    batches = iter(loader)
+    held = next(batches)
+    for batch in batches:
+        yield held
+        held = batch
+    yield held
+
+
+def copied_ahead(loader):
+    """The same with copies, as what lies on a device is."""
+    batches = iter(loader)
+    held = next(batches).clone()
+    for batch in batches:
+        following = batch.clone()
+        yield held
+        held = following
+    yield held
+
+
+@pytest.mark.parametrize("ahead", [held_back, copied_ahead])
+def test_a_batch_that_was_fetched_ahead_is_refused_at_the_first_step(ahead):
+    train = bls(InfoBatch, 60)
+    with pytest.raises(RuntimeError, match=r"another batch before.*update\(loss, batch=batch\)"):
+        for batch in ahead(DataLoader(train, batch_size=5)):
+            train.update(mean_loss(batch))
+    assert train.summary().visits_made == 0
+
+
+def test_the_batch_may_be_said_by_itself():
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    steps = []
+    for batch in held_back(DataLoader(train, batch_size=5)):
+        loss = mean_loss(batch)
+        train.update(loss, batch=batch)
+        steps.append((batch.tolist(), float(loss)))
+        if len(steps) == 7:
+            break
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_batch_may_be_said_by_a_tensor_of_it(depth):
+    """Also with structure around it, and several batches ahead."""
+    data = torch.utils.data.TensorDataset(torch.arange(60), torch.arange(60) * 2)
+    train = bls(NoPrune, 60)
+    train = BLS(InfoBatch(data, 10), alpha=ALPHA).proxy()
+    loader = DataLoader(train, batch_size=5)
+    for _ in range(3):
+        waiting, steps = deque(), []
+
+        def step(numbers, train=train, steps=steps):
+            loss = mean_loss(numbers)
+            weight = float(train.weights[numbers].mean())
+            assert float(train.update(loss, batch=numbers)) == pytest.approx(float(loss) * weight)
+            steps.append(numbers.tolist())
+
+        for numbers, _ in loader:
+            waiting.append(numbers)
+            if len(waiting) > depth:
+                step(waiting.popleft())
+        served = len(steps)
+        assert served == len(loader) - depth
+
+
+def test_what_is_no_batch_is_refused():
+    train = bls(InfoBatch, 60)
+    for batch in DataLoader(train, batch_size=5):
+        with pytest.raises(RuntimeError, match="no batch of dynaprune.DataLoader which waits"):
+            train.update(mean_loss(batch), batch=batch.clone())
+        train.update(mean_loss(batch), batch=batch)
+        with pytest.raises(RuntimeError, match="no batch of dynaprune.DataLoader which waits"):
+            train.update(mean_loss(batch), batch=batch)
+
+
+def test_the_batch_may_be_said_by_its_indices():
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    steps = []
+    for batch in copied_ahead(DataLoader(train, batch_size=5)):
+        loss = mean_loss(batch)
+        train.update(loss, indices=batch)
+        steps.append((batch.tolist(), float(loss)))
+        if len(steps) == 7:
+            break
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+@pytest.mark.parametrize("skipped", [{0}, {3}, {0, 1, 2}, {11}, {2, 5, 6}])
+def test_a_loop_may_skip_batches(skipped):
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    steps = []
+    for number, batch in enumerate(DataLoader(train, batch_size=5)):
+        if number in skipped:
+            continue
+        loss = mean_loss(batch)
+        train.update(loss)
+        steps.append((batch.tolist(), float(loss)))
+    assert len(steps) == 12 - len(skipped)
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+    assert train.epoch == 1
+
+
+def passed_on(loader):
+    yield from loader
+
+
+def shown(loader):
+    """As progress bars do it."""
+    for batch in loader:  # noqa: UP028
+        yield batch
+
+
+@pytest.mark.parametrize("around", [passed_on, shown])
+def test_a_loop_that_skips_behind_a_generator_says_so(around):
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    steps = []
+    for number, batch in enumerate(around(DataLoader(train, batch_size=5))):
+        if number in (0, 4):
+            train.skip_batch()
+            continue
+        loss = mean_loss(batch)
+        train.update(loss)
+        steps.append((batch.tolist(), float(loss)))
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+def test_skipping_behind_a_generator_is_told_apart_once_a_batch_was_updated():
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    steps = []
+    for number, batch in enumerate(shown(DataLoader(train, batch_size=5))):
+        if number in (4, 7):
+            continue
+        loss = mean_loss(batch)
+        train.update(loss)
+        steps.append((batch.tolist(), float(loss)))
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+def test_skipping_nothing_is_told():
+    train = bls(InfoBatch, 20)
+    with pytest.raises(RuntimeError, match="no batch waits for its update"):
+        train.skip_batch()
+
+
+# Two iterators
+
+
+def test_a_loop_inside_a_loop_that_trains():
+    """The outer batch waits while the inner ones are trained, and is not taken for them."""
+    train = BLS(NoPrune(Numbers(60), 10), alpha=0.0).proxy()
+    loader = DataLoader(train, batch_size=5)
+    outer = iter(loader)
+    train.update(mean_loss(next(outer)))
+    kept = next(outer)
+    trained = {}
+
+    def inner():
+        for batch in loader:
+            train.update(mean_loss(batch))
+            trained.update((sample, float(mean_loss(batch))) for sample in batch.tolist())
+
+    inner()
+    assert kept is not None
+    assert train.scores.tolist() == pytest.approx([trained[sample] for sample in range(60)])
+
+
+def test_two_loops_of_one_function_are_refused():
+    train = bls(InfoBatch, 60)
+    loader = DataLoader(train, batch_size=5)
+    outer = iter(loader)
+    train.update(mean_loss(next(outer)))
+    kept = next(outer)
+    for batch in loader:
+        with pytest.raises(RuntimeError, match="several iterators.*delete the iterator"):
+            train.update(mean_loss(batch))
+        train.update(mean_loss(kept), batch=kept)
+        break
+
+
+def test_an_iterator_that_was_looked_at_before_the_loop():
+    """As tutorials begin: `images, labels = next(dataiter)`, kept for good."""
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    loader = DataLoader(train, batch_size=5)
+    looks = iter(loader)
+    shown_batch = next(looks)
+    steps = []
+    for batch in loader:
+        loss = mean_loss(batch)
+        train.update(loss)
+        steps.append((batch.tolist(), float(loss)))
+    assert shown_batch is not None
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+def test_a_look_taken_for_the_training_is_told_at_the_next_step():
+    """In the first step of a run nothing tells the two apart."""
+    train = bls(InfoBatch, 60)
+    loader = DataLoader(train, batch_size=5)
+    batches = iter(loader)
+    first = next(batches)
+    looks = iter(loader)
+    look = next(looks)
+    train.update(mean_loss(first))
+    with pytest.raises(RuntimeError, match="several iterators"):
+        train.update(mean_loss(next(batches)))
+    assert look is not None
+
+
+# Another library's loaders
+
+
+class Endless:
+    """Workers that live on: the next epoch's first batches are fetched with this one's last."""
+
+    def __init__(self, train, batch_size, prefetched, drop_last=False):
+        self.train, self.prefetched = train, prefetched
+        self.batch_sampler = torch.utils.data.BatchSampler(train.sampler, batch_size, drop_last)
+        self.dataset = train.with_indices()
+        self.waiting = deque()
+        self.batches = self.run()
+
+    def run(self):
+        while True:
+            yield from self.batch_sampler
+
+    def __len__(self):
+        return len(self.batch_sampler)
+
+    def __iter__(self):
+        for _ in range(len(self)):
+            while len(self.waiting) <= self.prefetched:
+                self.waiting.append(next(self.batches))
+            indices = self.waiting.popleft()
+            yield torch.tensor([self.dataset[i][0] for i in indices]), torch.tensor(indices)
+
+
+@pytest.mark.parametrize("prefetched", [0, 1, 4])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_endless_iterators_that_fetch_the_next_epoch_ahead(prefetched, drop_last):
+    train = BLS(InfoBatch(Numbers(60), 20, saving=0.3)).proxy()
+    loader = Endless(train, 5, prefetched, drop_last)
+    epochs, made = [], 0
+    for _ in range(20):
+        for numbers, indices in loader:
+            loss = mean_loss(numbers)
+            scaled = train.update(loss, indices=indices)
+            weights = train.weights[indices]
+            assert float(scaled) == pytest.approx(float(loss) * float(weights.mean()))
+            epochs.append(train.epochs.plan.epoch)
+            made += len(indices)
+    assert epochs == sorted(epochs)
+    train.end_epoch()
+    summary = train.summary()
+    assert summary.epochs == 20
+    assert summary.visits_made == made
+    if not drop_last:
+        assert made == round(0.7 * 60 * 20)
+        assert summary.share_saved == pytest.approx(0.3)
+
+
+class ByLength(torch.utils.data.Sampler):
+    """Batches that are put together from all that is served."""
+
+    def __init__(self, sampler, size):
+        self.sampler, self.size = sampler, size
+
+    def __len__(self):
+        return -(-len(self.sampler) // self.size)
+
+    def __iter__(self):
+        order = sorted(self.sampler)
+        return iter([order[i : i + self.size] for i in range(0, len(order), self.size)])
+
+
+def test_batches_that_both_epochs_could_have_are_refused():
+    train = bls(InfoBatch, 60)
+    batches = ByLength(train.sampler, 5)
+    first = list(batches)
+    for indices in first[:4]:
+        train.update(torch.tensor(1.0), indices=indices)
+    second = list(batches)  # the next epoch has the same samples: nothing was scored yet
+    with pytest.raises(RuntimeError, match=r"cannot be told which epoch.*end_epoch\(\)"):
+        train.update(torch.tensor(1.0), indices=[second[0][0], second[7][0]])
+    train.end_epoch()
+    train.update(torch.tensor(1.0), indices=list(batches)[0])
+
+
+def test_an_epoch_of_another_loader_that_is_left_early():
+    train = bls(InfoBatch, 60)
+    loader = torch.utils.data.DataLoader(train.with_indices(), batch_size=5, sampler=train.sampler)
+    for epoch in range(4):
+        for step, (numbers, indices) in enumerate(loader):
+            train.update(mean_loss(numbers), indices=indices)
+            assert train.epochs.plan.epoch == epoch
+            if step == 3:
+                break
+    assert train.summary().epochs == 4
+
+
+def test_a_look_with_another_loader():
+    runs = []
+    for looks in (False, True):
+        train = bls(InfoBatch, 60)
+        loader = torch.utils.data.DataLoader(
+            train.with_indices(), batch_size=5, sampler=train.sampler
+        )
+        for _ in range(4):
+            for step, (numbers, indices) in enumerate(loader):
+                if looks and step in (0, 4):
+                    next(iter(loader))
+                train.update(mean_loss(numbers), indices=indices)
+        train.end_epoch()
+        runs.append((train.scores.tolist(), train.epoch, train.summary().visits_made))
+    assert runs[0] == runs[1]
+
+
+def test_repeated_epochs_are_served_shuffled_anew():
+    """A check of the reference above: epochs differ, so mixing them up would be seen."""
+    train = bls(InfoBatch, 60)
+    loader = DataLoader(train, batch_size=5)
+    one, other = train_epoch(loader, mean_loss), train_epoch(loader, mean_loss)
+    assert not np.array_equal(one[:4], other[:4])
