@@ -43,9 +43,9 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
             else (None, f"rank {rank} ended with {processes[rank].exitcode}")
             for rank in range(world_size)
         ]
-    for _, error in results:
-        if error is not None:
-            raise RuntimeError(error)
+    errors = [error for _, error in results if error is not None]
+    if errors:
+        raise RuntimeError("\n".join(errors))  # of all ranks: some only say that another has gone
     return [result for result, _ in results]
 
 

@@ -475,7 +475,7 @@ class Epochs:
         if self.ranks.in_step > 1 and self._joins(current):
             if current.plan is not self.plan:  # it was begun after an epoch that was left early
                 self._go_on_to(current.plan)
-            if self.ranks.are_apart or self.folded().visits > 0:
+            if self.ranks.are_apart or self.gathered().visits > 0:
                 self.advance()
                 return True
         self._note_whole_look(current.plan)
@@ -661,6 +661,15 @@ class Epochs:
             facts = self._facts(self.plan)
         found = self.findings.gather(self._step(), self.num_samples, self.plan, facts)
         return replace(found, seconds=self.seconds(), repeats=self.repeats())
+
+    def gathered(self) -> Fold:
+        """Return what `folded` does, with what all ranks know now: a collective in any case.
+
+        A rank that has made no update since the last time cannot tell whether others have.
+        """
+        self.now.fold = None
+        self.findings.forget_others()
+        return self.folded()
 
     def folded(self) -> Fold:
         """Return the scores with the findings folded in; the epoch's own stay as they are."""

@@ -98,5 +98,9 @@ class Findings:
             self._gathered_at = step, self.record.num_visits
         return self._gathered
 
+    def forget_others(self) -> None:
+        """Let the next `gather` be a collective."""
+        self._gathered = None
+
     def _has_gathered(self, step: int) -> bool:
         return self._gathered is not None and self._gathered_at == (step, self.record.num_visits)

@@ -413,7 +413,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 if epochs.ranks.are_apart:
                     _, visits = epochs.ranks.range_of(visits)
                 else:
-                    visits = epochs.folded().visits
+                    visits = epochs.gathered().visits
             if visits > 0:
                 epochs.advance()
                 self._agree_on_length()
