@@ -536,11 +536,3 @@ def test_where_a_page_cannot_be(tmp_path):
     again.record(tmp_path)
     with pytest.raises(RuntimeError, match="no epoch is over yet"):
         again.report(tmp_path / "r.html")
-
-
-def test_what_a_killed_process_has_left_is_removed(tmp_path):
-    (tmp_path / ".epoch-00000.npz.12345").write_bytes(b"half")
-    train = bls(NoPrune, 10)
-    train.record(tmp_path)
-    train_on(train, 1, lambda batch: batch.float().mean())
-    assert not list(tmp_path.glob(".*"))
