@@ -22,10 +22,25 @@ from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, StaticPrune
 from dynaprune.commands import app
 from dynaprune.labels import class_names, labels_of
 from dynaprune.recording import read_epochs
+from dynaprune.report import drawing
 from dynaprune.report.run import RecordedRun
 from dynaprune.report.showing import label_of, show
 
 EVIL = "</script><script>alert(1)</script>"
+
+
+@pytest.fixture(autouse=True)
+def _drawn_here(monkeypatch):
+    """Draw pages in this process: to start one takes longer than most of these tests.
+
+    `test_report_apart.py` has those of the process.
+    """
+
+    def draw(page: drawing.Page) -> bytes:
+        drawing.check_libraries()
+        return drawing.render(drawing.Page.unpack(io.BytesIO(page.pack())))
+
+    monkeypatch.setattr("dynaprune.report.page.draw", draw)
 
 
 class Page(HTMLParser):

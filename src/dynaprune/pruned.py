@@ -469,7 +469,9 @@ class PrunedDataset(Dataset[Any], ABC):
     ) -> Path:
         """Write a page that shows what the recorded epochs have skipped: one file, no network.
 
-        With several ranks, call it on the first one. It needs the extra `report`.
+        With several ranks, call it on the first one. It needs the extra `report`. The page is drawn
+        in a process of its own, so that a library that aborts does not end the training. A sample
+        that cannot be read or shown has the name of its error in its place.
 
         Arguments:
             path: of the page, such as `report.html`.
@@ -484,7 +486,8 @@ class PrunedDataset(Dataset[Any], ABC):
 
         Raises:
             ImportError: a package that draws the page is not installed.
-            RuntimeError: nothing was recorded yet.
+            RuntimeError: nothing was recorded yet, or the process that draws has failed; then there
+                is no page, or the one that was there.
             ValueError: `labels` are of another number of samples.
         """
         from .report import write_report  # it needs what an extra brings
