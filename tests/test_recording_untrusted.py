@@ -98,6 +98,7 @@ BAD_LOSSES = {
     "compressed losses": (members(2**25), ("losses",), "losses are compressed"),
     "a bomb of sizes": (members(sizes=array(np.ones(2**25, np.int32))), ("sizes",), "said to take"),
     "a bomb of steps": (members(steps=bytes(2**27)), ("steps",), "said to take 134,217,728 bytes"),
+    "no sizes": (members(sizes=array(np.array([3, 0, 0], np.int32))), (), "do not fit"),
     "negative sizes": (members(sizes=array(np.array([4, 1, -2], np.int32))), (), "do not fit"),
     "negative steps": (members(steps=array(np.array([0, -1, 2], np.int32))), (), "do not fit"),
     "too many indices": (members(indices=array(np.arange(4, dtype=np.int32))), (), "do not fit"),

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import bls, hand_over, mean_loss, train_epoch
+from helpers import Numbers, bls, hand_over, mean_loss, train_epoch
+from ranks import on_ranks
 
 from dynaprune import DataLoader, InfoBatch, NoPrune, read_recording
+from dynaprune.diagnostics.spectrum import spectrum
 from dynaprune.recording import (
     Course,
     epoch_numbers,
@@ -23,6 +25,7 @@ from dynaprune.recording import (
     recorder,
 )
 from dynaprune.recording.files import losses_file, pack_losses, recording_of
+from dynaprune.report.run import RecordedRun
 
 
 def make(count=40, **arguments):
@@ -170,9 +173,29 @@ def test_a_run_that_begins_anew_does_not_overwrite(tmp_path):
     fresh = make()
     fresh.record(tmp_path)
     batch = next(iter(DataLoader(fresh, batch_size=8, sampler=fresh.sampler)))
-    with pytest.raises(RuntimeError, match=r"a run, 3 epochs of it.*directory, or overwrite=True"):
+    with pytest.raises(RuntimeError, match=r"a run \(epochs: 3\).*directory, or overwrite=True"):
         fresh.update(mean_loss(batch))  # at once: nobody trains an epoch in vain
     assert contents(tmp_path) == before
+
+
+def refused_on_rank(rank: int, folder: str) -> str:
+    train = NoPrune(Numbers(40), num_epochs=2)
+    train.record(folder)
+    loader = DataLoader(train, batch_size=4, sampler=train.sampler)
+    try:
+        train_epoch(loader, lambda batch: batch.float().mean())
+    except RuntimeError as error:
+        return str(error)
+    return "trained"
+
+
+def test_all_ranks_are_refused(tmp_path):
+    """So none of them waits for the others."""
+    train = NoPrune(Numbers(40), num_epochs=2)
+    train.record(tmp_path)
+    train_epoch(DataLoader(train, batch_size=4), lambda batch: batch.float().mean())
+    said = on_ranks(2, refused_on_rank, str(tmp_path))
+    assert ["(epochs: 1), which this run would overwrite" in each for each in said] == [True] * 2
 
 
 def test_overwriting_takes_the_place_of_all(tmp_path):
@@ -439,7 +462,27 @@ def test_a_kill_while_an_epoch_is_written(tmp_path, monkeypatch, point, done, re
     lines = [each.number for each in read_epochs(folder)]
     assert lines == sorted(set(lines))
     assert lines[-1] == 3
+    assert RecordedRun.read(folder).visits_made == 40 * len(lines)
     assert not list(folder.glob(".*"))
+
+
+def test_a_part_that_was_trained_elsewhere(tmp_path, caplog):
+    """Of 2 of 8 epochs nothing is known, and of the others all."""
+    train = make()
+    train.record(tmp_path)
+    run(train, 4)
+    elsewhere = make()
+    elsewhere.load_state_dict(train.state_dict())
+    run(elsewhere, 2)
+    resumed = make()
+    resumed.record(tmp_path)
+    resumed.load_state_dict(elsewhere.state_dict())
+    run(resumed, 2)
+    assert epoch_numbers(tmp_path) == [0, 1, 2, 3, 6, 7]
+    assert [each.number for each in read_epochs(tmp_path)] == [0, 1, 2, 3, 6, 7]
+    assert RecordedRun.read(tmp_path).visits_made == 6 * 40
+    assert spectrum(tmp_path).visits == 6
+    assert "has epochs 0 to 7, but not 4 to 5: what is there is read" in caplog.text
 
 
 def test_going_back_leaves_no_gap_when_it_is_killed(tmp_path, monkeypatch):

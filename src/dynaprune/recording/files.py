@@ -246,7 +246,8 @@ def _unpacked(file: IO[bytes], size: int) -> list[NDArray[Any]]:
     if not (
         sizes.shape == losses.shape == steps.shape
         and indices.size == int(sizes.sum(dtype=np.int64))
-        and min(sizes.min(initial=0), steps.min(initial=0)) >= 0
+        and sizes.min(initial=1) >= 1
+        and steps.min(initial=0) >= 0
     ):
         raise ValueError("its arrays do not fit each other")
     return [indices, sizes, losses, steps]

@@ -229,10 +229,10 @@ class Recorder:
             there = len(losses_files(self.directory)) or len(epoch_lines(self.directory))
             if there:
                 raise RuntimeError(
-                    f"{self.directory} holds the recording of a run, {there:,} epochs of it, which "
-                    "this run would overwrite, as it trains from the beginning: give train.record()"
-                    " another directory, or overwrite=True to replace what is there. A run that "
-                    "goes on from a checkpoint, by load_state_dict(), keeps it"
+                    f"{self.directory} holds the recording of a run (epochs: {there:,}), which this"
+                    " run would overwrite, as it trains from the beginning: give train.record() "
+                    "another directory, or overwrite=True to replace what is there. To go on with "
+                    "that run, call load_state_dict() with a checkpoint of it"
                 )
         self._may_begin = True
 
