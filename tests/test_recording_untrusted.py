@@ -283,3 +283,26 @@ def test_pipes_are_not_waited_for(folder, tmp_path_factory, name, kind):
     assert path.is_dir() == (kind == "folder")
     assert path.exists()
     assert not path.is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+@pytest.mark.parametrize("name", ["run.json", "epochs.jsonl", "samples.npy", "epoch-00003.npz"])
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_nothing_is_written_through_links(folder, tmp_path_factory, name, is_dangling):
+    first = bls(NoPrune, 40)
+    for _ in range(3):
+        train_on(first)
+    path, elsewhere = folder / name, tmp_path_factory.mktemp("elsewhere") / "precious"
+    if path.exists():
+        path.rename(elsewhere)
+    else:
+        elsewhere.write_text("precious")
+    before = elsewhere.read_bytes()
+    if is_dangling:
+        elsewhere.unlink()
+    path.symlink_to(elsewhere)
+    with pytest.raises(RuntimeError):
+        resume(first.state_dict(), folder)
+    assert path.is_symlink()
+    assert elsewhere.exists() != is_dangling
+    assert is_dangling or elsewhere.read_bytes() == before

@@ -40,6 +40,8 @@ def test_a_table():
     console.print(table)
     console.print(EVIL)
     assert output.getvalue().count(SHOWN) == 5
+    console.print(":x:")
+    assert output.getvalue().endswith(":x:\n")
     lines = output.getvalue().splitlines()
     borders = [line for line in lines if "│" in line or "┃" in line]
     assert len({len(line) for line in borders}) == 1  # it is laid out as it is shown

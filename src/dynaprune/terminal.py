@@ -29,7 +29,14 @@ JOINERS = "\u200c\u200d"
 
 
 class Console(rich.console.Console):
-    """A console that shows what terminals obey, in the texts that it is given, as escapes."""
+    """A console that shows what terminals obey, in the texts that it is given, as escapes.
+
+    Arguments:
+        options: as of `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"emoji": False, **options})  # a class may be called ":x:"
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text as it is shown; every text, and every cell of a table, comes through here.

@@ -72,6 +72,20 @@ def check_regular(path: Path) -> None:
         raise _not_regular(path)
 
 
+def check_writable(path: Path) -> None:
+    """Make sure that what is written to `path` is written there.
+
+    Raises:
+        RuntimeError: there is something that is no regular file, or a link to one elsewhere.
+    """
+    check_regular(path)
+    if path.is_symlink():
+        raise RuntimeError(
+            f"{path} is a link, and what it points to is not overwritten: remove it, or choose "
+            "another directory"
+        )
+
+
 def _not_regular(path: Path) -> RuntimeError:
     return RuntimeError(
         f"{path} is a folder, a pipe or a device, but a recording is made of regular files: remove "

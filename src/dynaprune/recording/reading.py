@@ -50,8 +50,8 @@ LONGEST_LINE = 2**20
 LARGEST_RUN = 2**24
 """Bytes that `run.json` may have: some hundreds is usual."""
 
-MOST_GAPS = 10
-"""Gaps that are named."""
+MOST_NAMED = 10
+"""Gaps, or folders, that are named."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ def read_recording(directory: str | os.PathLike[str]) -> list[Batches]:
     """
     directory = Path(directory)
     files = _losses_in(directory)
-    if missing := list(itertools.islice(_gaps(files), MOST_GAPS + 1)):
-        more = " and more" if len(missing) > MOST_GAPS else ""
+    if missing := list(itertools.islice(_gaps(files), MOST_NAMED + 1)):
+        more = " and more" if len(missing) > MOST_NAMED else ""
         logger.warning(
             "the recording %s has epochs %d to %d, but not %s%s: what is there is read",
             directory,
             next(iter(files)),
             next(reversed(files)),
-            ", ".join(missing[:MOST_GAPS]),
+            ", ".join(missing[:MOST_NAMED]),
             more,
         )
     return [unpack_losses(path) for path in files.values()]
@@ -195,7 +195,8 @@ def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(directory) / RUN
     if not path.exists():
-        parts = sorted(each.parent.name for each in Path(directory).glob(f"*/{RUN}"))
+        folders = (each.parent.name for each in Path(directory).glob(f"*/{RUN}"))
+        parts = sorted(itertools.islice(folders, MOST_NAMED))
         hint = f"; there are some in its folders {', '.join(parts)}" if parts else ""
         raise FileNotFoundError(
             f"there is no recording in {directory}: it has no {RUN}, which is written when an "

@@ -24,7 +24,7 @@ from .files import (
     EPOCHS,
     RUN,
     SAMPLES,
-    check_regular,
+    check_writable,
     is_name_of_ours,
     losses_file,
     losses_files,
@@ -172,7 +172,7 @@ class Recorder:
             self._rates_written, self._planned_before = 0, self._planned
         epoch = self._epoch(number, batches, values, score.reliability, course, counted_epochs)
         for each in (path, *(self.directory / name for name in (RUN, SAMPLES, EPOCHS))):
-            check_regular(each)
+            check_writable(each)
         try:
             self._check_writer()
             if self._writer is None:

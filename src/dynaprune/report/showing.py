@@ -158,7 +158,7 @@ def _picture(part: Any) -> Any:
         if width * height > LARGEST:
             raise ValueError(f"a picture of {width:,} × {height:,} pixels is too large")
         if part.mode == "F" or part.mode.startswith("I"):  # of more than 8 bits
-            part = np.asarray(part, dtype=np.float64)
+            part = _thinned(np.asarray(part)).astype(np.float64)
         else:
             return part
     array = _array(part)
@@ -168,8 +168,7 @@ def _picture(part: Any) -> Any:
         array = array.transpose(1, 2, 0)
     if (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or min(array.shape[:2]) < 5:
         return None
-    rows, columns = (-(-side // ENOUGH) for side in array.shape[:2])
-    array = array[::rows, ::columns]
+    array = _thinned(array)
     if not np.isfinite(array).all():
         return None
     if array.dtype != np.uint8:
@@ -180,6 +179,12 @@ def _picture(part: Any) -> Any:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     return require("PIL.Image", "report").fromarray(array)
+
+
+def _thinned(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return every n-th row and column of a large picture, so that no more is copied."""
+    rows, columns = (-(-side // ENOUGH) for side in picture.shape[:2])
+    return picture[::rows, ::columns]
 
 
 def _data_uri(picture: Any) -> str:
