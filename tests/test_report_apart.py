@@ -109,7 +109,7 @@ def test_a_script_without_a_main_is_not_run_again(tmp_path):
     assert (tmp_path / "page.html").read_text().endswith("</html>\n")
 
 
-@pytest.mark.parametrize("how", ["-c", "-"])
+@pytest.mark.parametrize("how", ["-c", pytest.param("-", marks=pytest.mark.long)])
 def test_what_is_no_file(tmp_path, how):
     script = SCRIPT.format(folder=".", page="page.html")
     given = {"input": script} if how == "-" else {}
