@@ -48,7 +48,7 @@ def record(task: Task, folder: Path) -> None:
     highest = task.learning_rate * math.sqrt(BATCH_SIZE / 64)
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, weight_decay=0.01)
     train = NoPrune(task.train, EPOCHS)
-    train.record(folder)
+    train.record(folder, overwrite=True)  # what is there was not finished
     loader = DataLoader(train, batch_size=BATCH_SIZE, sampler=train.sampler)
     true = []
     for _ in range(EPOCHS):

@@ -808,12 +808,15 @@ def test_version_and_help():
     assert all(option in text for option in ("--data", "--root", "--seeds", "--epochs", "--out"))
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich", "matplotlib", "scipy"])
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, missing):
+@pytest.mark.parametrize(
+    ("missing", "extra"),
+    [("typer", "cli"), ("rich", "cli"), ("matplotlib", "demo"), ("scipy", "demo")],
+)
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, missing, extra):
     from dynaprune import cli
 
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(SystemExit, match=rf"{missing}.*pip install 'dynaprune\[demo\]'"):
+    with pytest.raises(SystemExit, match=rf"{missing}.*pip install 'dynaprune\[{extra}\]'"):
         cli.main()
 
 

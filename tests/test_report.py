@@ -22,10 +22,25 @@ from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, StaticPrune
 from dynaprune.commands import app
 from dynaprune.labels import class_names, labels_of
 from dynaprune.recording import read_epochs
+from dynaprune.report import drawing
 from dynaprune.report.run import RecordedRun
 from dynaprune.report.showing import label_of, show
 
 EVIL = "</script><script>alert(1)</script>"
+
+
+@pytest.fixture(autouse=True)
+def _drawn_here(monkeypatch):
+    """Draw pages in this process: to start one takes longer than most of these tests.
+
+    `test_report_apart.py` has those of the process.
+    """
+
+    def draw(page: drawing.Page) -> bytes:
+        drawing.check_libraries()
+        return drawing.render(drawing.Page.unpack(io.BytesIO(page.pack())))
+
+    monkeypatch.setattr("dynaprune.report.page.draw", draw)
 
 
 class Page(HTMLParser):
@@ -536,11 +551,3 @@ def test_where_a_page_cannot_be(tmp_path):
     again.record(tmp_path)
     with pytest.raises(RuntimeError, match="no epoch is over yet"):
         again.report(tmp_path / "r.html")
-
-
-def test_what_a_killed_process_has_left_is_removed(tmp_path):
-    (tmp_path / ".epoch-00000.npz.12345").write_bytes(b"half")
-    train = bls(NoPrune, 10)
-    train.record(tmp_path)
-    train_on(train, 1, lambda batch: batch.float().mean())
-    assert not list(tmp_path.glob(".*"))

@@ -10,8 +10,9 @@ from .extras import require
 def main() -> None:
     """Run the command; without the packages it needs, say which extra brings them."""
     try:
-        require("typer", "demo")
-        for module in ("rich", "matplotlib", "scipy"):
+        for module in ("typer", "rich"):
+            require(module, "cli")
+        for module in ("matplotlib", "scipy"):
             require(module, "demo")
     except ImportError as error:
         sys.exit(f"dynaprune: {error}")

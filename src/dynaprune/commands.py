@@ -10,8 +10,7 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.text import Text
+from rich.markup import escape
 
 from . import __version__
 from .bench.commands import app as bench_app
@@ -31,7 +30,7 @@ from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
 from .recording import read_recording, read_run
 from .report import write_report as write_page
-from .terminal import failed
+from .terminal import Console, failed, visible
 from .user_file import is_ours
 
 app = typer.Typer(
@@ -118,6 +117,7 @@ def demo(
     console.print(
         f"{time.perf_counter() - started:.0f} s; wrote {results.path} and {picture}",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -151,7 +151,7 @@ def audit(
     console = Console()
     console.print(findings_table(found, place))
     for sentence in found.advice:
-        console.print(Text(f"- {sentence}"))
+        console.print(f"- {sentence}", markup=False, highlight=False)
 
 
 @app.command()
@@ -200,7 +200,7 @@ def report(
         if isinstance(error, (RuntimeError, ValueError)) and not is_ours(error):
             raise  # what goes wrong in the user's own dataset needs its traceback
         raise failed("report", error) from None
-    Console().print(f"wrote {out}", soft_wrap=True)
+    Console().print(f"wrote {out}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -218,8 +218,8 @@ def spectrum(
         run, recording = read_run(run_dir), read_recording(run_dir)
         found = spectrum_of(recording, alpha, batch_size)
         title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
-        draw_spectrum(out, found, title)
+        draw_spectrum(out, found, visible(title).replace("$", r"\$"))  # which begins a formula
     except (OSError, RuntimeError, ValueError) as error:
         raise failed("spectrum", error) from None
-    console.print(spectrum_table(found, title))
-    console.print(f"wrote {out}", soft_wrap=True)
+    console.print(spectrum_table(found, escape(title)))
+    console.print(f"wrote {out}", soft_wrap=True, markup=False)

@@ -424,6 +424,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         *,
         optimizer: Any = None,
         max_megabytes: float = 1024.0,
+        overwrite: bool = False,
     ) -> None:
         """From now on, write what each epoch has measured to a directory, when it is over.
 
@@ -433,8 +434,13 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         was visited is counted from now on, also through checkpoints. A step costs nothing.
 
         With several ranks, call it on all; the first one writes. Each part of a `Sharded` dataset
-        has a folder of its own in there, `rank-0` and so on. A resumed run goes on in the same
-        directory and overwrites the epochs that it repeats.
+        has a folder of its own in there, `rank-0` and so on.
+
+        A resumed run goes on in the same directory and overwrites the epochs that it repeats; call
+        `load_state_dict` before or after. A run that begins anew does not: if the directory holds
+        epochs, its first `update` raises. So it is with a run that was killed before its first
+        checkpoint and is started again: that needs `overwrite`, or another directory. Two processes
+        that write to one recording are noticed when an epoch is written.
 
         Arguments:
             directory: it is made if it is not there.
@@ -442,12 +448,16 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 group, where it is no tensor on a device.
             max_megabytes: that the losses may take, above 0: beyond, those of the oldest epochs are
                 removed.
+            overwrite: whether a run that begins anew replaces the recording that is there, also one
+                of other arguments. A resumed run goes on with its own all the same.
 
         Raises:
             TypeError: an argument is of another type.
             ValueError: `max_megabytes` is 0 or below.
             OSError: the directory cannot be made; later, in the loop, a file cannot be written.
-            RuntimeError: the directory holds the recording of another run.
+            RuntimeError: the directory holds the recording of another run, or files that are called
+                like those of a recording and are not; later, in the loop, this run begins anew but
+                there are epochs of another, or another process writes there.
 
         Example:
             >>> import tempfile, torch
@@ -470,9 +480,20 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             raise TypeError(
                 f"optimizer must be one of torch, but a {type(optimizer).__name__} was given"
             )
-        recorder = Recorder(Path(directory) / folder, facts, round(limit * 2**20), optimizer)
-        recorder.check_run(facts)
-        self.epochs.start_recording(recorder)
+        if not isinstance(overwrite, bool):
+            raise TypeError(
+                f"overwrite must be True or False, but a {type(overwrite).__name__} was given"
+            )
+        epochs = self.epochs
+        recorder = Recorder(
+            Path(directory) / folder,
+            facts,
+            round(limit * 2**20),
+            optimizer,
+            is_fresh=lambda: epochs.number == 0 and epochs.findings.resumed.visits == 0,
+            overwrite=overwrite,
+        )
+        epochs.start_recording(recorder)
 
     def log_to(self, *loggers: Logger) -> None:
         """Give the numbers of each epoch to loggers, from now on, when it is over.
@@ -516,7 +537,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
     ) -> Path:
         """Write a page that shows what the recorded epochs have skipped: one file, no network.
 
-        With several ranks, call it on the first one. It needs the extra `report`.
+        With several ranks, call it on the first one. It needs the extra `report`. The page is drawn
+        in a process of its own, so that a library that aborts does not end the training. A sample
+        that cannot be read or shown has the name of its error in its place.
 
         Arguments:
             path: of the page, such as `report.html`.
@@ -531,7 +554,8 @@ class PrunedDataset(Wrapping, Dataset[Any]):
 
         Raises:
             ImportError: a package that draws the page is not installed.
-            RuntimeError: nothing was recorded yet.
+            RuntimeError: nothing was recorded yet, or the process that draws has failed; then there
+                is no page, or the one that was there.
             ValueError: `labels` are of another number of samples.
         """
         from .report import write_report  # it needs what an extra brings

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ..terminal import failed, progress_of_runs
+from ..terminal import Console, failed, progress_of_runs
 from ..user_file import is_users
 from .presets import PRESETS
 from .regimes import REGIMES

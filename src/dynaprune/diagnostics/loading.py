@@ -46,8 +46,7 @@ def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
     what else `audit` takes.
 
     Arguments:
-        place: `FILE.py:FUNCTION`. The file is run; its folder comes first on the path of imports,
-            as if `python` ran it.
+        place: `FILE.py:FUNCTION`. The file is run, and may import from its folder.
         checkpoint: what `save_checkpoint(path, train=..., model=...)` has written, to be loaded.
 
     Raises:

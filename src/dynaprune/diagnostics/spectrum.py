@@ -131,6 +131,9 @@ def spectrum(
     Fourier transforms of autocovariances times a triangle, which is the mean periodogram where all
     samples make equally many visits, up to 64.
 
+    Of epochs that are missing from a recording nothing is known: visits before and after them count
+    as one after the other.
+
     Takes about 60 bytes a visit.
 
     Arguments:

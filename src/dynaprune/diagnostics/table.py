@@ -14,5 +14,5 @@ def findings_table(found: Audit, title: str) -> Table:
     table.add_column()
     table.add_column()
     for name, value in found.rows():
-        table.add_row(name, value)
+        table.add_row(name, escape(value))
     return table

@@ -1,7 +1,14 @@
 """What a run has measured, written down epoch by epoch, and read again."""
 
 from .epoch import LEVELS, RecordedEpoch
-from .reading import RecordedSamples, read_epochs, read_recording, read_run, read_samples
+from .reading import (
+    RecordedSamples,
+    epoch_numbers,
+    read_epochs,
+    read_recording,
+    read_run,
+    read_samples,
+)
 from .recorder import Course, Recorder
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "RecordedEpoch",
     "RecordedSamples",
     "Recorder",
+    "epoch_numbers",
     "read_epochs",
     "read_recording",
     "read_run",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,12 @@ POINTS = 100
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 """Of the scores' quantiles."""
+
+LARGEST = 2**53 - 1
+"""The largest count that every reader of JSON reads exactly."""
+
+FEW = 5
+"""Names, of what is wrong, that are said."""
 
 SAMPLED = 1_000_000
 """Scores from which quantiles are taken, at most: those of more are known well enough."""
@@ -66,19 +73,73 @@ class RecordedEpoch:
         """Return what `to_json` has made plain, of which JSON has no NaN.
 
         Raises:
-            TypeError: something is missing.
+            ValueError: something is missing, or is not what an epoch has.
         """
-        return cls(**{name: _with_nan(value) for name, value in values.items()})
+        names = {field.name for field in fields(cls)}
+        if odd := sorted(names.symmetric_difference(values)):
+            raise ValueError(f"it lacks, or has but should not, {', '.join(odd[:FEW])}")
+        epoch = cls(**{name: _read(name, values[name]) for name in names})
+        points = len(epoch.curve_visits)
+        if points > POINTS or len(epoch.curve_losses) != points:
+            raise ValueError(f"its curves have {points} and {len(epoch.curve_losses)} points")
+        if len(epoch.curve_rates) not in (0, points):
+            raise ValueError(f"{len(epoch.curve_rates)} learning rates are of {points} points")
+        if len(epoch.quantiles) not in (0, len(LEVELS)):
+            raise ValueError(f"it has {len(epoch.quantiles)} quantiles, and not {len(LEVELS)}")
+        return epoch
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with `None` for what is no number."""
         return {name: _without_nan(value) for name, value in vars(self).items()}
 
 
-def _with_nan(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_nan(each) for each in value]
-    return math.nan if value is None else value
+def _as_count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
+        raise ValueError(f"a count is {_shown(value)}, and not from 0 to {LARGEST:,}")
+    return value
+
+
+def _as_number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not -sys.float_info.max <= value <= sys.float_info.max:
+        raise ValueError(f"a number is {_shown(value)}, and not finite")
+    return float(value)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"a list is {_shown(value)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as text that is not long, whatever it is."""
+    return repr(value) if isinstance(value, (bool, float)) else f"a {type(value).__name__}"
+
+
+def _as_counts(value: Any) -> list[int]:
+    return [_as_count(each) for each in _as_list(value)]
+
+
+def _as_numbers(value: Any) -> list[float]:
+    return [_as_number(each) for each in _as_list(value)]
+
+
+NUMBERS = ("seconds", "planning_seconds", "recording_seconds", "mean_loss", "reliability")
+LISTS = ("curve_losses", "curve_rates", "quantiles")
+READ: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(NUMBERS, _as_number),
+    **dict.fromkeys(LISTS, _as_numbers),
+    "curve_visits": _as_counts,
+}
+"""How what is no count is read."""
+
+
+def _read(name: str, value: Any) -> Any:
+    read: Callable[[Any], Any] = READ.get(name, _as_count)
+    return read(value)
 
 
 def _without_nan(value: Any) -> Any:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..labels import classes_of, name_of
 from .run import RecordedRun
+from .showing import failure_of, plain_text
 
 MOST = 100
 """Classes that are shown: those served least."""
@@ -52,7 +53,7 @@ def by_class(
     average = float(run.share_served.mean())
     return [
         ClassRow(
-            name_of(kinds[place], names),
+            _name_of(kinds[place], names),
             int(counts[place]),
             float(served[place]),
             float(scores[place]),
@@ -60,3 +61,10 @@ def by_class(
         )
         for place in np.argsort(served, kind="stable")[:MOST]
     ]
+
+
+def _name_of(kind: Any, names: Sequence[str] | None) -> str:
+    try:
+        return plain_text(name_of(kind, names))
+    except Exception as error:  # of a name that is no text, and cannot be made one
+        return failure_of(error)

@@ -78,7 +78,7 @@ def visits(run: RecordedRun) -> Figure:
                     "which": what,
                     "order": number,
                     "seconds": _rounded(epoch.seconds),
-                    "seconds saved": _rounded(saved_seconds(epoch)),
+                    "seconds saved": _finite(saved_seconds(epoch)),
                 }
             )
     chart = (

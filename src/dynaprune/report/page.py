@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,10 @@ from ..checkpoint import whole_file
 from ..diagnostics.random_state import restored_random_state
 from ..extras import require
 from ..labels import check_labels, class_names
-from ..versions import versions
 from .classes import by_class
-from .figures import Figure, figures_of
+from .drawing import Page, check_libraries, draw
 from .run import RecordedRun
-from .showing import Shown, label_of, show
+from .showing import Shown, failure_of, label_of, show
 
 SHOWN = 24
 """Samples that are shown of those skipped most, and of those served most."""
@@ -35,6 +32,9 @@ def write_report(
 ) -> Path:
     """Write a page of what `train.record(directory)` has recorded, and return its path.
 
+    A sample that cannot be read or shown has the name of its error in its place. The page is drawn
+    in a process of its own.
+
     Arguments:
         directory: of the recording.
         path: of the page.
@@ -49,7 +49,7 @@ def write_report(
         FileNotFoundError: there is no recording, or no folder for the page.
         IsADirectoryError: `path` is a folder.
         ImportError: a package that draws the page is not installed.
-        RuntimeError: the recording is damaged.
+        RuntimeError: the recording is damaged, or the process that draws has failed.
         ValueError: the dataset, or `labels`, are of another number of samples.
     """
     path = Path(path)
@@ -67,25 +67,21 @@ def write_report(
             f"{len(dataset):,}"
         )
     known = None if run.samples.keys is not None else check_labels(labels, dataset, count)
-    names = None if dataset is None else class_names(dataset)
+    check_libraries()  # before samples are read, which may take long
+    names = None if dataset is None else _names_of(dataset)
     with restored_random_state(()):  # samples may draw numbers when they are read
         most, least = _extremes(run, dataset, names, view)
-    page = _template().render(
-        run=run,
-        facts=run.facts,
-        figures=figures_of(run),
-        classes=by_class(run, known, names),
-        skipped=most,
-        served=least,
-        versions=versions(),
-        style=_resource("page.css"),
-        script=_resource("page.js"),
-        library=require("vl_convert", "report").javascript_bundle(),
-        spec_of=_as_script,
-    )
+    page = draw(Page(run, by_class(run, known, names), most, least))
     with whole_file(path) as file:
-        file.write(page.encode("utf-8", "replace"))  # half a pair of surrogates is no text
+        file.write(page)
     return path
+
+
+def _names_of(dataset: Any) -> Sequence[str] | None:
+    try:
+        return class_names(dataset)
+    except Exception:  # whatever a property of the user's raises: nobody asked for their names
+        return None
 
 
 def _extremes(
@@ -104,29 +100,18 @@ def _extremes(
     order = np.lexsort((samples.scores, samples.visits))
     count = min(SHOWN, order.size // 2)
 
+    require("PIL.Image", "report")
+
     def shown(index: int) -> Shown:
-        sample = dataset[index]
-        kind, content = show(sample, view)
         score, visits = float(samples.scores[index]), int(samples.visits[index])
-        return Shown(index, label_of(sample, names), kind, content, score, visits)
+        try:
+            sample = dataset[index]
+            kind, content = show(sample, view)
+            return Shown(index, label_of(sample, names), kind, content, score, visits)
+        except Exception as error:  # one that cannot be shown leaves the others on the page
+            return Shown(index, "", "other", failure_of(error), score, visits)
 
     return (
         [shown(int(index)) for index in order[:count]],
         [shown(int(index)) for index in order[::-1][:count]],
     )
-
-
-def _template() -> Any:
-    """Return the page's template. What it shows is escaped, but for what is marked as safe."""
-    jinja = require("jinja2", "report")
-    environment = jinja.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_resource("page.html.jinja"))
-
-
-def _as_script(figure: Figure) -> str:
-    """Return a chart as JSON that can stand in a script: nothing in it can end that."""
-    return json.dumps(figure.spec, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")

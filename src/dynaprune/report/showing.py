@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,15 @@ LETTERS = 280
 
 PARTS = 8
 """Parts of a sample that are described."""
+
+DEPTH = 4
+"""Parts of parts that are described."""
+
+LARGEST = 100_000_000
+"""Pixels that a picture may have: those of more are not read."""
+
+ENOUGH = 1024
+"""Pixels a side from which a thumbnail is made."""
 
 COLUMNS = 120
 """Columns of a waveform."""
@@ -69,6 +79,20 @@ def show(sample: Any, view: Callable[[Any], Any] | None = None) -> tuple[str, st
     return "other", _described(sample)
 
 
+def plain_text(text: str) -> str:
+    """Return a text as one of Python's own: a subclass could say that it is HTML already."""
+    return str.__str__(text)
+
+
+def failure_of(error: Exception) -> str:
+    """Return why something cannot be shown, as a text."""
+    name = type(error).__name__
+    try:
+        return _cut(f"cannot be shown: {name}: {error}")
+    except Exception:  # of an error whose own text cannot be made
+        return _cut(f"cannot be shown: {name}")
+
+
 def _as_text(part: Any) -> str | None:
     return _cut(part) if isinstance(part, str) else None
 
@@ -84,11 +108,16 @@ def _as_sound(part: Any) -> str | None:
 
 
 def _cut(text: str) -> str:
+    text = plain_text(text)
     return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
 
 
 def label_of(sample: Any, names: Sequence[str] | None) -> str:
     """Return the label of a sample, the second of a pair or what a dict has under its name."""
+    return plain_text(_label_of(sample, names))
+
+
+def _label_of(sample: Any, names: Sequence[str] | None) -> str:
     if isinstance(sample, Mapping):
         for name in NAMES:
             if name in sample:
@@ -123,19 +152,24 @@ def _parts(sample: Any) -> list[Any]:
 def _picture(part: Any) -> Any:
     """Return a part as a picture of PIL, if it is one."""
     if hasattr(part, "convert") and hasattr(part, "resize"):
-        if 0 in part.size:
+        width, height = part.size
+        if width * height == 0:
             return None
+        if width * height > LARGEST:
+            raise ValueError(f"a picture of {width:,} × {height:,} pixels is too large")
         if part.mode == "F" or part.mode.startswith("I"):  # of more than 8 bits
-            part = np.asarray(part, dtype=np.float64)
+            part = _thinned(np.asarray(part)).astype(np.float64)
         else:
             return part
     array = _array(part)
-    if array is None or array.size == 0 or not np.isfinite(array).all():
+    if array is None or array.size == 0 or array.ndim not in (2, 3):
         return None
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and min(array.shape[1:]) > 4:
         array = array.transpose(1, 2, 0)
-    is_picture = (array.ndim == 3 and array.shape[2] in (1, 3, 4)) or array.ndim == 2
-    if not is_picture or min(array.shape[:2]) < 5:
+    if (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or min(array.shape[:2]) < 5:
+        return None
+    array = _thinned(array)
+    if not np.isfinite(array).all():
         return None
     if array.dtype != np.uint8:
         low, high = float(array.min()), float(array.max())
@@ -147,34 +181,48 @@ def _picture(part: Any) -> Any:
     return require("PIL.Image", "report").fromarray(array)
 
 
+def _thinned(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return every n-th row and column of a large picture, so that no more is copied."""
+    rows, columns = (-(-side // ENOUGH) for side in picture.shape[:2])
+    return picture[::rows, ::columns]
+
+
 def _data_uri(picture: Any) -> str:
     image_module = require("PIL.Image", "report")
     picture = picture.convert("RGB")
     scale = SIDE / max(picture.size)
     size = tuple(max(1, round(scale * side)) for side in picture.size)
     resample = image_module.Resampling.NEAREST if scale > 1 else image_module.Resampling.LANCZOS
+    small = picture.resize(size, resample)
     content = io.BytesIO()
-    picture.resize(size, resample).save(content, "PNG", optimize=True)
+    # of its pixels alone: profiles, positions and comments stay where they are
+    image_module.frombytes("RGB", size, small.tobytes()).save(content, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _sound(part: Any) -> NDArray[np.float64] | None:
+def _sound(part: Any) -> NDArray[Any] | None:
     array = _array(part)
-    if array is None or array.dtype.kind == "b" or not np.isfinite(array).all():
+    if array is None or array.dtype.kind == "b":
         return None
     if array.ndim == 2 and 1 <= min(array.shape) <= 2:
         array = array[0] if array.shape[0] <= 2 else array[:, 0]
     if array.ndim != 1 or array.size < SHORTEST_SOUND:
         return None
-    return array.astype(np.float64)
+    return array
 
 
-def _waveform(sound: NDArray[np.float64]) -> str:
-    """Return the points of an SVG polygon, 120 wide and 40 high: the loudest of each column."""
+def _waveform(sound: NDArray[Any]) -> str | None:
+    """Return the points of an SVG polygon, 120 wide and 40 high: the loudest of each column.
+
+    `None` if a number is not finite. Only a column at a time is looked at, however long it is.
+    """
     parts = np.array_split(sound, COLUMNS)
-    loudest = max(float(np.abs(sound).max()), 1e-12)
-    highs = [20 - 19 * float(part.max()) / loudest for part in parts]
-    lows = [20 - 19 * float(part.min()) / loudest for part in parts]
+    most = np.array([part.max() for part in parts], dtype=np.float64)
+    least = np.array([part.min() for part in parts], dtype=np.float64)
+    if not (np.isfinite(most).all() and np.isfinite(least).all()):
+        return None
+    loudest = max(float(np.abs([most, least]).max()), 1e-12)
+    highs, lows = (20 - 19 * each / loudest for each in (most, least))
     along = [*enumerate(highs), *reversed(list(enumerate(lows)))]
     return " ".join(f"{x},{y:.1f}" for x, y in along)
 
@@ -191,12 +239,14 @@ def _array(part: Any) -> NDArray[Any] | None:
     return part
 
 
-def _described(sample: Any) -> str:
+def _described(sample: Any, depth: int = 0) -> str:
+    if depth >= DEPTH:  # a list of lists of the same lists would take for ever
+        return f"a {type(sample).__name__}"
     if isinstance(sample, Mapping):
-        few = list(sample.items())[:PARTS]
-        return _cut(", ".join(f"{name}: {_described(value)}" for name, value in few))
+        few = list(itertools.islice(sample.items(), PARTS))
+        return _cut(", ".join(f"{name}: {_described(value, depth + 1)}" for name, value in few))
     if isinstance(sample, (list, tuple)):
-        return _cut(", ".join(_described(part) for part in sample[:PARTS]))
+        return _cut(", ".join(_described(part, depth + 1) for part in sample[:PARTS]))
     array = _array(sample)
     if array is not None:
         if array.size <= 12:
