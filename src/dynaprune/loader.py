@@ -171,7 +171,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._fetcher is None or not is_ours(self.batch_sampler):
             return length
         batches = cast("BatchSampler", self.batch_sampler)
-        return length - drops_lone_sample(batches, len(cast("Sized", batches.sampler)))
+        count, is_stream = len(cast("Sized", batches.sampler)), self._train().is_stream
+        return length - drops_lone_sample(batches, count, is_stream)
 
     def _train(self) -> PrunedDataset:
         return cast("PrunedDataset", self.dataset)

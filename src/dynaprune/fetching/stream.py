@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..indexed import Forwarding
 from ..keys import KeyTable
-from ..plan import epoch_generator
+from ..plan import Plan, epoch_generator
 from ..pruned import PrunedDataset
 from ..share import Share
 from ..streams.bulletin import Bulletin
@@ -92,6 +92,7 @@ class StreamFetcher(Fetcher):
                 rank=ranks.own,
                 world_size=ranks.size,
                 batch_size=self.batch_size or 1,
+                drops_lone=self._drops_lone(train, plan),
             )
         )
         self._num_begun += 1
@@ -102,6 +103,16 @@ class StreamFetcher(Fetcher):
             return batches
         block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
         return in_step(batches, block, ranks.range_of)
+
+    def _drops_lone(self, train: PrunedDataset, plan: Plan) -> bool:
+        """Whether a batch of one would be pruning's doing: full passes are not known to have one.
+
+        Some layers (`BatchNorm1d`) raise an error for it. See `WithoutLoneSample`.
+        """
+        is_pruned = len(plan) < len(plan.keys or ())
+        if not is_pruned or self.batch_size in (None, 1) or self.inner.drop_last:
+            return False
+        return train.full_length() % self.batch_size != 1
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the keys and weights that came with them."""

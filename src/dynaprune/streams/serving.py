@@ -30,6 +30,7 @@ class Orders:
         rank: the rank that is served.
         world_size: the number of ranks.
         batch_size: samples in a batch.
+        drops_lone: whether a last sample that would be alone in its batch is left out.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class Orders:
     rank: int
     world_size: int
     batch_size: int
+    drops_lone: bool = False
 
 
 class Kept(NamedTuple):
@@ -84,12 +86,45 @@ def serve(
     """
     kept = shuffled(keep(dataset, orders), dataset.shuffle, orders.seed)
     if dataset.splits_itself:
-        served = orders.served.data
-        for each in kept:
-            if not _contains(served, each.fingerprint):
-                yield Serving(each.fingerprint, each.weight, 0, 0, 0, dataset.decoded(each.stored))
-        return
-    yield from dealt(kept, orders, worker, num_workers, dataset.decoded)
+        own = undealt(kept, orders, dataset.decoded)
+    else:
+        own = dealt(kept, orders, worker, num_workers, dataset.decoded)
+    if not orders.drops_lone:
+        return own
+    # of a pass of one sample, that is all there is
+    return without_lone(own, orders.batch_size, dataset.splits_itself or worker == 0)
+
+
+def without_lone(
+    served: Iterator[Serving], batch_size: int, keeps_first: bool
+) -> Iterator[Serving]:
+    """Yield samples, but not a last one that would be alone in its batch.
+
+    Arguments:
+        served: of one worker.
+        batch_size: B ≥ 2, of which its batches are made.
+        keeps_first: whether a sample is kept that is the worker's only one.
+    """
+    number = 0
+    for each in served:
+        if number % batch_size == 0 and not (number == 0 and keeps_first):
+            following = next(served, None)
+            if following is None:
+                return
+            yield each
+            each, number = following, number + 1
+        yield each
+        number += 1
+
+
+def undealt(
+    kept: Iterator[Kept], orders: Orders, decoded: Callable[[Any], Any]
+) -> Iterator[Serving]:
+    """Yield all samples of a stream that gives this worker a part of its own."""
+    served = orders.served.data
+    for each in kept:
+        if not _contains(served, each.fingerprint):
+            yield Serving(each.fingerprint, each.weight, 0, 0, 0, decoded(each.stored))
 
 
 def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
