@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+from shared import VARIABLE, find_shared_data
 
 
 @pytest.fixture
 def shared_data() -> Path:
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"needs data sets that are not part of a clone, in {SHARED_DATA}")
-    return SHARED_DATA
+    return find_shared_data(os.environ.get(VARIABLE))
