@@ -8,11 +8,10 @@ from .extras import require
 
 
 def main() -> None:
-    """Run the command; without the packages it needs, say which extra brings them."""
+    """Run the command; without the packages that all commands need, say which extra brings them."""
     try:
-        require("typer", "demo")
-        for module in ("rich", "matplotlib", "scipy"):
-            require(module, "demo")
+        for module in ("typer", "rich"):
+            require(module, "cli")
     except ImportError as error:
         sys.exit(f"dynaprune: {error}")
     from .commands import app

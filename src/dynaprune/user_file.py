@@ -32,8 +32,10 @@ def is_ours(error: BaseException) -> bool:
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    package = __name__.partition(".")[0]
-    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith(package)
+    if last is None:
+        return False
+    module: str = last.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def is_users(error: BaseException, files: Iterable[Path]) -> bool:
