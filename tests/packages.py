@@ -38,10 +38,12 @@ def python_with(extras: Iterable[str], folder: Path) -> Path:
 
 def run_python(python: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run an interpreter in a folder, without the paths that this one was told to import from."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
     return subprocess.run(
         [python, *map(str, arguments)],
         cwd=cwd,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=280,

@@ -216,5 +216,22 @@ def test_the_tutorial_needs_no_more_than_it_says(tmp_path):
     assert "of the test digits are read" in check(run_python(python, "-c", code, cwd=tmp_path))
 
 
+def test_readme_names_every_extra_and_no_other():
+    readme = (ROOT / "README.md").read_text()
+    install = readme.partition("## Install")[2].partition("\n## ")[0]
+    extras = extras_of_the_project().keys() - {"dev", "docs"}
+    assert [extra for extra in extras if not re.search(rf"\b{extra}\b", install)] == []
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
+    for page in pages:
+        for named in re.findall(r"pip\s+install\s+'(?:\.|dynaprune)\[(.*?)\]'", page.read_text()):
+            assert set(named.split(",")) <= extras, page
+
+
+def test_readme_names_the_pinned_torch():
+    (pinned,) = re.findall(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"\btorch (\d+\.\d+\.\d+)", readme)) == {pinned}
+
+
 def test_every_extra_is_tried_here():
     assert COMMANDS_OF.keys() | CODE_OF.keys() == extras_of_the_project().keys() - {"dev", "docs"}
