@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from shared import VARIABLE, find_shared_data
 
+# tests read what commands print: without colours, and as wide as they ask for
+for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)
+
 
 @pytest.fixture
 def shared_data() -> Path:
