@@ -2,7 +2,7 @@
 
     accelerate launch examples/train_accelerate.py [--epochs 20] [--folder accelerated]
 
-Needs `pip install 'dynaprune[accelerate]'`.
+Needs `pip install '.[accelerate,demo]'` in the clone.
 """
 
 import argparse

@@ -3,6 +3,7 @@
     torchrun --nproc-per-node 2 examples/train_ddp.py [--epochs 20] [--checkpoint ddp.pt]
 
 Stop it whenever you like: the same command, also with another number of processes, goes on.
+Needs scikit-learn, for its digits: `pip install '.[demo]'` in the clone.
 """
 
 import argparse

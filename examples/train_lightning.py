@@ -2,7 +2,7 @@
 
     python examples/train_lightning.py [--epochs 20] [--devices 2] [--folder lightning]
 
-Needs `pip install 'dynaprune[lightning]'`.
+Needs `pip install '.[lightning,demo]'` in the clone.
 """
 
 import argparse

@@ -3,6 +3,7 @@
     python examples/train_plain.py [--epochs 20] [--checkpoint plain.pt]
 
 Stop it whenever you like: the same command goes on where the last checkpoint was taken.
+Needs scikit-learn, for its digits: `pip install '.[demo]'` in the clone.
 """
 
 import argparse

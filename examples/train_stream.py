@@ -4,6 +4,7 @@
 
 Writes scikit-learn's digits as PNG files into ten tar shards, if the folder is not there, and
 trains on them. A tar is read from its beginning to its end; a member's name is its key.
+Needs scikit-learn and Pillow: `pip install '.[demo]'` in the clone.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python examples/train_trainer.py [--epochs 20] [--folder trained] [--resume]
 
-Needs `pip install 'dynaprune[transformers]'`.
+Needs `pip install '.[transformers,demo]'` in the clone.
 """
 
 import argparse

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from shared import VARIABLE, find_shared_data
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+# tests read what commands print: without colours, and as wide as they ask for
+for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture
 def shared_data() -> Path:
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"needs data sets that are not part of a clone, in {SHARED_DATA}")
-    return SHARED_DATA
+    return find_shared_data(os.environ.get(VARIABLE))

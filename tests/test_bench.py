@@ -17,7 +17,7 @@ from PIL import Image
 from test_bench_images import write_tree, write_zip
 from torch import nn
 from torch.utils.data import TensorDataset
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from dynaprune import InfoBatch, NoPrune
 from dynaprune.bench.demo import DEMO_WAYS
@@ -84,6 +84,13 @@ class Bright(Classification):
 
     def outputs(self, model, batch):
         return model(batch[0].float() / 127.5 - 1)
+
+
+def run_command(command: str, *paths: Path) -> Result:
+    """Run a command of `dynaprune` with paths, which may hold blanks, in place of its braces."""
+    places = map(str, paths)
+    words = [next(places) if word == "{}" else word for word in command.split()]
+    return CliRunner().invoke(app, words)
 
 
 @pytest.fixture
@@ -238,9 +245,8 @@ def test_two_outputs_are_cut_like_inputs_and_labels(tmp_path):
         .replace("mse_loss(outputs,", "mse_loss(outputs[0],")
         .replace("self.loss(model(inputs),", "self.loss((model(inputs),),")
     )
-    result = CliRunner().invoke(
-        app, f"bench run {path} --methods slices-seta --budgets 0.2 --seeds 1 --out {tmp_path}"
-    )
+    command = "bench run {} --methods slices-seta --budgets 0.2 --seeds 1 --out {}"
+    result = run_command(command, path, tmp_path)
     assert result.exit_code == 0, result.output
 
 
@@ -252,9 +258,8 @@ def test_a_task_file_may_have_dataclasses_and_neighbours(tmp_path):
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"
         f"from nets_of_mine import Net\n{text}\n\n@dataclass\nclass Other:\n    x: int = 0\n"
     )
-    result = CliRunner().invoke(
-        app, f"bench run {path} --methods random --budgets 0.2 --seeds 1 --out {tmp_path}"
-    )
+    command = "bench run {} --methods random --budgets 0.2 --seeds 1 --out {}"
+    result = run_command(command, path, tmp_path)
     assert result.exit_code == 0, result.output
 
 
@@ -318,10 +323,11 @@ def test_another_recipe_is_another_run(bright, tmp_path):
 def test_what_a_task_cannot_do_is_left_out(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(TASK_FILE.replace("recipe =", "can_slice = False\n    recipe ="))
-    result = CliRunner().invoke(
-        app,
-        f"bench run {path} --methods infobatch,slices-seta,bls-infobatch --budgets 0.2,0.95 "
-        f"--seeds 1 --out {tmp_path / 'out'}",
+    result = run_command(
+        "bench run {} --methods infobatch,slices-seta,bls-infobatch --budgets 0.2,0.95 --seeds 1 "
+        "--out {}",
+        path,
+        tmp_path / "out",
     )
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
@@ -428,7 +434,7 @@ def test_a_balanced_loss_needs_losses(bright):
 def test_a_regime_of_classes_needs_classes(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(TASK_FILE)
-    result = CliRunner().invoke(app, f"bench run {path} --regime long-tailed --out {tmp_path}")
+    result = run_command("bench run {} --regime long-tailed --out {}", path, tmp_path)
     assert result.exit_code == 2
     assert "the training set of mine is no TensorDataset of inputs and int64 classes" in " ".join(
         result.output.split()
@@ -529,9 +535,8 @@ def test_the_demo(tmp_path):
 
 def test_the_demo_on_ones_own_copy_of_cifar10(tmp_path):
     path = write_zip(tmp_path)
-    result = CliRunner().invoke(
-        app,
-        f"demo --data cifar10 --root {path} --seeds 1 --epochs 8 --out {tmp_path / 'out'}",
+    result = run_command(
+        "demo --data cifar10 --root {} --seeds 1 --epochs 8 --out {}", path, tmp_path / "out"
     )
     assert result.exit_code == 0, result.output
     check_outputs(tmp_path / "out", 1, 8, "cifar10-cnn")
@@ -622,7 +627,7 @@ def test_a_task_file_that_is_none(tmp_path, text, message):
 def test_a_task_whose_methods_return_something_else(tmp_path, text, message):
     path = tmp_path / "mine.py"
     path.write_text(text)
-    result = CliRunner().invoke(app, f"bench run {path} --seeds 1 --out {tmp_path / 'out'}")
+    result = run_command("bench run {} --seeds 1 --out {}", path, tmp_path / "out")
     assert result.exit_code != 0
     assert message in " ".join(f"{result.output} {result.exception}".split())
     assert isinstance(result.exception, (SystemExit, ValueError))
@@ -633,13 +638,13 @@ def test_what_the_loader_drops_is_no_visit_of_full_training(tmp_path):
     path.write_text(
         TASK_FILE.replace("recipe =", "drop_last = True\n    recipe =").replace("64)", "62)")
     )
-    command = f"bench run {path} --methods random --budgets 0.25 --seeds 1 --out {tmp_path / 'out'}"
-    result = CliRunner().invoke(app, command)
+    command = "bench run {} --methods random --budgets 0.25 --seeds 1 --out {}"
+    result = run_command(command, path, tmp_path / "out")
     assert result.exit_code == 0, result.output
     full, random = Results(tmp_path / "out").lines
     assert full["visits"] == full["full_visits"] == random["full_visits"] == 6 * 56
     assert full["samples"] == 62
-    report = CliRunner().invoke(app, f"bench report {tmp_path / 'out'}")
+    report = run_command("bench report {}", tmp_path / "out")
     assert report.exit_code == 0, report.output
     assert "62 samples, 6 epochs" in (tmp_path / "out" / "report.md").read_text()
 
@@ -648,19 +653,19 @@ def test_ones_own_task(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(TASK_FILE)
     out = tmp_path / "out"
-    command = f"bench run {path} --methods random,bls-seta --budgets 0.3 --seeds 2 --out {out}"
-    result = CliRunner().invoke(app, command)
+    command = "bench run {} --methods random,bls-seta --budgets 0.3 --seeds 2 --out {}"
+    result = run_command(command, path, out)
     assert result.exit_code == 0, result.output
     assert len(Results(out).lines) == 6
-    result = CliRunner().invoke(app, f"bench report {out}")
+    result = run_command("bench report {}", out)
     assert result.exit_code == 0, result.output
     assert "squared error, lower is better" in (out / "report.md").read_text()
 
 
-def run_file(folder: Path, text: str, options: str = "") -> Any:
-    (folder / "mine.py").write_text(text)
-    command = f"bench run {folder / 'mine.py'} --methods full --seeds 1 --out {folder} {options}"
-    return CliRunner().invoke(app, command)
+def run_file(folder: Path, text: str, options: str = "", name: str = "mine") -> Any:
+    (folder / f"{name}.py").write_text(text)
+    command = f"bench run {{}} --methods full --seeds 1 --out {{}} {options}"
+    return run_command(command, folder / f"{name}.py", folder)
 
 
 LOSSES = """
@@ -688,10 +693,11 @@ def test_losses_that_are_not_those_of_the_loss(tmp_path, losses, message):
     assert run_file(tmp_path, TASK_FILE + good).exit_code == 0
 
 
-def test_errors_of_a_task_file_keep_their_traceback(tmp_path):
+@pytest.mark.parametrize("name", ["mine", "dynaprune_tasks"])
+def test_errors_of_a_task_file_keep_their_traceback(tmp_path, name):
     start = "        inputs = torch.linspace"
     broken = TASK_FILE.replace(start, f"        raise ValueError('my own')\n{start}")
-    result = run_file(tmp_path, broken)
+    result = run_file(tmp_path, broken, name=name)
     assert isinstance(result.exception, ValueError)
     assert str(result.exception) == "my own"
     ours = "        from dynaprune.bench.datasets.files import find_file; find_file(root, 'X', 'y')"
@@ -731,7 +737,8 @@ def test_a_change_in_what_a_task_file_imports_is_told(tmp_path, monkeypatch):
 
 def test_two_tasks_of_one_name(tmp_path):
     (tmp_path / "other.py").write_text(TASK_FILE)
-    result = run_file(tmp_path, TASK_FILE, str(tmp_path / "other.py"))
+    (tmp_path / "mine.py").write_text(TASK_FILE)
+    result = run_command("bench run {} {}", tmp_path / "mine.py", tmp_path / "other.py")
     assert result.exit_code == 2
     assert "tasks need names of their own, but two are called 'mine'" in result.output
 
@@ -759,7 +766,7 @@ def test_a_run_that_diverges_is_null_in_its_file(tmp_path):
     assert run_file(tmp_path, diverging).exit_code == 0
     assert '"quality": null' in (tmp_path / "results.jsonl").read_text()
     assert np.isnan(Results(tmp_path).lines[0]["quality"])
-    report = CliRunner().invoke(app, f"bench report {tmp_path}")
+    report = run_command("bench report {}", tmp_path)
     assert report.exit_code == 0, report.output
     assert "| 1 of 1 diverged | 1 |" in (tmp_path / "report.md").read_text()
 
@@ -768,7 +775,7 @@ def test_a_report_of_ways_that_there_are_not(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
     path = tmp_path / "results.jsonl"
     path.write_text(path.read_text().replace('"way": "full"', '"way": "best"'))
-    result = CliRunner().invoke(app, f"bench report {tmp_path}")
+    result = run_command("bench report {}", tmp_path)
     assert result.exit_code == 2
     assert "is of the way 'best', which this version of dynaprune does not have" in result.output
 
@@ -785,10 +792,11 @@ def test_the_list_of_tasks():
 @pytest.mark.long
 def test_the_recipe_of_the_paper_for_a_few_steps(tmp_path):
     tree = write_tree(tmp_path / "tree", per_class=4)
-    result = CliRunner().invoke(
-        app,
-        f"bench run --preset paper-cifar --methods bls-infobatch --budgets 0.3 --seeds 1 "
-        f"--epochs 2 --batch-size 4 --data-root {tree} --out {tmp_path / 'out'}",
+    result = run_command(
+        "bench run --preset paper-cifar --methods bls-infobatch --budgets 0.3 --seeds 1 "
+        "--epochs 2 --batch-size 4 --data-root {} --out {}",
+        tree,
+        tmp_path / "out",
     )
     assert result.exit_code == 0, result.output
     lines = Results(tmp_path / "out").lines
@@ -808,16 +816,22 @@ def test_version_and_help():
     assert all(option in text for option in ("--data", "--root", "--seeds", "--epochs", "--out"))
 
 
-@pytest.mark.parametrize(
-    ("missing", "extra"),
-    [("typer", "cli"), ("rich", "cli"), ("matplotlib", "demo"), ("scipy", "demo")],
-)
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, missing, extra):
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, missing):
     from dynaprune import cli
 
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(SystemExit, match=rf"{missing}.*pip install 'dynaprune\[{extra}\]'"):
+    with pytest.raises(SystemExit, match=rf"{missing}.*pip install 'dynaprune\[cli\]'"):
         cli.main()
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "scipy.stats"])
+def test_the_demo_does_not_train_what_it_could_not_show(monkeypatch, missing, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)
+    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "pip install 'dynaprune[demo]'" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_data_package_is_named(monkeypatch):

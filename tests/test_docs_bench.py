@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from typer.testing import CliRunner
+from test_bench import run_command
 
 from dynaprune.bench.regimes import REGIMES
 from dynaprune.bench.registry import built_in
 from dynaprune.bench.results import Results
-from dynaprune.commands import app
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "bench.md").read_text()
@@ -56,9 +55,7 @@ def test_the_task_of_ones_own(tmp_path):
     code = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL).group(1)
     path = tmp_path / "wine.py"
     path.write_text(code)
-    result = CliRunner().invoke(
-        app, f"bench run {path} --budgets 0.3 --seeds 1 --out {tmp_path / 'out'}"
-    )
+    result = run_command("bench run {} --budgets 0.3 --seeds 1 --out {}", path, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "left out" not in result.output
     lines = Results(tmp_path / "out").lines

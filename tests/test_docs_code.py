@@ -148,6 +148,11 @@ def test_tutorial(tmp_path, monkeypatch, capsys):
     said = re.search(r"# (6 epochs.*?) in …", (ROOT / "docs" / "tutorial.md").read_text()).group(1)
     assert out.startswith(said)
     assert names["train"].epoch == 12
+    assert names["one_cycle"].last_epoch == 12 * 43  # of 1,347 digits in batches of 32: its end
+    found = names["found"]
+    assert 0.1 < found.correlation.value < 0.4
+    assert 0.3 < found.skipped_loss_ratio.value < 0.8
+    assert 0.7 < found.learned_share < 0.85
     right = float(re.search(r"([\d.]+)% of the test digits are read", out).group(1))
     assert right > 90
     assert Path("runs/report.html").exists()

@@ -1,14 +1,12 @@
-"""The scripts in `examples/`, each as its first lines say, for a few epochs."""
+"""The scripts in `examples/`, each as its first lines say, with what they say it needs."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from packages import python_with, run_python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -17,16 +15,14 @@ pytestmark = pytest.mark.long
 
 
 def run(folder, name, *arguments, ranks=1):
-    """Run an example and return what it printed."""
+    """Run an example with nothing but the extras it says it needs, and return what it printed."""
+    script, environment = EXAMPLES / f"train_{name}.py", folder / "venv"
+    python = environment / "bin" / "python"
+    if not environment.exists():
+        (extras,) = re.findall(r"pip install '\.\[(.*?)\]'", script.read_text())
+        python_with(extras.split(","), environment)
     launcher = TORCHRUN if ranks > 1 else ()
-    done = subprocess.run(
-        [sys.executable, *launcher, str(EXAMPLES / f"train_{name}.py"), *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_python(python, *launcher, script, *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

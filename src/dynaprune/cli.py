@@ -8,12 +8,10 @@ from .extras import require
 
 
 def main() -> None:
-    """Run the command; without the packages it needs, say which extra brings them."""
+    """Run the command; without the packages that all commands need, say which extra brings them."""
     try:
         for module in ("typer", "rich"):
             require(module, "cli")
-        for module in ("matplotlib", "scipy"):
-            require(module, "demo")
     except ImportError as error:
         sys.exit(f"dynaprune: {error}")
     from .commands import app

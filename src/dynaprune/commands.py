@@ -28,6 +28,7 @@ from .diagnostics.loading import Mistake, load, load_dataset
 from .diagnostics.saved import others_table, state_table, states_in
 from .diagnostics.spectrum import spectrum as spectrum_of
 from .diagnostics.table import findings_table
+from .extras import require
 from .recording import read_recording, read_run
 from .report import write_report as write_page
 from .terminal import Console, failed, visible
@@ -88,6 +89,8 @@ def demo(
     """Train a small CNN with and without pruning, and compare accuracy, visits and time."""
     console = Console()
     try:
+        for module in ("matplotlib", "scipy.stats"):  # what is made of the runs when they are over
+            require(module, "demo")
         task = find_task(TASKS[data.value])()
         torch.set_num_threads(task.recipe.threads or torch.get_num_threads())
         task.load(root)
@@ -219,7 +222,7 @@ def spectrum(
         found = spectrum_of(recording, alpha, batch_size)
         title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
         draw_spectrum(out, found, visible(title).replace("$", r"\$"))  # which begins a formula
-    except (OSError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise failed("spectrum", error) from None
     console.print(spectrum_table(found, escape(title)))
     console.print(f"wrote {out}", soft_wrap=True, markup=False)

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
+from ..extras import require
 from .comparison import Row
 from .ways import BASELINES, FULL
-
-mpl.use("Agg")  # before pyplot: no screen is needed
 
 MARKERS = "osD^vP*X<>"
 APART = 0.35
@@ -28,11 +26,10 @@ def draw_quality(path: Path, title: str, task: Mapping[str, Any], rows: Sequence
         task: what `describe` says of it.
         rows: of its results.
     """
-    from matplotlib import pyplot
-
     scale = 100 if task["in_percent"] else 1
 
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    figure = require("matplotlib.figure", "bench").Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
     ways = list(dict.fromkeys(row.way for row in rows))
     full = next((row for row in rows if row.way == FULL), None)
     if full is not None:
@@ -62,4 +59,3 @@ def draw_quality(path: Path, title: str, task: Mapping[str, Any], rows: Sequence
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from scipy import stats
+
+from ..extras import require
 
 MIN_SEEDS = 5
 """Fewer decide nothing."""
@@ -53,7 +54,8 @@ def mean_of(values: Sequence[float]) -> Mean:
     if len(values) == 1:
         return Mean(float(values[0]), math.nan)
     error = np.std(values, ddof=1) / math.sqrt(len(values))
-    return Mean(float(np.mean(values)), float(error * stats.t.ppf(0.975, len(values) - 1)))
+    quantile = require("scipy.stats", "bench").t.ppf(0.975, len(values) - 1)
+    return Mean(float(np.mean(values)), float(error * quantile))
 
 
 class Verdict(str, Enum):
@@ -93,8 +95,9 @@ def judge(differences: Sequence[float], margin: float) -> Verdict:
     shifted = np.asarray(differences, dtype=np.float64) + margin
     if np.ptp(shifted) <= 1e-12 * np.abs(shifted).max():  # no spread: there is nothing to test
         return Verdict.LOSSLESS if shifted[0] > 0 else Verdict.LOSES
-    if stats.ttest_1samp(shifted, 0, alternative="greater").pvalue < LEVEL:
+    t_test = require("scipy.stats", "bench").ttest_1samp
+    if t_test(shifted, 0, alternative="greater").pvalue < LEVEL:
         return Verdict.LOSSLESS
-    if stats.ttest_1samp(shifted, 0, alternative="less").pvalue < LEVEL:
+    if t_test(shifted, 0, alternative="less").pvalue < LEVEL:
         return Verdict.LOSES
     return Verdict.UNDECIDED

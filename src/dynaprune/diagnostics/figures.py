@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
 from rich.table import Table
 
+from ..extras import require
 from .spectrum import Spectrum
-
-mpl.use("Agg")  # before pyplot: no screen is needed
 
 
 def spectrum_table(found: Spectrum, title: str) -> Table:
@@ -39,11 +37,8 @@ def spectrum_table(found: Spectrum, title: str) -> Table:
 
 def draw_spectrum(path: Path, found: Spectrum, title: str) -> None:
     """Draw signal and noise, what the moving average lets pass, and what it leaves, as a PNG."""
-    from matplotlib import pyplot
-
-    figure, (before, gain, behind) = pyplot.subplots(
-        1, 3, figsize=(12, 4), layout="constrained", sharex=True
-    )
+    figure = require("matplotlib.figure", "spectrum").Figure(figsize=(12, 4), layout="constrained")
+    before, gain, behind = figure.subplots(1, 3, sharex=True)
     power = found.response**2
     lowest = max(found.noise.max(), found.signal.max()) * 1e-4
     for axes, factor in ((before, 1.0), (behind, power)):
@@ -66,4 +61,3 @@ def draw_spectrum(path: Path, found: Spectrum, title: str) -> None:
     figure.suptitle(f"{title}; from {source} losses, B = {found.batch_size:.4g}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)

@@ -32,7 +32,6 @@ from ..pruned import PrunedDataset
 from ..schedule import PrunedScheduler
 from ..sharded import Sharded
 from . import warn_of_other_epochs
-from .accelerate import fetch_through
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -134,6 +133,9 @@ class PrunedTrainerMixin:
             generator=stock.generator,
             **in_order,
         )
+        # not above: without both packages, the error is to name the extra that brings both
+        from .accelerate import fetch_through
+
         fetch_through(trainer.accelerator, loader)
         loader.replace_fetcher(_Carrying)
         return loader
