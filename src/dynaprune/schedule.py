@@ -71,13 +71,21 @@ class PrunedScheduler:
 
     def step(self) -> None:
         """Step the scheduler to where the run is."""
-        number, done, total = self._train.epochs.position()
-        full = self.steps_per_full_epoch
-        reached = number * full + done * full // total
-        target = max(reached, min(self.steps + 1, (number + 1) * full))
+        target = self.steps_after_next()
         while self.steps < target:
             self.scheduler.step()
             self.steps += 1
+
+    def steps_after_next(self) -> int:
+        """Return how many steps the schedule will have made after the next call of `step()`."""
+        number, done, total = self._train.epochs.position()
+        full = self.steps_per_full_epoch
+        reached = number * full + done * full // total
+        return max(self.steps, reached, min(self.steps + 1, (number + 1) * full))
+
+    def follows(self, train: PrunedDataset) -> bool:
+        """Return whether the schedule follows the epochs of this pruned dataset."""
+        return self._train is train
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state, and how many steps it has made, of how many an epoch."""
