@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_transformers import LENGTH, InOrder, Sentences, arguments, classifier, pruning, steps_of
+from test_transformers import (
+    LENGTH,
+    InOrder,
+    Sentences,
+    arguments,
+    classifier,
+    means_of,
+    pruning,
+    steps_of,
+)
 from torch import nn
 from transformers import BatchEncoding, Trainer, TrainerCallback
 
@@ -162,18 +171,6 @@ def test_a_loss_function_of_ones_own(tmp_path):
     trainer.train()
     assert recorded == pytest.approx(seen)
     assert len(seen) == 3
-
-
-def means_of(trainer):
-    """Note the mean losses that are scored."""
-    recorded, own = [], trainer.pruned.update
-
-    def noted(loss, indices, mean_loss):
-        recorded.append(float(mean_loss))
-        return own(loss, indices, mean_loss=mean_loss)
-
-    trainer.pruned.update = noted
-    return recorded
 
 
 class Heavy(RandomPrune):
