@@ -10,7 +10,16 @@ from ranks import environment_of_torchrun, free_port, on_ranks
 from streams import bls_stream
 from torch import nn
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, Sharded
+from dynaprune import (
+    BLS,
+    DataLoader,
+    InfoBatch,
+    NoPrune,
+    PrunedScheduler,
+    PruningSampler,
+    RandomPrune,
+    Sharded,
+)
 from dynaprune.integrations.accelerate import _Last, fetch_through, prepare
 
 pytestmark = [
@@ -255,6 +264,28 @@ def test_samples_that_carry_their_index_through_its_own_prepare():
     assert train.scores.equal(plain.scores)
 
 
+def test_a_schedule_that_accelerate_has_prepared(monkeypatch):
+    """It would step once for each of the two processes."""
+    from accelerate.state import AcceleratorState
+
+    accelerator = Accelerator(cpu=True)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 18)
+    optimizer, schedule = accelerator.prepare(optimizer, schedule)
+    monkeypatch.setattr(AcceleratorState, "num_processes", 2, raising=False)
+    train = bls(NoPrune, 60, num_epochs=2)
+    loader = DataLoader(train, batch_size=7)
+    scheduler = PrunedScheduler(schedule, loader, steps_per_full_epoch=9)
+    rates = []
+    for _ in range(2):
+        for batch in loader:
+            train.update(mean_loss(batch))
+            optimizer.step()
+            scheduler.step()
+            rates += scheduler.get_last_lr()
+    assert rates == [1 - step / 18 for step in range(1, 19)]
+
+
 def on_two_ranks(rank, port, folder):
     environment_of_torchrun(rank, 2, port)
     accelerator = Accelerator(cpu=True)
@@ -268,7 +299,33 @@ def on_two_ranks(rank, port, folder):
     metrics = gathered(
         accelerator, measured, prepare(accelerator, DataLoader(measured, batch_size=4)), 4
     )
-    return epochs, train.scores, accelerator.num_processes, metrics, parts_on_two_ranks(folder)
+    parts = parts_on_two_ranks(folder)
+    return (
+        epochs,
+        train.scores,
+        accelerator.num_processes,
+        metrics,
+        parts,
+        divided_once(accelerator),
+    )
+
+
+def divided_once(accelerator):
+    """What Accelerate's own prepare serves of epochs that it divides: by epoch, with its plan."""
+    train = bls(RandomPrune, 64)
+    sampler = PruningSampler(train, world_size=1)
+    loader = torch.utils.data.DataLoader(train.with_indices(), batch_size=4, sampler=sampler)
+    loader = accelerator.prepare(loader)
+    found = []
+    for _ in range(2):
+        plan = sorted(train.begin_epoch(1, 0).plan.order.tolist())
+        served = []
+        for batch, indices in loader:
+            train.update(mean_loss(batch), indices=indices)
+            served += batch.tolist()
+        train.end_epoch()
+        found.append((plan, served))
+    return found
 
 
 def parts_on_two_ranks(folder):
@@ -304,7 +361,9 @@ def test_two_ranks_divide_an_epoch_once(tmp_path):
         together = [i for batch in first + second for i in batch]
         assert set(together) == set(plan)
         assert len(together) == len(plan) + len(plan) % 2
-    for *_, metrics, parts in ranks:
+    for (plan, first), (_, second) in zip(ranks[0][5], ranks[1][5], strict=True):
+        assert sorted(first + second) == plan
+    for *_, metrics, parts, _ in ranks:
         assert all(samples == plan for plan, samples in metrics)  # what is repeated is left out
         assert parts == (True, True, 0)
     assert any(len(plan) % 2 for plan, _ in ranks[0][3])

@@ -24,7 +24,8 @@ class PrunedScheduler:
     scheduler has besides (`get_last_lr()`, …) this object has too.
 
     Arguments:
-        scheduler: any scheduler of torch, built for `num_epochs · steps_per_full_epoch` steps.
+        scheduler: any scheduler of torch, built for `num_epochs · steps_per_full_epoch` steps. Of
+            one that Accelerate has prepared, what it was before.
         loader: the training loader, or the pruned dataset itself.
         steps_per_full_epoch: how often the scheduler would be stepped in an epoch of full training:
             the number of optimizer steps, or 1 for a schedule that counts epochs.
@@ -62,6 +63,8 @@ class PrunedScheduler:
                 "ReduceLROnPlateau follows a metric and not a schedule: call its step(metric) "
                 "yourself, without PrunedScheduler"
             )
+        if type(scheduler).__name__ == "AcceleratedScheduler":  # steps once for each process
+            scheduler = scheduler.scheduler
         self.scheduler = scheduler
         self.steps_per_full_epoch = check_integer(
             "steps_per_full_epoch", steps_per_full_epoch, minimum=1

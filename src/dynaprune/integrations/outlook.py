@@ -11,7 +11,8 @@ from ..loader import DataLoader
 from ..pruned import PrunedDataset
 
 SAMPLES = 10_000_000
-"""Samples that are selected from, at most, to foresee the epochs after the one that begins."""
+"""Samples that are selected from to foresee the epochs after the one that begins; at least four
+epochs are foreseen."""
 
 EPOCHS = 32
 """Epochs that are foreseen, at most; those between them are taken for something between."""
@@ -66,7 +67,7 @@ class Outlook:
         if not later:
             return 0.0
         pruned, ranks = self._pruned, self._pruned.epochs.ranks.size
-        count = min(len(later), max(2, min(EPOCHS, SAMPLES // len(pruned))))
+        count = min(len(later), max(4, min(EPOCHS, SAMPLES // len(pruned))))
         chosen = np.linspace(later[0], later[-1], count).round().astype(int).tolist()
         steps = []
         for epoch in chosen:
