@@ -27,7 +27,7 @@ def losses():
         lambda losses: losses.sum() / NUMBER,
         lambda losses: losses.sum() / torch.tensor(NUMBER),
         lambda losses: losses.sum() / torch.tensor(int(NUMBER)),
-        lambda losses: losses.sum() * (1 / NUMBER),
+        lambda losses: losses.sum() * (1 / torch.tensor(NUMBER)),
         lambda losses: (losses / NUMBER).sum(),
         lambda losses: 0.9 * losses.sum() / torch.tensor(NUMBER) + 0.1 * losses.mean(),
         lambda losses: (losses.sum() / NUMBER).bfloat16() * 2,
@@ -52,6 +52,9 @@ def test_a_number_that_was_rounded(losses):
         lambda losses: losses.sum() / 6,
         lambda losses: losses.sum() / torch.tensor(6),
         lambda losses: losses.mean().detach(),
+        lambda losses: losses.mean() + losses.square().mean() * (1 / NUMBER),  # a weight
+        lambda losses: losses.mean() * NUMBER,
+        lambda losses: losses.mean() * torch.tensor(NUMBER),
     ],
 )
 def test_what_is_not(losses, reduce):

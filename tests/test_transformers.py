@@ -150,18 +150,20 @@ def steps_of(trainer):
     return steps
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_the_mean_loss_of_each_micro_batch_is_scored(accumulation, tmp_path):
-    trainer = make(
-        tmp_path,
-        method=NoPrune,
-        learning_rate=0.0,
-        num_train_epochs=1,
-        gradient_accumulation_steps=accumulation,
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_accumulation_steps": 1},
+        {"gradient_accumulation_steps": 3},
+        {"torch_compile": True, "torch_compile_backend": "aot_eager"},
+    ],
+)
+def test_the_mean_loss_of_each_micro_batch_is_scored(options, tmp_path):
+    trainer = make(tmp_path, method=NoPrune, learning_rate=0.0, num_train_epochs=1, **options)
     steps = steps_of(trainer)
     recorded = means_of(trainer)
     trainer.train()
+    torch.compiler.reset()
     assert len(steps) == LENGTH / 4
     for (_, batch), mean_loss in zip(steps, recorded, strict=True):
         assert mean_loss == pytest.approx(mean_loss_of(trainer.model, batch), rel=1e-5)

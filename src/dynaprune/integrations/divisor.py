@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 MOST_NODES = 256
@@ -30,7 +31,7 @@ def is_divided_by(loss: Tensor, number: float, num_labels: int) -> bool:
 
     Arguments:
         loss: shape (), before `backward`.
-        number: what it may have been divided by, or multiplied by the inverse of.
+        number: what it may have been divided by.
         num_labels: the number of labels that it is the loss of.
     """
     waiting: deque[tuple[Any, int]] = deque([(loss.grad_fn, loss.output_nr)])
@@ -40,7 +41,7 @@ def is_divided_by(loss: Tensor, number: float, num_labels: int) -> bool:
         if node is None or node in seen or _size(node, output) > max(1, num_labels):
             continue
         seen.add(node)
-        if any(are_close(each, number) or are_close(each * number, 1) for each in _numbers(node)):
+        if any(are_close(each, number) for each in _divisors(node)):
             return True
         waiting += node.next_functions
     return False
@@ -51,12 +52,23 @@ def _size(node: Any, output: int) -> int:
     return math.prod(node._input_metadata[output].shape)
 
 
-def _numbers(node: Any) -> Iterator[float]:
-    """Yield the single numbers that an operation has kept for its derivative."""
-    if node.name() in ("DivBackward0", "MulBackward0"):
+def _divisors(node: Any) -> Iterator[float]:
+    """Yield the numbers that an operation may have divided by, as it keeps them for `backward`.
+
+    A product with a number of Python is none of these: it weights a part of the loss.
+    """
+    if node.name() == "DivBackward0":
         kept = [node._saved_other]
-    else:  # those in Python
+    elif node.name() == "MulBackward0":
+        factor = node._saved_other
+        is_plain = factor is None or factor.dtype == torch.float64  # as torch keeps them
+        kept = [] if is_plain or factor.numel() != 1 else [1 / factor]
+    else:  # in Python
         kept = [*getattr(node, "saved_tensors", ()), *getattr(node, "__dict__", {}).values()]
-    for each in kept:
-        if isinstance(each, (int, float)) or (isinstance(each, Tensor) and each.numel() == 1):
-            yield float(each)
+        numbers = (float(each) for each in kept if _is_number(each))
+        kept = [each for number in numbers for each in (number, 1 / number if number else 0.0)]
+    yield from (float(each) for each in kept if _is_number(each))
+
+
+def _is_number(kept: Any) -> bool:
+    return isinstance(kept, (int, float)) or (isinstance(kept, Tensor) and kept.numel() == 1)
