@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 
 import pytest
 import torch
@@ -269,3 +270,58 @@ def test_batches_of_a_full_epoch():
     assert DataLoader(Numbers(103), batch_size=5).batches_per_full_epoch == 21
     with pytest.raises(TypeError, match="how many batches a Odd makes of a full epoch is not"):
         _ = DataLoader(train, batch_sampler=Odd(train.sampler, 5, False)).batches_per_full_epoch
+
+
+class Repeating:
+    """Each sample three times in a batch: repeated augmentation."""
+
+    def __init__(self, sampler, batch_size=15):
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def __iter__(self):
+        for batch in BatchSampler(self.sampler, self.batch_size // 3, drop_last=False):
+            yield [i for i in batch for _ in range(3)]
+
+    def __len__(self):
+        return -(-len(self.sampler) * 3 // self.batch_size)
+
+
+class Dropping:
+    """Batches without a tenth of the samples, drawn anew each epoch."""
+
+    def __init__(self, sampler, batch_size=5):
+        self.sampler, self.batch_size = sampler, batch_size
+        self.random = random.Random(0)
+
+    def __iter__(self):
+        samples = list(self.sampler)
+        dropped = set(self.random.sample(range(len(samples)), len(samples) // 10))
+        kept = [i for at, i in enumerate(samples) if at not in dropped]
+        yield from BatchSampler(kept, self.batch_size, drop_last=False)
+
+    def __len__(self):
+        kept = len(self.sampler) - len(self.sampler) // 10
+        return -(-kept // self.batch_size)
+
+
+@pytest.mark.parametrize("method", [NoPrune, RandomPrune])
+@pytest.mark.parametrize("batches_of", [Repeating, Dropping])
+def test_a_batch_sampler_that_repeats_or_drops_samples(batches_of, method):
+    """The schedule follows how much of the epoch was served, and not how many visits that took."""
+    epochs, length = 4, 100
+    train = bls(method, length, num_epochs=epochs)
+    loader = DataLoader(train, batch_sampler=batches_of(train.sampler))
+    full = len(batches_of(range(length)))  # of 20 or 18 batches
+    optimizer = optimizer_of()
+    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (epochs * full))
+    scheduler = PrunedScheduler(schedule, loader, full)
+    for epoch in range(epochs):
+        served = len(loader)
+        for number, batch in enumerate(loader, start=1):
+            train.update(mean_loss(batch))
+            optimizer.step()
+            scheduler.step()
+            # of Dropping it is not known beforehand where the dropped ones will have been
+            allowed = 0 if batches_of is Repeating else 0.2 * full
+            assert abs(scheduler.steps - (epoch + number / served) * full) < 1 + allowed
+    assert epochs * full - 1 <= scheduler.steps <= epochs * full

@@ -219,6 +219,11 @@ class Epochs:
         self._times_begun += 1
         return share
 
+    @property
+    def begun(self) -> Share | None:
+        """What a sampler was given last, if anything."""
+        return self._begun[-1] if self._begun else None
+
     def _may_be_served(self, share: Share) -> bool:
         """Whether batches of a share may still come, as far as its sampler can tell."""
         return share.plan.epoch >= self.number and not share.drawn.is_given_up()

@@ -26,6 +26,9 @@ from .plan import Indices, Plan
 LEAVES = 4
 """Tensors of a batch that it is known by, at most."""
 
+MOST_WAITING = 256
+"""Batches without an update that are remembered, at most: a pass that evaluates has many."""
+
 SEARCHED = 64
 """Parts of a batch that are searched for them, at most."""
 
@@ -86,7 +89,7 @@ class Pass:
         waiting: the batches that were yielded and are without an update, the last one last.
         num_handed_over: how many batches it has yielded.
         samples_handed_over: how many samples these had.
-        has_lost: whether a batch without an update is gone.
+        was_ahead: whether a batch was asked for while another waited.
         asked_by: the functions that asked for its first batch, the innermost one first.
         is_open: whether more batches may come.
         is_over: whether its epoch is over.
@@ -102,7 +105,7 @@ class Pass:
         self.waiting: list[Batch] = []
         self.num_handed_over = 0
         self.samples_handed_over = 0
-        self.has_lost = False
+        self.was_ahead = False
         self.asked_by: tuple[Place, ...] = ()
         self.is_open = True
         self.is_over = False
@@ -169,8 +172,8 @@ class Passes:
             current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
             current.is_graded = torch.is_grad_enabled()
         if current.waiting:
-            current.waiting = [each for each in current.waiting if not each.is_gone()]
-            current.has_lost = True
+            del current.waiting[:-MOST_WAITING]
+            current.was_ahead = True
         leaves = leaves_of(content)
         rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
         refs = tuple(map(weakref.ref, leaves))
@@ -212,9 +215,9 @@ class Passes:
         """
         latest = self._passes[-1] if self._passes else None
         is_usual = latest is not None and len(self._passes) == len(latest.waiting) == 1
-        if is_usual and latest is not None and not latest.has_lost:
+        if is_usual and latest is not None and latest.is_open and not latest.was_ahead:
             return latest, latest.waiting[0]
-        if latest is None:
+        if latest is None or _was_only_looked_at(latest):
             raise RuntimeError(
                 f"{done} before a batch was served by dynaprune.DataLoader. Iterate "
                 "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
@@ -230,7 +233,7 @@ class Passes:
         current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
         if current.was_passed_over:
             raise RuntimeError(_several_wait(done))
-        if len(current.waiting) > 1 or (current.has_lost and not self._is_plain):
+        if len(current.waiting) > 1 or (current.was_ahead and not self._is_plain):
             self._check_order(current, done)
         return current, current.waiting[-1]
 
@@ -263,7 +266,7 @@ class Passes:
 
     def take(self, current: Pass, batch: Batch) -> None:
         """Let a batch be updated: neither it nor those before it wait any longer."""
-        self._is_plain = self._is_plain or (current.is_open and not current.has_lost)
+        self._is_plain = self._is_plain or (current.is_open and not current.was_ahead)
         if current.waiting[-1] is batch:
             current.waiting = []
         else:
@@ -324,7 +327,7 @@ class Passes:
                 "update(loss, indices=indices). A loop that skips a batch calls "
                 "train.skip_batch() for it"
             )
-        current.waiting, current.has_lost = [last], False
+        current.waiting, current.was_ahead = [last], False
 
 
 def _one_of(candidates: list[Pass], done: str) -> Pass:
@@ -348,6 +351,13 @@ def _one_of(candidates: list[Pass], done: str) -> Pass:
     for each in others:
         each.was_passed_over = True
     return latest
+
+
+def _was_only_looked_at(latest: Pass) -> bool:
+    """Whether a pass was left after a batch that nobody has any more."""
+    if latest.is_open or not latest.waiting or not latest.waiting[-1].is_gone():
+        return False
+    return _depth(latest.asked_by[:1]) == sys.maxsize
 
 
 def _several_wait(done: str) -> str:

@@ -24,7 +24,8 @@ class PrunedScheduler:
     scheduler has besides (`get_last_lr()`, …) this object has too.
 
     Arguments:
-        scheduler: any scheduler of torch, built for `num_epochs · steps_per_full_epoch` steps.
+        scheduler: any scheduler of torch, built for `num_epochs · steps_per_full_epoch` steps. Of
+            one that Accelerate has prepared, what it was before.
         loader: the training loader, or the pruned dataset itself.
         steps_per_full_epoch: how often the scheduler would be stepped in an epoch of full training:
             the number of optimizer steps, or 1 for a schedule that counts epochs.
@@ -62,6 +63,8 @@ class PrunedScheduler:
                 "ReduceLROnPlateau follows a metric and not a schedule: call its step(metric) "
                 "yourself, without PrunedScheduler"
             )
+        if type(scheduler).__name__ == "AcceleratedScheduler":  # steps once for each process
+            scheduler = scheduler.scheduler
         self.scheduler = scheduler
         self.steps_per_full_epoch = check_integer(
             "steps_per_full_epoch", steps_per_full_epoch, minimum=1
@@ -71,13 +74,21 @@ class PrunedScheduler:
 
     def step(self) -> None:
         """Step the scheduler to where the run is."""
-        number, done, total = self._train.epochs.position()
-        full = self.steps_per_full_epoch
-        reached = number * full + done * full // total
-        target = max(reached, min(self.steps + 1, (number + 1) * full))
+        target = self.steps_after_next()
         while self.steps < target:
             self.scheduler.step()
             self.steps += 1
+
+    def steps_after_next(self) -> int:
+        """Return how many steps the schedule will have made after the next call of `step()`."""
+        number, done, total = self._train.epochs.position()
+        full = self.steps_per_full_epoch
+        reached = number * full + done * full // total
+        return max(self.steps, reached, min(self.steps + 1, (number + 1) * full))
+
+    def follows(self, train: PrunedDataset) -> bool:
+        """Return whether the schedule follows the epochs of this pruned dataset."""
+        return self._train is train
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scheduler's state, and how many steps it has made, of how many an epoch."""

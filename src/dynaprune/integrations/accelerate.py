@@ -10,11 +10,16 @@ Needs `pip install 'dynaprune[accelerate]'`; without it, the import raises an `I
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint import load_checkpoint, save_checkpoint
 from ..extras import require
 from ..loader import DataLoader
 from ..pruned import PrunedDataset
+from ..share import Share
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -26,13 +31,21 @@ def prepare(accelerator: Accelerator, *objects: Any) -> Any:
     """Prepare models, optimizers, schedulers and loaders, as `accelerator.prepare` does.
 
     A `dynaprune.DataLoader` goes on to divide its epochs among the processes itself: only its
-    batches are put on the device, and `accumulate` is told when an epoch ends. Accelerate fetches a
-    batch ahead; `update` is about the batch of the loop all the same. The state of the pruned
-    dataset is registered for `save_state` and `load_state`: after loading, go on in epoch
-    `train.epoch` with the samples that are due; do not use `skip_first_batches`.
+    batches are put on the device, and `accumulate` and `gather_for_metrics` are told when an epoch
+    ends. Accelerate fetches a batch ahead; `update` is about the batch of the loop all the same.
+    The state of the pruned dataset is registered for `save_state` and `load_state`: after loading,
+    go on in epoch `train.epoch` with the samples that are due; do not use `skip_first_batches`,
+    whose batches `update` does not know. Where each rank has samples of its own (`Sharded`), each
+    saves its state in a file of its own there, `pruning_0.pt` and so on.
+
+    What concerns dividing a loader has no effect here, because all ranks have equally many batches:
+    `even_batches`, `use_seedable_sampler`, `use_stateful_dataloader`.
 
     Wrap a scheduler in `PrunedScheduler` and leave it out here: Accelerate would step it once for
     each process.
+
+    `update` returns the loss to call `backward` on; log the loss that you give to it, which weights
+    do not change.
 
     Arguments:
         accelerator: the accelerator.
@@ -50,8 +63,48 @@ def prepare(accelerator: Accelerator, *objects: Any) -> Any:
             continue
         if not getattr(each, "_is_accelerate_prepared", False):
             fetch_through(accelerator, each)
-            accelerator.register_for_checkpointing(each.dataset)
+        _register(accelerator, each.dataset)
     return accelerator.prepare(*objects)
+
+
+def _register(accelerator: Accelerator, train: PrunedDataset) -> None:
+    """Let `save_state` and `load_state` take the pruned dataset along, once."""
+    hooks = accelerator._save_model_state_pre_hook.values()
+    parts = [hook.__self__.train for hook in hooks if isinstance(_owner(hook), _Part)]
+    if any(each is train for each in [*accelerator._custom_objects, *parts]):
+        return
+    ranks = train.epochs.ranks
+    if ranks.are_apart and ranks.in_step > 1:  # of what is registered, the main process's is saved
+        part = _Part(train, accelerator.process_index)
+        accelerator.register_save_state_pre_hook(part.save)
+        accelerator.register_load_state_pre_hook(part.load)
+    else:
+        accelerator.register_for_checkpointing(train)
+
+
+def _owner(hook: Any) -> Any:
+    return getattr(hook, "__self__", None)
+
+
+class _Part:
+    """A rank's own part of the samples, which is saved beside what the main process saves.
+
+    Arguments:
+        train: the pruned dataset.
+        rank: this process.
+    """
+
+    def __init__(self, train: PrunedDataset, rank: int) -> None:
+        self.train = train
+        self.file = f"pruning_{rank}.pt"
+
+    def save(self, models: Any, weights: Any, folder: str) -> None:
+        """Save the state in a checkpoint's folder."""
+        save_checkpoint(Path(folder) / self.file, train=self.train)
+
+    def load(self, models: Any, folder: str) -> None:
+        """Load it from there."""
+        self.train.load_state_dict(load_checkpoint(Path(folder) / self.file)["train"])
 
 
 def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
@@ -76,7 +129,8 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 "batch size of one process"
             )
     ranks = train.epochs.ranks.in_step
-    if ranks != accelerator.num_processes:
+    # a group of its own says that some processes train on the same samples
+    if train.process_group is None and ranks != accelerator.num_processes:
         raise RuntimeError(
             f"Accelerate takes this for {accelerator.num_processes} process(es), but "
             f"torch.distributed runs with {ranks}: each would train a model of its own on its "
@@ -84,14 +138,78 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
             "TrainingArguments(use_cpu=True)"
         )
     loader.replace_fetcher(
-        lambda fetcher: data_loader.prepare_data_loader(
-            fetcher,
-            device=accelerator.device,
-            num_processes=1,
-            process_index=0,
-            put_on_device=accelerator.device_placement,
-            dispatch_batches=False,
-            non_blocking=accelerator.non_blocking,
+        lambda fetcher: _Telling(
+            train,
+            data_loader.prepare_data_loader(
+                fetcher,
+                device=accelerator.device,
+                num_processes=1,
+                process_index=0,
+                put_on_device=accelerator.device_placement,
+                dispatch_batches=False,
+                non_blocking=accelerator.non_blocking,
+            ),
         )
     )
     loader._is_accelerate_prepared = True  # accelerator.prepare leaves it as it is then
+    batches: Any = loader.batch_sampler
+    if batches is not None:
+        batches.even_batches = True  # for join_uneven_inputs, which reads and sets it
+
+
+class _Telling:
+    """Tells `gather_for_metrics` how many samples of the last batches are no repetitions.
+
+    Accelerate takes the dataset's length for that of an epoch.
+
+    Arguments:
+        train: the pruned dataset.
+        loader: of Accelerate, which yields batches and their indices.
+    """
+
+    def __init__(self, train: PrunedDataset, loader: Any) -> None:
+        self.train, self.loader = train, loader
+
+    def __iter__(self) -> Iterator[Any]:
+        last: _Last | None = None
+        for fetched in self.loader:
+            if last is None:
+                last = _Last.of(self.train.epochs.begun)
+            self.loader.remainder = last.remainder(len(fetched.indices))
+            yield fetched
+
+
+@dataclass
+class _Last:
+    """What of an epoch's last batches is served for the second time.
+
+    Attributes:
+        left: how many samples this rank is still to be served.
+        repeated: how many samples all ranks repeat at the end, so that each has equally many.
+        ranks: how many there are.
+    """
+
+    left: int
+    repeated: int
+    ranks: int
+
+    @classmethod
+    def of(cls, share: Share | None) -> _Last:
+        """Return it for what a rank serves."""
+        if share is None:
+            return cls(0, 0, 1)
+        repeated = share.world_size * len(share) - share.plan.due.numel()
+        return cls(len(share), repeated, share.world_size)
+
+    def remainder(self, size: int) -> int:
+        """Return how many samples to keep of a batch's, of all ranks, one rank after the other.
+
+        0 keeps all: where nothing is repeated, or where what is repeated is not at the end.
+
+        Arguments:
+            size: how many samples the batch has.
+        """
+        self.left -= size
+        # each of the last ranks repeats one, at the end of its batch
+        is_at_end = self.repeated == 1 or (self.repeated > 1 and size == 1)
+        return self.ranks * size - self.repeated if is_at_end and self.left == 0 else 0

@@ -17,7 +17,9 @@ Needs `pip install 'dynaprune[transformers]'`; without it, the import raises an 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,8 @@ from ..pruned import PrunedDataset
 from ..schedule import PrunedScheduler
 from ..sharded import Sharded
 from . import warn_of_other_epochs
+from .divisor import are_close, is_divided_by
+from .outlook import Outlook
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -39,11 +43,18 @@ else:
     TrainerCallback = require("transformers", "transformers").TrainerCallback
     Trainer = require("transformers", "transformers").Trainer
 
-INDICES = "dynaprune_indices"
-"""The key under which a batch carries its samples from the loader to the training step."""
-
 CHECKPOINT = "pruning.pt"
-"""The pruning state's file in a checkpoint folder of the Trainer."""
+"""The pruning state's file in a checkpoint folder of the Trainer.
+
+Where each rank has samples of its own (`Sharded`), rank r has `pruning_r.pt`, as torch's random
+states have it there.
+"""
+
+
+_HOW_TO_MIX = (
+    "change compute_loss and training_step in a subclass of Trainer, and put the mixin before it: "
+    "class MyPrunedTrainer(PrunedTrainerMixin, MyTrainer)"
+)
 
 
 class PrunedTrainerMixin:
@@ -53,14 +64,23 @@ class PrunedTrainerMixin:
       serves its share.
     - The mean loss of each micro-batch is scored: its loss over its own labels, also where the
       Trainer normalises by the labels of all accumulated micro-batches (`num_items_in_batch`).
-    - The learning-rate schedule is that of full training and arrives at its end when the run does,
-      and the run is over when that many steps of full training have been made, or saved.
+      `compute_loss` and the model are called as often as by the Trainer alone.
+    - The loss that is logged is the one before weights, as the Trainer alone would log it.
+    - The learning-rate schedule is that of full training and arrives at its end when the run does.
+    - The run is over when the epochs were trained. `max_steps` counts steps of full training: the
+      run is over when that many were made or saved.
+    - `state.max_steps`, which progress bars show, is the step at which the run is expected to end.
+      It is estimated anew for each epoch, and exact in the last one. `logging_steps`, `eval_steps`
+      and `save_steps` that are given as a share of the run follow it; as a number they count the
+      steps that are made.
     - Checkpoints hold `pruning.pt`. A resumed run goes on with the samples that were due.
     - Logs hold `pruning/share_saved` and `pruning/mean_score`.
 
     Arguments:
         arguments: of the Trainer.
-        pruning: makes the pruned dataset of the training set.
+        pruning: makes the pruned dataset of the training set. It is called anew for each further
+            run of the same Trainer (`train()` once more, a trial of `hyperparameter_search`), so
+            call `record`, `log_to` and the like in it.
         keywords: of the Trainer.
 
     Attributes:
@@ -68,7 +88,9 @@ class PrunedTrainerMixin:
 
     Raises:
         TypeError: `pruning` returns no pruned dataset, or one of a stream.
-        ValueError: there is no training set, or the Trainer is to order it by another strategy.
+        ValueError: there is no training set, or the Trainer is to order it by another strategy;
+            `pruning` returns a dataset that was trained on before.
+        RuntimeError: in training, where a step has not called `compute_loss` once.
     """
 
     def __init__(
@@ -86,9 +108,14 @@ class PrunedTrainerMixin:
             )
         self._pruning = pruning
         self.pruned = self._prune()
-        self._indices: Tensor | None = None  # of the micro-batch in the training step
+        self._fetched: deque[_MicroBatch] = deque()  # and not yet trained on
+        self._at_hand: _MicroBatch | None = None  # in the training step
         self._is_normalised: bool | None = None  # whether losses are, by num_items_in_batch
-        trainer.add_callback(_PruningCallback(self))
+        self._outlook: Outlook  # of the run, once there is one
+        self._steps_per_full_epoch = 1
+        self._visits_before = 0  # this run of the Trainer
+        # the first one: others find state and checkpoint as they should be
+        trainer.callback_handler.callbacks.insert(0, _PruningCallback(self))
 
     def _prune(self) -> PrunedDataset:
         trainer: Any = self
@@ -104,6 +131,11 @@ class PrunedTrainerMixin:
                 "not have: give it a map-style dataset, or train a stream by Accelerate, Lightning "
                 "or a loop of your own"
             )
+        if pruned.progress > 0:
+            raise ValueError(
+                "pruning must make a new pruned dataset whenever it is called, but it returned "
+                f"one that has been trained for {pruned.progress:.4g} epochs"
+            )
         return pruned
 
     # Serving
@@ -111,14 +143,17 @@ class PrunedTrainerMixin:
     def get_train_dataloader(self) -> DataLoader:
         """Return the loader of pruned epochs, with all that the Trainer's own is set to."""
         trainer: Any = self
-        stock = super().get_train_dataloader()  # type: ignore[misc]
+        sharded = isinstance(self.pruned.dataset, Sharded)
+        holder: Any = self.pruned.dataset if sharded else self.pruned
+        given = trainer.train_dataset
+        trainer.train_dataset = holder.dataset  # what `pruning` has made of it, a subset say
+        try:
+            stock = super().get_train_dataloader()  # type: ignore[misc]
+        finally:
+            trainer.train_dataset = given
+        holder.dataset = stock.dataset  # without the columns that the model has no use for
         # an argument that torch has not always had
         in_order: Any = {} if getattr(stock, "in_order", True) else {"in_order": False}
-        # without the columns that the model has no use for
-        if isinstance(self.pruned.dataset, Sharded):
-            self.pruned.dataset.dataset = stock.dataset
-        else:
-            self.pruned.dataset = stock.dataset
         loader = DataLoader(
             self.pruned,
             batch_size=stock.batch_sampler.batch_size,
@@ -137,109 +172,136 @@ class PrunedTrainerMixin:
         from .accelerate import fetch_through
 
         fetch_through(trainer.accelerator, loader)
-        loader.replace_fetcher(_Carrying)
+        loader.replace_fetcher(lambda fetcher: _Noting(fetcher, self._fetched))
         return loader
 
     # Scoring
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *arguments: Any) -> Tensor:
+    def training_step(self, model: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Tensor:
         """Train on a micro-batch, and score its samples.
 
         Arguments:
             model: the model.
-            inputs: the micro-batch, with its indices.
+            inputs: the micro-batch, as the loader has yielded it.
             arguments: what the Trainer passes besides.
+            keywords: likewise.
+
+        Returns:
+            Its loss before weights, normalised as the Trainer does.
+
+        Raises:
+            RuntimeError: `inputs` is no batch of the loader, or `compute_loss` was not called, or
+                more than once.
         """
-        self._indices = inputs.pop(INDICES)
+        self._at_hand = micro_batch = self._take(inputs)
         try:
-            loss: Tensor = super().training_step(model, inputs, *arguments)  # type: ignore[misc]
+            loss: Tensor = super().training_step(  # type: ignore[misc]
+                model, inputs, *arguments, **keywords
+            )
         finally:
-            self._indices = None
+            self._at_hand = None
+        if not micro_batch.is_scored:
+            raise RuntimeError(
+                "a training step has not called compute_loss of PrunedTrainerMixin, so nothing was "
+                f"scored: {_HOW_TO_MIX}, and let its training_step call self.compute_loss"
+            )
         return loss
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """Return the Trainer's loss; in training, rescaled by the micro-batch's weight.
+    def _take(self, inputs: Any) -> _MicroBatch:
+        """Return what is known of a batch that was fetched."""
+        while self._fetched:
+            # those before it were looked at, or left by a run that was stopped
+            if (micro_batch := self._fetched.popleft()).inputs is inputs:
+                return micro_batch
+        raise RuntimeError(
+            "training_step was given a batch that is none of those that the training loader has "
+            "yielded, so nobody knows its samples: change batches in the collator, in "
+            "_prepare_inputs or in compute_loss, and not in get_batch_samples"
+        )
+
+    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Return what the Trainer's `compute_loss` does; in training, the samples are scored.
+
+        The loss keeps its value; in the backward pass it counts by the micro-batch's weight.
 
         Arguments:
             model: the model.
             inputs: the micro-batch.
-            return_outputs: whether to return the model's outputs, too.
-            num_items_in_batch: the number of labels in all accumulated micro-batches.
+            arguments: what the Trainer passes besides, such as `return_outputs`.
+            keywords: likewise.
+
+        Raises:
+            RuntimeError: in training, if it is called twice for a micro-batch.
         """
-        if self._indices is None:  # in evaluation
+        micro_batch = self._at_hand
+        if micro_batch is None:  # in evaluation
             return super().compute_loss(  # type: ignore[misc]
-                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+                model, inputs, *arguments, **keywords
             )
-        if num_items_in_batch is not None and self._is_normalised is None:
-            self._is_normalised = self._probe(model, inputs, num_items_in_batch)
-        own = self._count_labels(inputs)
-        loss, outputs = super().compute_loss(  # type: ignore[misc]
-            model, dict(inputs), return_outputs=True, num_items_in_batch=num_items_in_batch
-        )
+        if micro_batch.is_scored:
+            raise RuntimeError(
+                "compute_loss of PrunedTrainerMixin was called twice in a training step: "
+                f"{_HOW_TO_MIX}, so that the loss which is made of both is scored"
+            )
+        micro_batch.is_scored = True
+        num_items = keywords.get("num_items_in_batch", (*arguments, None, None)[1])
+        labels = self._labels_of(inputs, num_items)
+        result = super().compute_loss(model, inputs, *arguments, **keywords)  # type: ignore[misc]
+        loss, *outputs = result if isinstance(result, tuple) else (result,)
         if loss.dim() > 0:
             loss = loss.mean()  # of several devices in one process
-        mean_loss = loss.detach() / self._normalisation(own, num_items_in_batch)
-        loss = self.pruned.update(loss, self._indices, mean_loss=mean_loss)
-        return (loss, outputs) if return_outputs else loss
+        weighted = self.pruned.update(
+            loss, micro_batch.indices, mean_loss=self._mean_loss(loss, labels, num_items)
+        )
+        if weighted is not loss:
+            loss = _Weighted.apply(loss.detach(), weighted)  # type: ignore[no-untyped-call]
+        return (loss, *outputs) if isinstance(result, tuple) else loss
 
-    def _normalisation(self, own: Any, num_items: Any) -> Any:
-        """Return what the Trainer's loss is of the mean loss over a micro-batch's own labels.
+    def _labels_of(self, inputs: Any, num_items: Any) -> _Labels | None:
+        """Return how many labels a micro-batch has, where that matters.
+
+        It does where the loss may be normalised by those of other micro-batches, too. What the
+        Trainer does not count, such as a list of dictionaries, is not counted here either.
+        """
+        trainer: Any = self
+        alone = trainer.current_gradient_accumulation_steps == 1 and trainer.args.world_size == 1
+        if num_items is None or alone or not isinstance(inputs, Mapping):
+            return None
+        labels = inputs.get("shift_labels", inputs.get("labels"))
+        shifts = getattr(trainer, "_loss_shifts_labels", False) and "shift_labels" not in inputs
+        try:
+            counted = labels[..., 1:] if shifts else labels
+            return _Labels(counted.ne(-100).sum(), counted.numel())
+        except (TypeError, AttributeError):
+            return None
+
+    def _mean_loss(self, loss: Tensor, labels: _Labels | None, num_items: Any) -> Tensor:
+        """Return the mean loss of a micro-batch over its own labels.
 
         Arguments:
-            own: the number of its labels.
-            num_items: that of all accumulated micro-batches, if the Trainer knows it.
+            loss: of the Trainer.
+            labels: the micro-batch's own, where that matters.
+            num_items: how many all accumulated micro-batches have, if the Trainer knows it.
         """
         trainer: Any = self
-        if num_items is None:
-            return 1.0
-        share = (own / num_items).reshape(()) if self._is_normalised else 1.0
+        mean = loss.detach()
         counts = trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None
-        if trainer.args.average_tokens_across_devices and counts:
-            return share * trainer.accelerator.num_processes
-        return share
-
-    def _count_labels(self, inputs: dict[str, Any]) -> Any:
-        """Return the number of labels of a micro-batch, counted as the Trainer counts them."""
-        if "shift_labels" in inputs:
-            labels = inputs["shift_labels"]
-        elif "labels" not in inputs:
-            return None
-        elif getattr(self, "_loss_shifts_labels", False):
-            labels = inputs["labels"][..., 1:]
-        else:
-            labels = inputs["labels"]
-        return labels.ne(-100).sum()
-
-    def _probe(self, model: Any, inputs: dict[str, Any], num_items: Any) -> bool:
-        """Return whether the loss is normalised by `num_items_in_batch`.
-
-        The Trainer gives that number to every model that takes further arguments, and many do not
-        use it. So the first micro-batch is tried with that number and with its double: once in a
-        run, in evaluation mode and without gradients, so that nothing else changes.
-        """
-        trainer: Any = self
-        model.eval()
-        with torch.no_grad(), trainer.compute_loss_context_manager():
-            once, twice = (
-                super(PrunedTrainerMixin, self).compute_loss(  # type: ignore[misc]
-                    model, dict(inputs), num_items_in_batch=number
-                )
-                for number in (num_items, num_items * 2)
-            )
-        model.train()
-        return bool((once - 2 * twice).abs().max() < 0.01 * once.abs().max())
+        if num_items is not None and counts and trainer.args.average_tokens_across_devices:
+            mean = mean / trainer.accelerator.num_processes  # which the Trainer multiplies it by
+        if labels is None:
+            return mean
+        total = torch.as_tensor(num_items, device=mean.device).flatten()[0]
+        if self._is_normalised is None and not are_close(float(labels.number), float(total)):
+            self._is_normalised = is_divided_by(loss, float(total), labels.elements)
+        return mean * total / labels.number.to(mean.device) if self._is_normalised else mean
 
     # Epochs and their length
 
     def _inner_training_loop(self, *arguments: Any, **keywords: Any) -> Any:
         if self.pruned.progress > 0:  # train() once more, or with a smaller batch size: from anew
             self.pruned = self._prune()
+        self._fetched.clear()
+        self._is_normalised = None  # it may be another model
         return super()._inner_training_loop(*arguments, **keywords)  # type: ignore[misc]
 
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
@@ -251,7 +313,10 @@ class PrunedTrainerMixin:
         """
         full = _FullEpoch(dataloader)
         values = super().set_initial_training_values(args, full)  # type: ignore[misc]
-        self._steps_per_full_epoch = max(1, -(-len(full) // args.gradient_accumulation_steps))
+        each = args.gradient_accumulation_steps
+        self._steps_per_full_epoch = max(1, -(-len(full) // each))
+        epochs = Fraction(values[-1], self._steps_per_full_epoch)
+        self._outlook = Outlook(self.pruned, dataloader, each, epochs)
         warn_of_other_epochs(self.pruned, int(values[0]))
         return values
 
@@ -264,43 +329,152 @@ class PrunedTrainerMixin:
         """
         trainer: Any = self
         scheduler = super().create_scheduler(*arguments, **keywords)  # type: ignore[misc]
+        if isinstance(scheduler, PrunedScheduler):
+            if scheduler.follows(self.pruned):
+                return scheduler
+            scheduler = scheduler.scheduler  # it was given, and followed the run before this one
         follows_metric = hasattr(scheduler, "is_better") or hasattr(scheduler, "patience")
-        if not isinstance(scheduler, PrunedScheduler) and not follows_metric:
-            steps = self._steps_per_full_epoch
-            trainer.lr_scheduler = PrunedScheduler(scheduler, self.pruned, steps)
-        return trainer.lr_scheduler
+        if not follows_metric:
+            scheduler = PrunedScheduler(scheduler, self.pruned, self._steps_per_full_epoch)
+        trainer.lr_scheduler = scheduler
+        return scheduler
 
-    def _init_training_state(self, max_steps: int, *arguments: Any) -> tuple[int, int]:
-        trainer: Any = self
-        trained = super()._init_training_state(max_steps, *arguments)  # type: ignore[misc]
-        self._epochs = Fraction(max_steps, self._steps_per_full_epoch)
-        folder = arguments[2]  # resume_from_checkpoint
-        if folder is None:
-            return trained  # type: ignore[no-any-return]
-        saved = load_checkpoint(Path(folder) / CHECKPOINT)
-        self.pruned.load_state_dict(saved["pruning"])
-        if saved["steps_per_full_epoch"] != self._steps_per_full_epoch:
-            # another batch size: the steps made were others than those to come, so count anew; a
-            # step more for each epoch, whose last one may be a smaller one
-            rest = float(self._epochs) - self.pruned.progress
-            steps = math.ceil(rest * self._steps_per_full_epoch) + math.ceil(rest)
-            trainer.state.max_steps = trainer.state.global_step + steps
-        return self.pruned.epoch, 0  # nothing to skip: the loader serves what is due
-
-    def reached_its_end(self) -> bool:
-        """Whether the epochs that full training has were trained, or saved."""
-        scheduler = self.lr_scheduler  # type: ignore[attr-defined]
-        if isinstance(scheduler, PrunedScheduler):  # to the step of full training
-            return Fraction(scheduler.steps, scheduler.steps_per_full_epoch) >= self._epochs
-        return self.pruned.progress >= self._epochs
+    def _init_training_state(self, *arguments: Any) -> tuple[int, int]:
+        epochs, skipped = super()._init_training_state(*arguments)  # type: ignore[misc]
+        folder = arguments[3]  # resume_from_checkpoint
+        if folder is not None:
+            self._load_pruning(Path(folder))
+            epochs, skipped = self.pruned.epoch, 0  # the loader serves what is due
+        self._visits_before = self._visits()
+        self._foresee_end()
+        return epochs, skipped
 
     def _run_epoch(self, **keywords: Any) -> None:
         trainer: Any = self
-        length = len(keywords["train_dataloader"])
-        each = trainer.args.gradient_accumulation_steps
-        keywords["steps_in_epoch"] = length
-        keywords["num_update_steps_per_epoch"] = max(1, -(-length // each))
-        super()._run_epoch(**keywords)  # type: ignore[misc]
+        batches = len(keywords["train_dataloader"])
+        self._outlook.begin_epoch(trainer.state.global_step, batches)
+        keywords["steps_in_epoch"] = batches
+        keywords["num_update_steps_per_epoch"] = self._outlook.steps_for(batches)
+        if batches > 0:
+            super()._run_epoch(**keywords)  # type: ignore[misc]
+        else:
+            self._pass_over_epoch(**keywords)
+
+    def _pass_over_epoch(
+        self,
+        *,
+        train_dataloader: Any,
+        model: Any,
+        trial: Any,
+        epoch: int,
+        ignore_keys_for_eval: Any,
+        start_time: float,
+        **others: Any,
+    ) -> None:
+        """Go on to the next epoch where `drop_last` leaves no batch: the Trainer would stop."""
+        trainer: Any = self
+        deque(train_dataloader, maxlen=0)  # the pruned dataset goes on when it is asked for batches
+        trainer.state.epoch = epoch + 1.0
+        events = trainer.callback_handler
+        trainer.control = events.on_epoch_end(trainer.args, trainer.state, trainer.control)
+        trainer._maybe_log_save_evaluate(
+            trainer._tr_loss, None, model, trial, epoch, ignore_keys_for_eval, start_time
+        )
+
+    def _foresee_end(self) -> None:
+        """Before an epoch, tell the step at which the run will end, as well as that is known."""
+        trainer: Any = self
+        state, args = trainer.state, trainer.args
+        self._tell_end(state.global_step + self._outlook.expected_steps())
+        for kind in ("logging_steps", "eval_steps", "save_steps"):
+            given = getattr(args, kind)
+            if given is not None and given < 1:  # a share of the run
+                setattr(state, kind, math.ceil(state.max_steps * given))
+
+    def _foresee_step(self) -> None:
+        """Before a step ends, make sure that the run ends after it if it should, and else not."""
+        state = self.state  # type: ignore[attr-defined]
+        after = state.global_step + 1
+        is_end = self._outlook.ends_after(after, self._reached_after_step())
+        self._tell_end(after if is_end else max(state.max_steps, after + 1))
+
+    def _reached_after_step(self) -> Fraction:
+        """Return how many epochs of full training the run has reached after the step it is in."""
+        scheduler = self.lr_scheduler  # type: ignore[attr-defined]
+        if isinstance(scheduler, PrunedScheduler):  # to the step of full training
+            return Fraction(scheduler.steps_after_next(), scheduler.steps_per_full_epoch)
+        number, done, total = self.pruned.epochs.position()
+        return number + Fraction(done, total)
+
+    def _tell_end(self, max_steps: int) -> None:
+        """Tell all who will ask, and the bars that have asked before."""
+        trainer: Any = self
+        trainer.state.max_steps = max_steps
+        for each in trainer.callback_handler.callbacks:
+            # ProgressCallback's, and that of its like in notebooks
+            for name in ("training_bar", "training_tracker"):
+                bar: Any = getattr(each, name, None)
+                if hasattr(bar, "total"):
+                    bar.total = max_steps
+
+    def _end_epoch(self) -> None:
+        """End the epoch, also where `drop_last` has left samples out, or a callback the rest."""
+        self._fetched.clear()
+        self.pruned.end_epoch()
+        self._foresee_end()
+
+    # Checkpoints
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, and in a checkpoint the pruning state beside it.
+
+        All processes come by here, with the checkpoint's folder, whoever has asked for one.
+
+        Arguments:
+            output_dir: the folder; by default that of the arguments.
+            _internal_call: whether the Trainer calls it, for a checkpoint.
+        """
+        super().save_model(output_dir, _internal_call=_internal_call)  # type: ignore[misc]
+        if output_dir is not None and _internal_call and hasattr(self, "_outlook"):
+            self._save_pruning(Path(output_dir))
+
+    def _save_pruning(self, folder: Path) -> None:
+        args = self.args  # type: ignore[attr-defined]
+        if self._outlook.makes_no_batch_of_the_rest():
+            self.pruned.end_epoch()
+        saved = self.pruned.state_dict()  # all processes take part
+        if args.should_save or self._is_own():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(folder / self._checkpoint_name(), pruning=saved)
+
+    def _load_pruning(self, folder: Path) -> None:
+        path = folder / self._checkpoint_name()
+        try:
+            saved = load_checkpoint(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"there is no checkpoint {path}, which holds the scores and the samples that are "
+                f"due: resume from a folder that has a {path.name}, saved by a PrunedTrainer. To "
+                "go on with the weights alone, load them, model = "
+                f"....from_pretrained({str(folder)!r}), and call train() without "
+                "resume_from_checkpoint"
+            ) from error
+        self.pruned.load_state_dict(saved["pruning"])
+
+    def _checkpoint_name(self) -> str:
+        path = Path(CHECKPOINT)
+        rank = self.args.process_index  # type: ignore[attr-defined]
+        return f"{path.stem}_{rank}{path.suffix}" if self._is_own() else path.name
+
+    def _is_own(self) -> bool:
+        """Whether each rank has a state of its own."""
+        ranks = self.pruned.epochs.ranks
+        return ranks.are_apart and ranks.in_step > 1
+
+    def _visits(self) -> int:
+        """Return how many sample visits all ranks have made."""
+        ranks = self.pruned.epochs.ranks
+        return self.pruned.summary().visits_made * ranks.in_step // ranks.size
 
     # Logs
 
@@ -308,10 +482,13 @@ class PrunedTrainerMixin:
         """Log the share of sample visits saved and the mean score with each training loss.
 
         Arguments:
-            logs: what is logged.
+            logs: what is logged; it is changed, because the Trainer returns the last one.
             arguments: of the Trainer's method.
             keywords: likewise.
         """
+        if "train_samples_per_second" in logs:  # the Trainer takes all epochs for full ones
+            visits = self._visits() - self._visits_before
+            logs["train_samples_per_second"] = round(visits / logs["train_runtime"], 3)
         if "loss" in logs or "train_loss" in logs:
             logs = {**logs, "pruning/share_saved": self.pruned.summary().share_saved}
             if self.pruned.epoch > 0:  # there are scores
@@ -336,30 +513,17 @@ class _PruningCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
+        """Know whether this is the last step: the Trainer will stop at `state.max_steps`."""
+        self.trainer._foresee_step()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
-        """Say where the run is, and stop when full training would have come to its end."""
-        state.epoch = self.trainer.pruned.progress
-        if self.trainer.reached_its_end() and not control.should_training_stop:
-            control.should_training_stop = True
-            # as the Trainer does at the end
-            control.should_evaluate |= args.eval_strategy == "steps"
-            control.should_save |= args.save_strategy == "steps"
+        """Say where the run is."""
+        state.epoch = self.trainer._outlook.position(state.epoch)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
-        """End the epoch, also where `drop_last` has left samples out."""
-        self.trainer.pruned.end_epoch()
-
-    def on_save(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
-        """Save the pruning state, beside the Trainer's: all processes come by here."""
-        pruned: PrunedDataset = self.trainer.pruned
-        batch_size = args.train_batch_size
-        if args.dataloader_drop_last and pruned.epochs.samples_due() < batch_size:
-            pruned.end_epoch()  # what is due makes no batch
-        saved = pruned.state_dict()
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if args.should_save and folder.is_dir():
-            steps = self.trainer._steps_per_full_epoch
-            save_checkpoint(folder / CHECKPOINT, pruning=saved, steps_per_full_epoch=steps)
+        """End the epoch."""
+        self.trainer._end_epoch()
 
 
 class _FullEpoch:
@@ -376,17 +540,61 @@ class _FullEpoch:
         return iter(self.loader)
 
 
-class _Carrying:
-    """Lets each batch carry its samples: the Trainer fetches several batches ahead.
+@dataclass
+class _MicroBatch:
+    """What the Trainer fetches ahead: several for an optimizer step.
+
+    Attributes:
+        inputs: as the loader yields them.
+        indices: shape (B,): their samples.
+        is_scored: whether its loss was reported.
+    """
+
+    inputs: Any
+    indices: Tensor
+    is_scored: bool = False
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The labels of a micro-batch.
+
+    Attributes:
+        number: shape (): how many there are, without those that are ignored.
+        elements: with them.
+    """
+
+    number: Tensor
+    elements: int
+
+
+class _Noting:
+    """Notes the samples of each batch, and leaves the batch as it is.
 
     Arguments:
         fetcher: yields indices and batches.
+        fetched: where they are noted.
     """
 
-    def __init__(self, fetcher: Any) -> None:
-        self.fetcher = fetcher
+    def __init__(self, fetcher: Any, fetched: deque[_MicroBatch]) -> None:
+        self.fetcher, self.fetched = fetcher, fetched
 
-    def __iter__(self) -> Any:
-        for fetched in self.fetcher:
-            indices = torch.from_numpy(fetched.indices)
-            yield fetched._replace(batch={**fetched.batch, INDICES: indices})
+    def __iter__(self) -> Iterator[Any]:
+        for each in self.fetcher:
+            indices = torch.from_numpy(each.indices)
+            self.fetched.append(_MicroBatch(each.batch, indices))
+            yield each
+
+
+class _Weighted(torch.autograd.Function):
+    """A loss that has the value before weights, and the derivative after them."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, weighted: Tensor) -> Tensor:
+        """Return the loss; `weighted` is what it counts as."""
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        """Hand the derivative on to the weighted loss."""
+        return None, gradient

@@ -1,0 +1,74 @@
+"""Whether a loss was divided by a number, as its graph tells: nothing is computed again."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST_NODES = 256
+"""Nodes that are looked at: a loss is a few operations on the losses of its labels."""
+
+TOLERANCE = 0.005
+"""Of what is compared: bfloat16 has eight bits."""
+
+
+def are_close(one: float, other: float) -> bool:
+    """Whether two numbers are the same in any float type that losses have."""
+    return math.isclose(one, other, rel_tol=TOLERANCE)
+
+
+def is_divided_by(loss: Tensor, number: float, num_labels: int) -> bool:
+    """Return whether a loss, or the losses of its labels, were divided by `number`.
+
+    The graph is followed from the loss backwards, but not into the model, which divides by numbers
+    of its own: what has more elements than there are labels is no loss any more. A compiled model
+    is one node, and has kept what it divides by.
+
+    Arguments:
+        loss: shape (), before `backward`.
+        number: what it may have been divided by.
+        num_labels: the number of labels that it is the loss of.
+    """
+    waiting: deque[tuple[Any, int]] = deque([(loss.grad_fn, loss.output_nr)])
+    seen: set[Any] = set()
+    while waiting and len(seen) < MOST_NODES:
+        node, output = waiting.popleft()
+        if node is None or node in seen or _size(node, output) > max(1, num_labels):
+            continue
+        seen.add(node)
+        if any(are_close(each, number) for each in _divisors(node)):
+            return True
+        waiting += node.next_functions
+    return False
+
+
+def _size(node: Any, output: int) -> int:
+    """Return how many elements an output of an operation has."""
+    return math.prod(node._input_metadata[output].shape)
+
+
+def _divisors(node: Any) -> Iterator[float]:
+    """Yield the numbers that an operation may have divided by, as it keeps them for `backward`.
+
+    A product with a number of Python is none of these: it weights a part of the loss.
+    """
+    if node.name() == "DivBackward0":
+        kept = [node._saved_other]
+    elif node.name() == "MulBackward0":
+        factor = node._saved_other
+        is_plain = factor is None or factor.dtype == torch.float64  # as torch keeps them
+        kept = [] if is_plain or factor.numel() != 1 else [1 / factor]
+    else:  # in Python
+        kept = [*getattr(node, "saved_tensors", ()), *getattr(node, "__dict__", {}).values()]
+        numbers = (float(each) for each in kept if _is_number(each))
+        kept = [each for number in numbers for each in (number, 1 / number if number else 0.0)]
+    yield from (float(each) for each in kept if _is_number(each))
+
+
+def _is_number(kept: Any) -> bool:
+    return isinstance(kept, (int, float)) or (isinstance(kept, Tensor) and kept.numel() == 1)

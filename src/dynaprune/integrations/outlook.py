@@ -1,0 +1,127 @@
+"""Where a run of pruned epochs is, and when it will end, in the steps of a framework."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from ..loader import DataLoader
+from ..pruned import PrunedDataset
+
+SAMPLES = 10_000_000
+"""Samples that are selected from to foresee the epochs after the one that begins; at least four
+epochs are foreseen."""
+
+EPOCHS = 32
+"""Epochs that are foreseen, at most; those between them are taken for something between."""
+
+
+class Outlook:
+    """Foresees the end of a run, of which only the epoch that begins has a plan already.
+
+    Of the epochs after it, it is known what the method would select by the scores of now.
+
+    Arguments:
+        pruned: the pruned dataset.
+        loader: the training loader.
+        accumulation: batches of an optimizer step.
+        epochs: how many the run trains; it may end within the last one.
+    """
+
+    def __init__(
+        self, pruned: PrunedDataset, loader: DataLoader, accumulation: int, epochs: Fraction
+    ) -> None:
+        self.epochs = epochs
+        self._pruned = pruned
+        self._loader = loader
+        self._accumulation = accumulation
+        self._end_of_epoch = 0  # the step after which it is over
+        self._batches_before = 0.0  # a checkpoint, in the epoch that goes on after it
+        self._batches_to_come = 1
+
+    def steps_for(self, batches: int) -> int:
+        """Return how many optimizer steps an epoch of so many batches has."""
+        return -(-batches // self._accumulation)
+
+    def expected_steps(self) -> int:
+        """Return how many optimizer steps are still to come, before the epoch that begins now."""
+        epoch, last = self._pruned.epoch, math.ceil(self.epochs) - 1
+        if epoch > last:
+            return 0
+        later = range(epoch + 1, last + 1)
+        return self._steps_of_this_epoch() + round(self._steps_of(later, self.epochs - last))
+
+    def _steps_of_this_epoch(self) -> int:
+        number, done, total = self._pruned.epochs.position()
+        before = Fraction(done, total)
+        rest = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
+        samples = math.ceil(rest * len(self._loader.sampler))  # type: ignore[arg-type]
+        # a step may go beyond what is to be reached
+        enough = self.steps_for(-(-samples // self._batch_size))
+        return max(0, min(enough, self.steps_for(len(self._loader))))
+
+    def _steps_of(self, later: range, share_of_last: Fraction) -> float:
+        """Return how many steps the epochs after this one are expected to have together."""
+        if not later:
+            return 0.0
+        pruned, ranks = self._pruned, self._pruned.epochs.ranks.size
+        count = min(len(later), max(4, min(EPOCHS, SAMPLES // len(pruned))))
+        chosen = np.linspace(later[0], later[-1], count).round().astype(int).tolist()
+        steps = []
+        for epoch in chosen:
+            kept = pruned.next_selection(min(epoch, pruned.num_epochs - 1)).indices.numel()
+            samples = -(-kept // ranks)
+            steps.append(self.steps_for(self._batches_of(samples)))
+        every = np.interp(later, chosen, steps)
+        every[-1] *= float(share_of_last)
+        return float(every.sum())
+
+    def _batches_of(self, samples: int) -> int:
+        return (samples if self._loader.drop_last else samples + self._batch_size - 1) // (
+            self._batch_size
+        )
+
+    @property
+    def _batch_size(self) -> int:
+        return self._loader.batch_size or 1
+
+    def begin_epoch(self, step: int, batches: int) -> None:
+        """Note where an epoch begins, or goes on after a checkpoint.
+
+        Arguments:
+            step: the optimizer steps made before.
+            batches: that it will serve from now on.
+        """
+        epochs = self._pruned.epochs
+        self._batches_before = epochs.findings.visits / (epochs.ranks.size * self._batch_size)
+        self._batches_to_come = batches
+        self._end_of_epoch = step + self.steps_for(batches)
+
+    def ends_after(self, step: int, reached: Fraction) -> bool:
+        """Return whether the run is over after a step.
+
+        Arguments:
+            step: its number, from 1.
+            reached: how many epochs of full training the run has reached then.
+        """
+        is_last_epoch = self._pruned.epochs.number + 1 >= self.epochs
+        return reached >= self.epochs or (is_last_epoch and step >= self._end_of_epoch)
+
+    def makes_no_batch_of_the_rest(self) -> bool:
+        """Return whether too few samples of the epoch in progress are left for a batch."""
+        return self._loader.drop_last and self._pruned.epochs.samples_due() < self._batch_size
+
+    def position(self, epoch: float) -> float:
+        """Return the run's position in epochs, 2.5 in the middle of the third.
+
+        Arguments:
+            epoch: the position, where the batches since a checkpoint are taken for a whole epoch.
+        """
+        if self._batches_before == 0:
+            return epoch
+        number = self._pruned.epochs.number
+        done = round((epoch - number) * self._batches_to_come)
+        before = self._batches_before
+        return number + (before + done) / (before + self._batches_to_come)
