@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import enum
 import pickle
 import struct
 import zlib
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from helpers import Numbers, bls, mean_loss, sample_losses, train_epoch
@@ -208,6 +210,28 @@ def test_attributes_that_are_no_arguments_are_not_warned_of(caplog):
     assert train.calls >= 2
     other = BLS(Counting(Numbers(60), 10)).proxy()
     assert warnings_of(caplog, lambda: other.load_state_dict(train.state_dict())) == []
+
+
+def test_arguments_of_classes_of_their_own_can_be_loaded(tmp_path, caplog):
+    """A state holds plain values only, whatever a method of the user's own keeps."""
+
+    class Kind(str, enum.Enum):
+        EASY = "easy"
+
+    class Own(NoPrune):
+        def __init__(self, dataset, num_epochs, share, kind, place):
+            super().__init__(dataset, num_epochs)
+            self.share, self.kind, self.place = share, kind, place
+
+    class Place(enum.IntEnum):
+        FIRST = 1
+
+    train = BLS(Own(Numbers(60), 10, np.float64(0.5), Kind.EASY, Place.FIRST)).proxy()
+    torch.save(train.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    expected = {"num_epochs": 10, "share": 0.5, "kind": "easy", "place": 1}
+    assert state["settings"]["method"] == expected
+    assert warnings_of(caplog, lambda: train.load_state_dict(state)) == []
 
 
 def test_a_state_that_is_refused_is_not_warned_of(caplog):

@@ -290,7 +290,16 @@ def _arguments_of(made: Any) -> dict[str, Any]:
         for name in inspect.signature(made_by).parameters
     }
     # the seed is no setting, but says which run it is
-    return {name: value for name, value in plain(made).items() if name in names - {"seed"}}
+    return {name: _bare(value) for name, value in plain(made).items() if name in names - {"seed"}}
+
+
+def _bare(value: Any) -> bool | int | float | str:
+    """Return a number or a text without a class of its own, which `torch.load` would not allow."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, int) else float(value)
 
 
 def differences(before: Any, now: Mapping[str, Mapping[str, Any]]) -> list[str]:
