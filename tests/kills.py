@@ -165,6 +165,8 @@ def main(folder: Path, world_size: int, kills: int, is_stream: bool) -> None:
             in_the_middle += progress["indices"].numel() > 0
     if any(end(begin(killed, world_size, 0.0, is_stream))):
         raise SystemExit([path.read_text() for path in killed.glob("error-*")])
+    if leftovers := list(killed.glob(".dynaprune-*")):
+        raise SystemExit(f"saves that were killed have left {leftovers}")
     same = {"batches": True, "scores": True, "weights": True}
     lives = 0
     for rank in range(world_size):

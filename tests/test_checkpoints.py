@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import os
+import pickle
 import re
+import signal
+import stat
+import threading
+import zipfile
+import zlib
 
 import pytest
 import torch
@@ -29,6 +37,8 @@ from dynaprune import (
     load_checkpoint,
     save_checkpoint,
 )
+from dynaprune.checkpoint import whole_file
+from dynaprune.state import sealed
 
 EPOCHS = 5
 LOADERS = [
@@ -227,7 +237,7 @@ def test_workers_of_a_resumed_epoch_have_seeds_of_their_own(generator):
 
     state["dataset"] = "Noisy"
     other = BLS(InfoBatch(Noisy(60), 10)).proxy()
-    other.load_state_dict(state)
+    other.load_state_dict(sealed(state))
     resumed, loader = noise(other, generator)
     assert resumed != fresh
     if generator is None:
@@ -333,7 +343,7 @@ def test_a_stateful_dataloader_that_will_skip_batches_of_the_next_epoch(caplog):
 def damaged(change):
     state = copy.deepcopy(train_on(bls(InfoBatch, 60), stop_after=12)[1])
     change(state)
-    return state
+    return sealed(state)
 
 
 @pytest.mark.parametrize(
@@ -441,3 +451,292 @@ def test_objects_are_saved_by_their_state(tmp_path):
     torch.nn.Linear(2, 1).load_state_dict(states["model"])
     InfoBatch(Noisy(60), 10).load_state_dict(states["train"])
     assert states["step"] == 3
+
+
+def content_of(path):
+    return load_checkpoint(path)["values"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    """As two threads do, or two containers in which each process has the number 1."""
+    path = tmp_path / "file"
+    with whole_file(path) as first:
+        first.write(b"first, ")
+        first.flush()
+        with whole_file(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+        first.write(b"whole")
+    assert path.read_bytes() == b"first, whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_save_to_one_file(tmp_path):
+    path, errors = tmp_path / "state.pt", []
+    save_checkpoint(path, values=torch.zeros(20_000))
+
+    def save(number):
+        try:
+            for _ in range(15):
+                save_checkpoint(path, values=torch.full((20_000,), float(number)))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert content_of(path).unique().numel() == 1
+    assert errors == []
+    assert content_of(path)[0] in (1.0, 2.0)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def begin_a_save(path, go_on):
+    """Fork a process that writes to a file, and calls `go_on` in the midst of that."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with whole_file(path) as file:
+                file.write(b"half")
+                file.flush()
+                go_on()
+        finally:
+            os._exit(0)
+    return child
+
+
+def kill_a_save(path):
+    child = begin_a_save(path, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_what_a_killed_save_has_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "state.pt"
+    for target in (path, tmp_path / "other.pt"):
+        kill_a_save(target)
+    left, other = sorted(
+        (each for each in tmp_path.iterdir()),
+        key=lambda each: each.name.startswith(f".dynaprune-{zlib.crc32(b'other.pt'):08x}"),
+    )
+    assert left.read_bytes() == other.read_bytes() == b"half"
+    users = [".env.2024", ".state.pt.123", f"{left.name}.bak", left.name[:-1], f"{left.name[:-1]}g"]
+    for name in users:
+        (tmp_path / name).write_text("a user's")
+    (tmp_path / f"{left.name[:-2]}zz").symlink_to(tmp_path / ".env.2024")
+    folder = tmp_path / (left.name[:-4] + "0000")
+    folder.mkdir()
+    link = tmp_path / (left.name[:-4] + "1111")
+    link.symlink_to(tmp_path / ".env.2024")
+    before = set(tmp_path.iterdir())
+    save_checkpoint(path, step=1)
+    assert set(tmp_path.iterdir()) == before - {left} | {path}
+    assert (tmp_path / ".env.2024").read_text() == "a user's"
+
+
+def test_what_another_process_still_writes_is_left_alone(tmp_path):
+    path = tmp_path / "state.pt"
+    (begun, has_begun), (due, is_due) = os.pipe(), os.pipe()
+
+    def go_on():
+        os.write(has_begun, b"!")
+        os.read(due, 1)
+
+    child = begin_a_save(path, go_on)
+    os.read(begun, 1)
+    save_checkpoint(path, step=1)
+    assert load_checkpoint(path) == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 2
+    os.write(is_due, b"!")
+    assert os.waitpid(child, 0)[1] == 0
+    assert path.read_bytes() == b"half"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_was_found_before_it_was_locked_is_begun_again(tmp_path, monkeypatch):
+    """Another process looks for leftovers just then."""
+    real, removed = fcntl.flock, []
+
+    def flock(descriptor, operation):
+        if operation == fcntl.LOCK_EX and not removed:
+            removed.extend(tmp_path.glob(".dynaprune-*"))
+            removed[0].unlink()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    save_checkpoint(tmp_path / "state.pt", step=1)
+    assert len(removed) == 1
+    assert load_checkpoint(tmp_path / "state.pt") == {"step": 1}
+    assert list(tmp_path.iterdir()) == [tmp_path / "state.pt"]
+
+
+def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError("no locks available")
+
+    path = tmp_path / "state.pt"
+    kill_a_save(path)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    save_checkpoint(path, step=1)
+    assert load_checkpoint(path) == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_file_gets_the_mode_that_open_would_give_it(tmp_path):
+    path = tmp_path / "state.pt"
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(path, step=1)
+        assert mode_of(path) == 0o640
+        path.chmod(0o604)
+        save_checkpoint(path, step=2)
+        assert mode_of(path) == 0o604  # that of the file that was replaced
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_a_link(is_there, tmp_path):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "state.pt", tmp_path / "latest.pt"
+    if is_there:
+        save_checkpoint(target, step=1)
+    link.symlink_to("disk/state.pt")
+    save_checkpoint(link, step=2)
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert load_checkpoint(target) == load_checkpoint(link) == {"step": 2}
+    assert list((tmp_path / "disk").iterdir()) == [target]
+
+
+def test_the_folder_is_on_the_disk_too(tmp_path, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(descriptor):
+        files = sorted(each.name for each in tmp_path.iterdir())
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), files == ["state.pt"]))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save_checkpoint(tmp_path / "state.pt", step=1)
+    assert synced == [(False, False), (True, True)]  # the folder once the file has its name
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(OSError, match="cannot be replaced by a file: it is a folder or a"):
+            save_checkpoint(path, step=1)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_the_longest_names_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 255)
+    save_checkpoint(path, step=1)
+    assert load_checkpoint(path) == {"step": 1}
+
+
+# Damaged files
+
+
+def test_a_checkpoint_is_a_file_of_torch(tmp_path):
+    path, state = tmp_path / "state.pt", train_on(bls(InfoBatch, 60), stop_after=12)[1]
+    save_checkpoint(path, train=state, step=3)
+    for how in ({}, {"mmap": True}):
+        found = torch.load(path, weights_only=True, **how)
+        assert list(found) == ["train", "step"]
+        bls(InfoBatch, 60).load_state_dict(found["train"])
+    assert zipfile.ZipFile(path).testzip() is None
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, train=bls(InfoBatch, 60), step=3)
+    content = path.read_bytes()
+    last = 8 * (len(content) - 80)  # of the end, which is read first, each bit
+    for bit in [*range(0, last, 53), *range(last, 8 * len(content))]:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(RuntimeError, match=r"cannot be read: it is cut short or damaged"):
+            load_checkpoint(path)
+
+
+def test_a_flipped_bit_in_a_file_of_torch_is_found_if_it_changes_a_state(tmp_path):
+    path, train = tmp_path / "state.pt", bls(InfoBatch, 60)
+    state = train_on(bls(InfoBatch, 60), stop_after=12)[1]
+    torch.save(state, path)
+    content = path.read_bytes()
+    for bit in range(0, 8 * len(content), 211):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            train.load_state_dict(load_checkpoint(path))
+        except RuntimeError:
+            continue
+        for name, values in state["progress"].items():
+            found = train.state_dict()["progress"][name]
+            assert found.equal(values) if torch.is_tensor(values) else found == values
+        assert train.state_dict()["score"]["values"].equal(state["score"]["values"])
+
+
+def pickled(value):
+    return lambda path: path.write_bytes(pickle.dumps(value))
+
+
+def zipped(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "hello")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "of 0 bytes, cannot be read: it is cut short"),
+        (lambda path: path.write_text("hello, world\n" * 9), "cannot be read: it is cut short"),
+        (lambda path: path.write_bytes(b"PK"), "cannot be read: it is cut short"),
+        (pickled(Numbers(3)), "cannot be read: it is cut short"),
+        (pickled("a text"), "cannot be read: it is cut short|holds a str"),
+        (zipped, "cannot be read: it is cut short"),
+        (lambda path: path.mkdir(), "is no checkpoint: it is a folder, or no regular file"),
+        (os.mkfifo, "is no checkpoint: it is a folder, or no regular file"),
+    ],
+)
+def test_something_else_than_a_checkpoint(make, message, tmp_path):
+    make(tmp_path / "state.pt")
+    with pytest.raises(RuntimeError, match=message):
+        load_checkpoint(tmp_path / "state.pt")
+
+
+def test_any_error_of_reading_is_told_alike(tmp_path, monkeypatch):
+    """Which one torch raises depends on where a file is cut short."""
+    save_checkpoint(tmp_path / "state.pt", step=1)
+    for kind in (OSError, TypeError, AttributeError, OverflowError, MemoryError, KeyError):
+
+        def fail(*_, kind=kind, **__):
+            raise kind("no")
+
+        monkeypatch.setattr(torch, "load", fail)
+        with pytest.raises(RuntimeError, match="cannot be read"):
+            load_checkpoint(tmp_path / "state.pt")
+
+
+def test_what_may_not_be_loaded_is_not_called_damaged(tmp_path):
+    save_checkpoint(tmp_path / "state.pt", dataset=Numbers(3))
+    with pytest.raises(RuntimeError, match=r"it is as it was written, but holds .*plain values"):
+        load_checkpoint(tmp_path / "state.pt")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    save_checkpoint(tmp_path / "state.pt", step=1)
+    (tmp_path / "state.pt").chmod(0)
+    with pytest.raises(PermissionError):
+        load_checkpoint(tmp_path / "state.pt")

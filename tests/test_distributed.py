@@ -22,6 +22,7 @@ from dynaprune import (
     RandomPrune,
     SeTa,
 )
+from dynaprune.state import sealed
 
 LENGTH = 61
 EPOCHS = 5
@@ -204,11 +205,11 @@ def disagree(rank, how):
     train = bls(method, length, seed=seed)
     if how == "epoch" and rank == 1:
         state = train.state_dict()
-        train.load_state_dict(state | {"epoch": 3})
+        train.load_state_dict(sealed(state | {"epoch": 3}))
     if how == "scores" and rank == 1:
         state = train.state_dict()
         state["score"]["values"][5] = 1.0
-        train.load_state_dict(state)
+        train.load_state_dict(sealed(state))
     loader = DataLoader(train, batch_size=4)
     for batch in loader:
         try:

@@ -26,6 +26,7 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
+from dynaprune.state import sealed
 
 SHARES = [EpsilonGreedy, UCB, OrderDP, RePB, SelectiveBackprop, SeTa, RandomPrune, StaticPrune]
 METHODS = [InfoBatch, *SHARES, TrimmedLoss, SkipConverged, NoPrune]
@@ -402,7 +403,7 @@ def test_a_part_of_a_state_is_incomplete(part, key, message):
     del state[part][key]
     train = bls(InfoBatch, 10)
     with pytest.raises(RuntimeError, match=message):
-        train.load_state_dict(state)
+        train.load_state_dict(sealed(state))
     assert train.epoch == 0
 
 

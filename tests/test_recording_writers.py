@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,9 +77,9 @@ def test_files_of_others_are_left_alone(tmp_path):
         assert (tmp_path / name).read_text() == name
 
 
-@pytest.mark.parametrize("name", ["run.json", "epochs.jsonl", "samples.npy", "epoch-00007.npz"])
+@pytest.mark.parametrize("name", ["run.json", "epochs.jsonl", "samples.npy", "epoch-00000.npz"])
 def test_what_a_killed_process_has_left_is_removed(tmp_path, name):
-    left = tmp_path / f".{name}.a1_b2c3d.tmp-dynaprune"
+    left = tmp_path / f".dynaprune-{zlib.crc32(name.encode()):08x}-{'0' * 16}"
     left.write_bytes(b"half")
     recorded(tmp_path, 1)
     assert not left.exists()

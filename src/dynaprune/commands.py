@@ -166,13 +166,13 @@ def inspect(
     """Print what a saved state holds: where the run was, its scores and visits."""
     try:
         states = load_checkpoint(checkpoint)
+        found = [state_table(name, state) for name, state in states_in(states)]
+        others = others_table(states)
     except (OSError, RuntimeError) as error:
         raise failed("inspect", error) from None
     console = Console()
-    found = list(states_in(states))
-    for name, state in found:
-        console.print(state_table(name, state))
-    others = others_table(states)
+    for table in found:
+        console.print(table)
     if others is not None:
         console.print(others)
     if not found:

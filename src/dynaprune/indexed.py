@@ -81,6 +81,8 @@ class Wrapping(metaclass=_MadeWhole):
             super().__setattr__(name, value)
         elif _reaches(inner := getattr(self, self.wraps), name):
             setattr(inner, name, value)
+        elif not type(self).__module__.startswith(__package__):
+            super().__setattr__(name, value)  # a class of the user's own keeps what it likes
         else:
             raise AttributeError(
                 f"{name!r} was set on a {type(self).__name__}, but neither it nor its "

@@ -113,6 +113,10 @@ class Pass:
         self.is_graded = True
         self.was_passed_over = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is of the loop: a copy of the dataset, or a worker, has none."""
+        return {**vars(self), "waiting": [], "asked_by": ()}
+
     def sample_weights(self, batch: Batch) -> float | Tensor:
         """Return the weights of a batch's samples: float32, shape (B,), or 1.0 if all are 1."""
         if batch.weights is None:
@@ -150,6 +154,9 @@ class Passes:
         self._is_plain = False  # whether a batch was updated while its pass had no other waiting
         self.trained: Pass | None = None
         self._ended: tuple[tuple[Place, ...], int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_ended": None}
 
     def hand_over(
         self,

@@ -34,14 +34,14 @@ from .scores import SampleLoss, Score
 from .settings import plain
 from .sharded import Sharded
 from .share import Share, share_of, whole
-from .state import pack, unpack
+from .state import check_origin, differences, pack, sealed, settings_of, unpack, warn_of
 from .streams import PrunedIterableDataset
 from .summary import Summary
-from .validation import check_between, check_integer, check_keys, check_map_style
+from .validation import check_between, check_integer, check_map_style
 
 logger = logging.getLogger("dynaprune")
 
-STATE_VERSION = 8  # the mean loss of the epoch before, how often an epoch repeats its samples
+STATE_VERSION = 8  # a checksum, arguments, the last mean loss, how often samples are repeated
 
 
 class PrunedDataset(Wrapping, Dataset[Any]):
@@ -612,6 +612,8 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         it. The batch at hand is still due until `update` was called for it: save after the
         optimizer's step, and before a `break`, because an epoch that was left is over.
 
+        A checksum of all that it holds is part of it, so load it as it was returned.
+
         With several ranks, call it on all of them in the middle of an epoch: it is a collective,
         and returns the same on each, so one may save it. Once the loader has ended an epoch, any
         rank may call it alone. Of a `Sharded` dataset each rank has a state of its own.
@@ -619,10 +621,11 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         epochs = self.epochs
         with epochs.lock:
             state = {"version": STATE_VERSION, **epochs.identity, **self._part}
+            state["settings"] = settings_of(self, epochs.score)
             if epochs.samples_due() > 0:
                 progress = epochs.measured()
                 before = epochs.number, epochs.score, epochs.totals, epochs.now.mean_loss
-                return state | pack(*before, progress, epochs.plan)
+                return sealed(state | pack(*before, progress, epochs.plan))
             fold, number = epochs.folded(), epochs.number
             if fold.visits > 0:
                 number += 1
@@ -631,7 +634,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 except Exception:
                     logger.exception("epoch %d is not recorded or logged yet", epochs.number)
             after = number, fold.score, epochs.summary(), epochs.mean_loss()
-            return state | pack(*after, Progress(), None)
+            return sealed(state | pack(*after, Progress(), None))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken: with the samples that were still due in that epoch.
@@ -639,24 +642,28 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         With several ranks, load the same state on all; there may be more or fewer of them now. Of a
         `Sharded` dataset each rank loads its own, all at the same time.
 
+        Other arguments than those of the run that saved it, such as another `num_epochs`, may be
+        meant: they are warned of, by the logger `dynaprune`, and the run goes on with them.
+
         Raises:
-            RuntimeError: the state is incomplete, or belongs to another dataset, length, method,
-                score or seed, or to an epoch that other arguments planned. The object is left as
-                it was.
+            RuntimeError: the state is incomplete, damaged or of another version's format; it
+                belongs to another dataset, length, method, score or seed, or to an epoch that other
+                arguments planned. The object is left as it was.
         """
         expected = {"version": STATE_VERSION, **self.epochs.identity, **self._part}
-        check_keys(state, tuple(expected), "the state")
-        for key, value in expected.items():
-            if state[key] != value:
-                raise RuntimeError(
-                    f"the state belongs to another run: its {key} is {state[key]!r}, but here it "
-                    f"is {value!r}. Make this object with the arguments of the run that saved it"
-                )
+        check_origin(state, expected)
+        differing = differences(state["settings"], settings_of(self, self.epochs.score))
         score = copy.deepcopy(self.epochs.score)
         number, totals, mean_loss, progress, order = unpack(state, score)
         plan = None
         if len(progress.batches) > 0:
-            plan = self._make_plan(score, number)
+            try:
+                plan = self._make_plan(score, number)
+            except Exception as error:
+                raise RuntimeError(
+                    f"this {type(self).__name__} cannot plan epoch {number}, in the middle of "
+                    f"which the state was taken, from the state's scores: {error}"
+                ) from error
             if plan.digest() != order:
                 raise RuntimeError(
                     f"the state was taken in the middle of epoch {number}, which the arguments of "
@@ -667,6 +674,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 plan = plan.without(progress.served())
         with self.epochs.lock:
             self.epochs.restore(number, score, totals, mean_loss, progress, plan)
+            warn_of(differing)
             self._agree_on_length()
 
     # What scores, samplers and loaders use

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import length_hint
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ class Drawn:
         self._chunk: Iterator[int] = iter(())
         self._ahead = 0  # samples up to the chunk's end
         self._chunks_left: weakref.ref[Iterator[Iterator[int]]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_chunks_left": None}  # who draws is of this process
 
     def integers(self, order: Tensor) -> Iterator[int]:
         """Return an iterator over them, which runs no Python code for a sample.

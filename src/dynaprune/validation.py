@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -121,18 +123,100 @@ def check_keys(state: Any, keys: Sequence[str], what: str) -> None:
         )
 
 
-def check_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
-    """Check a tensor of a state.
+def check_tensor(
+    name: str, value: Any, shape: tuple[int | None, ...], *dtypes: torch.dtype
+) -> Tensor:
+    """Return a tensor of a state on the host, without its history of gradients.
+
+    Arguments:
+        name: what it is, for the message.
+        value: the tensor, on any device. What is returned may share its memory.
+        shape: that it must have; `None` is any length.
+        dtypes: one of which it must have.
 
     Raises:
-        RuntimeError: it is none, or of another shape.
+        RuntimeError: it is no tensor, of another shape or type, or without elements in memory, as
+            sparse ones and those on the device `meta` are.
     """
-    if not isinstance(value, Tensor) or value.shape != shape:
-        given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if (
+        has_elements(value)
+        and len(value.shape) == len(shape)
+        and all(right in (None, given) for given, right in zip(value.shape, shape, strict=True))
+        and value.dtype in dtypes
+    ):
+        tensor: Tensor = value.detach().cpu()
+        return tensor
+    wanted = "(" + ", ".join("any" if each is None else str(each) for each in shape)
+    wanted += ",)" if len(shape) == 1 else ")"
+    types = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    raise RuntimeError(
+        f"the state is damaged: its {name} must be a tensor of shape {wanted} and type {types}, "
+        f"but {_described(value)} was found"
+    )
+
+
+def has_elements(value: Any) -> bool:
+    """Return whether a value is a tensor all of whose elements lie in memory, each on its own.
+
+    Those of sparse tensors and of the device `meta` do not; of an expanded one, a few bytes of a
+    file can claim to be any number of them.
+    """
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type != "meta"
+        and not (value.is_quantized or value.is_nested)
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    kind = str(value.dtype).removeprefix("torch.")
+    where = "" if has_elements(value) else ", whose elements are not in memory,"
+    return f"one of shape {tuple(value.shape)} and type {kind}{where}"
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a count of a state, an integer from 0 to 2⁶³ − 1.
+
+    Raises:
+        RuntimeError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise RuntimeError(
-            f"the state is damaged: its {name} must be a tensor of shape {shape}, but {given} was "
-            "found"
+            f"the state is damaged: its {name} must be an integer of at least 0, but "
+            f"{shown(value)} was found"
         )
+    return value
+
+
+def check_finite(name: str, value: Any, *, minimum: float = -math.inf) -> float:
+    """Return a number of a state as a float.
+
+    Raises:
+        RuntimeError: it is none, not finite, or below `minimum`.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # an integer may be too large for a float
+    if is_number and abs(value) <= sys.float_info.max and value >= minimum:
+        return float(value)
+    at_least = "" if minimum == -math.inf else f" of at least {minimum:g}"
+    raise RuntimeError(
+        f"the state is damaged: its {name} must be a finite number{at_least}, but {shown(value)} "
+        "was found"
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value of a state for a message: as it is, if it is plain and not too long."""
+    is_short = isinstance(value, str) and len(value) <= 100
+    if is_short or isinstance(value, float):
+        return repr(value)
+    if isinstance(value, int):  # of the longest ones repr() raises
+        return repr(value) if abs(value) < 2**64 else "an integer of more than 64 bits"
+    return f"a {type(value).__name__}"
 
 
 def count_share(share: float, total: int) -> int:

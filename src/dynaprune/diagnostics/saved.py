@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..recording.epoch import quantiles_of
-from ..summary import Summary
+from ..state import is_intact, totals_of
+from ..validation import check_count, check_finite, check_keys, check_tensor, has_elements, shown
 
 MARKS = ("version", "method", "seed", "epoch", "score", "totals", "progress")
 """What the state of a pruned dataset has."""
+
+DEEPEST = 64
+"""How deep the containers of a file may be nested."""
 
 QUANTILES = (0, 3, 5, 7, 10)
 """Which of the recorded ones are shown: lowest, a tenth, median, nine tenths, highest."""
@@ -24,19 +27,49 @@ QUANTILES = (0, 3, 5, 7, 10)
 def states_in(states: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the states of pruned datasets, however deep they are in a checkpoint, with their names.
 
+    A container that is in several places, or in itself, is looked into once.
+
     Arguments:
         states: what was loaded.
         name: of the place, joined by dots.
+
+    Raises:
+        RuntimeError: containers are nested deeper than `DEEPEST`.
     """
-    if isinstance(states, (list, tuple)):
-        states = dict(enumerate(states))
-    if not isinstance(states, Mapping):
+    for place, container in _containers(states, (name,) if name else (), leave=_is_state):
+        if _is_state(container):
+            yield ".".join(place) or "the file itself", dict(container)
+
+
+def _containers(
+    value: Any,
+    place: tuple[str, ...] = (),
+    seen: set[int] | None = None,
+    *,
+    leave: Callable[[Mapping[Any, Any]], bool],
+) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """Yield each container in a value, itself included, with its place; sequences as mappings.
+
+    What is in those that are to be left alone does not come.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen:
         return
-    if all(mark in states for mark in MARKS):
-        yield name or "the file itself", dict(states)
-        return
-    for key, value in states.items():
-        yield from states_in(value, f"{name}.{key}" if name else str(key))
+    seen.add(id(value))
+    if len(place) > DEEPEST:
+        raise RuntimeError(
+            f"the file holds containers nested deeper than {DEEPEST}, which no checkpoint needs: "
+            "it is damaged, or made to do harm"
+        )
+    inside = value if isinstance(value, Mapping) else dict(enumerate(value))
+    yield place, inside
+    if not leave(inside):
+        for key, each in inside.items():
+            yield from _containers(each, (*place, str(key)), seen, leave=leave)
+
+
+def _is_state(value: Mapping[Any, Any]) -> bool:
+    return all(mark in value for mark in MARKS)
 
 
 def state_table(name: str, state: Mapping[str, Any]) -> Table:
@@ -50,45 +83,57 @@ def state_table(name: str, state: Mapping[str, Any]) -> Table:
 
 
 def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a state holds, by name, as text."""
-    score = state["score"]
-    values = score["values"].float() + score.get("level", 0.0)
-    yield "method", f"{state['method']}, seed {state['seed']}"
-    yield "dataset", f"{state.get('dataset', '?')}, {values.numel():,} samples"
+    """Yield what a state holds, by name, as text.
+
+    Raises:
+        RuntimeError: it is damaged.
+    """
+    score, progress = state["score"], state["progress"]
+    check_keys(score, ("name", "values"), "the state's score")
+    check_keys(progress, ("visits",), "the state's progress")
+    kept = check_tensor("values", score["values"], (None,), torch.float32, torch.float16)
+    values = kept.float() + check_finite("level", score.get("level", 0.0))
+    yield "method", f"{_text(state['method'])}, seed {_text(state['seed'])}"
+    yield "dataset", f"{_text(state.get('dataset', '?'))}, {values.numel():,} samples"
     if "rank" in state:
-        yield "part", f"rank {state['rank']} of {state['world_size']}"
-    done = state["progress"]["visits"]
-    where = f"in epoch {state['epoch']}, {done:,} visits into it" if done else "between epochs"
-    yield (
-        "next epoch" if not done else "position",
-        (where if done else f"{state['epoch']} ({where})"),
-    )
-    counts = {field.name for field in fields(Summary)}
-    totals = {name: value for name, value in state["totals"].items() if name in counts}
-    yield "so far", str(Summary(**totals))
-    yield "score", str(score["name"])
+        part = f"rank {_text(state['rank'])} of {_text(state.get('world_size', '?'))}"
+        yield "part", part
+    done, epoch = check_count("visits", progress["visits"]), check_count("epoch", state["epoch"])
+    if done:
+        yield "position", f"in epoch {epoch}, {done:,} visits into it"
+    else:
+        yield "next epoch", f"{epoch} (between epochs)"
+    yield "so far", str(totals_of(state["totals"]))
+    yield "score", _text(score["name"])
     if values.numel() > 0:
         found = quantiles_of(values.numpy())
-        shown = ", ".join(f"{found[place]:.4g}" for place in QUANTILES)
-        yield "scores: lowest, 10%, median, 90%, highest", shown
+        some = ", ".join(f"{found[place]:.4g}" for place in QUANTILES)
+        yield "scores: lowest, 10%, median, 90%, highest", some
     history = score.get("history", {})
+    check_keys(history, (), "the state's history")
     if "visits" in history:
-        yield "visits", _visits(history["visits"], int(history.get("num_epochs", 0)))
+        visits = check_tensor("visits", history["visits"], (values.numel(),), torch.int32)
+        epochs = check_count("history's num_epochs", history.get("num_epochs", 0))
+        yield "visits", _visits(visits, epochs)
     else:
         yield "visits", "not counted: train.record(directory) does"
-    size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
-    yield "size", f"{size / 2**20:,.1f} MiB, format {state['version']}"
+    yield "size", f"{_mebibytes(state):,.1f} MiB, format {_text(state['version'])}"
+    if "checksum" in state and not is_intact(state):
+        yield "damaged", "it does not match its checksum and cannot be loaded"
 
 
 def others_table(states: Mapping[str, Any]) -> Table | None:
-    """Return what else is in a checkpoint, or `None` if there is nothing."""
+    """Return what else is in a checkpoint, or `None` if there is nothing.
+
+    Raises:
+        RuntimeError: containers are nested deeper than `DEEPEST`.
+    """
     table = Table("beside it", "tensors", "MiB")
     for name, value in states.items():
         if name in MARKS or any(True for _ in states_in(value)):
             continue
-        tensors = list(_tensors(value))
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        table.add_row(escape(str(name)), f"{len(tensors):,}", f"{size / 2**20:,.1f}")
+        count = sum(1 for _ in _tensors(value))
+        table.add_row(escape(str(name)), f"{count:,}", f"{_mebibytes(value):,.1f}")
     return table if table.row_count else None
 
 
@@ -105,11 +150,14 @@ def _visits(visits: torch.Tensor, epochs: int) -> str:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _tensors(each)
+    """Yield the tensors in a value whose elements lie in memory: others claim to be of any size."""
+    for _, container in _containers([value], leave=lambda _: False):
+        yield from filter(has_elements, container.values())
+
+
+def _mebibytes(value: Any) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(value)) / 2**20
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

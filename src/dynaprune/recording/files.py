@@ -42,9 +42,6 @@ HEADER = 2**14
 MARK = b"dynaprune recording "
 """How the comment of a file of losses begins; the id of its recording follows."""
 
-LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp-dynaprune")
-"""What a killed process leaves of a file that it was writing."""
-
 
 def open_regular(path: Path) -> IO[bytes]:
     """Open a file to be read, if it is one: a pipe would wait for somebody to write to it.
@@ -149,14 +146,6 @@ def losses_files(directory: Path) -> dict[int, Path]:
         if (match := LOSSES.fullmatch(path.name)) is not None
     }
     return dict(sorted(found.items()))
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Remove what killed processes have left of the files of a recording, and nothing else."""
-    for path in directory.iterdir():
-        match = LEFTOVER.fullmatch(path.name)
-        if match is not None and is_name_of_ours(match[1]) and path.is_file():
-            path.unlink(missing_ok=True)
 
 
 def is_name_of_ours(name: str) -> bool:

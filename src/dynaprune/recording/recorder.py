@@ -30,7 +30,6 @@ from .files import (
     losses_files,
     pack_losses,
     recording_of,
-    remove_leftovers,
 )
 from .reading import KEYED_SAMPLE, SAMPLE, epoch_lines, read_facts
 
@@ -344,7 +343,6 @@ class Recorder:
 
         The last one first: a process that is killed meanwhile leaves no gap.
         """
-        remove_leftovers(self.directory)
         files = losses_files(self.directory)
         later = [files.pop(each) for each in reversed(list(files)) if each >= number]
         self._check_ours(later)

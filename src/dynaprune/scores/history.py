@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..batches import Batches
-from ..validation import check_keys
+from ..validation import check_count, check_keys, check_tensor
 
 NAMES = ("visits", "last_steps")
 
@@ -80,7 +80,7 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the history."""
-        kept = {name: torch.tensor(values) for name, values in self._kept.items()}
+        kept = {name: torch.tensor(values, device="cpu") for name, values in self._kept.items()}
         return {"num_steps": self._num_steps, "num_epochs": self.num_epochs, **kept}
 
     def load_state_dict(self, state: Any, num_samples: int, needed: Collection[str]) -> None:
@@ -94,22 +94,33 @@ class History:
             needed: the names without which a method cannot go on.
 
         Raises:
-            RuntimeError: the state is incomplete, or of another number of samples.
+            RuntimeError: the state is incomplete or damaged, or of another number of samples.
         """
         check_keys(state, ("num_steps", "num_epochs", *needed), "the state's history")
-        found = [name for name in NAMES if name in state]
-        for name in found:
-            if state[name].shape != (num_samples,):
-                raise RuntimeError(
-                    f"the state holds the {name} of {state[name].numel():,} samples, but there are "
-                    f"{num_samples:,}"
-                )
-        wanted, self._kept, self._num_samples = list(self._kept), {}, num_samples
-        self._num_steps = int(state["num_steps"])
-        for name in found:
-            self._kept[name] = state[name].to(torch.int32).numpy().copy()
+        num_steps = check_count("history's num_steps", state["num_steps"])
+        num_epochs = check_count("history's num_epochs", state["num_epochs"])
+        kept = {name: _kept(state, name, num_samples) for name in NAMES if name in state}
+        if "last_steps" in kept and (kept["last_steps"] >= num_steps).any():
+            raise RuntimeError(
+                f"the state is damaged: its history is of {num_steps:,} steps, but some of its "
+                "last_steps are later"
+            )
+        wanted, self._kept, self._num_samples = list(self._kept), kept, num_samples
+        self._num_steps = num_steps
         self.keep(wanted)
-        self.num_epochs = int(state["num_epochs"]) if "visits" in found else 0
+        self.num_epochs = num_epochs if "visits" in kept else 0
+
+
+def _kept(state: Any, name: str, num_samples: int) -> NDArray[np.int32]:
+    """Return what a state holds under a name: a copy."""
+    values = check_tensor(f"history's {name}", state[name], (num_samples,), torch.int32)
+    kept: NDArray[np.int32] = values.numpy().copy()
+    if (kept < _start(name)).any():
+        raise RuntimeError(
+            f"the state is damaged: its history's {name} must be at least {_start(name)}, but "
+            f"{kept.min()} was found"
+        )
+    return kept
 
 
 def _start(name: str) -> int:

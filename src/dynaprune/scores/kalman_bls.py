@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..batches import Batches
 from ..drawing import taken
-from ..validation import check_keys, check_shape
-from .score import Score
+from ..validation import check_keys, check_tensor
+from .score import DTYPES, Score
 from .windows import Numbers, Windows, means
 
 ENOUGH = 32
@@ -158,10 +158,11 @@ class KalmanBLS(Score):
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
         return super().state_dict() | {
-            "variances": torch.tensor(self._variances),
+            "variances": torch.tensor(self._variances, device="cpu"),
             "unit": torch.tensor(
                 [self._mean_loss, self._spread, self._is_positive, self._num_measured],
                 dtype=torch.float64,
+                device="cpu",
             ),
         }
 
@@ -169,16 +170,32 @@ class KalmanBLS(Score):
         """Restore what `state_dict` returned.
 
         Raises:
-            RuntimeError: the state is another score's or of another number of samples.
+            RuntimeError: the state is incomplete or damaged, another score's, or of another number
+                of samples.
         """
         check_keys(state, ("name", "values"), "the state's score")
-        if state["name"] == type(self).__name__:
-            check_keys(state, ("variances", "unit"), "the state's score")
-            check_shape("variances", state["variances"], (state["values"].numel(),))
-            check_shape("unit", state["unit"], (4,))
+        if not isinstance(state["name"], str) or state["name"] != type(self).__name__:
+            super().load_state_dict(state)  # which says whose it is
+            return
+        check_keys(state, ("variances", "unit"), "the state's score")
+        count = check_tensor("values", state["values"], (None,), *DTYPES).numel()
+        variances = check_tensor("variances", state["variances"], (count,), torch.float32).numpy()
+        if not ((variances >= 0) & (variances < math.inf)).all():
+            raise RuntimeError(
+                "the state is damaged: its variances are not all finite and at least 0"
+            )
+        unit = check_tensor("unit", state["unit"], (4,), torch.float64).tolist()
+        mean_loss, spread, is_positive, num_measured = unit
+        if (
+            not np.isfinite(unit).all()
+            or spread < 0
+            or is_positive not in (0, 1)
+            or (num_measured < 0 or not num_measured.is_integer())
+        ):
+            raise RuntimeError(f"the state is damaged: its unit cannot be {unit}")
         super().load_state_dict(state)
-        self._variances = state["variances"].to(torch.float32).numpy().copy()
-        self._mean_loss, self._spread, is_positive, num_measured = state["unit"].tolist()
+        self._variances = variances.copy()
+        self._mean_loss, self._spread = mean_loss, spread
         self._is_positive, self._num_measured = bool(is_positive), int(num_measured)
 
     def _grow(self, places: Tensor, num_samples: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..outliers import LossShape
+from ..validation import check_tensor
 from .windows import Windows
 
 KEPT = 0.8
@@ -72,9 +74,20 @@ class Moments:
 
     def state(self) -> Tensor:
         """Return a tensor from which `restore` goes on."""
-        return torch.tensor([*self._sums, self._variance, self._last], dtype=torch.float64)
+        numbers = [*self._sums, self._variance, self._last]
+        return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
-    def restore(self, state: Tensor) -> None:
-        """Go on from what `state` returned."""
-        self._sums = state[:3].numpy().copy()
-        self._variance, self._last = state[3:].tolist()
+    def restore(self, state: Any) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            RuntimeError: it is damaged.
+        """
+        *sums, variance, last = check_tensor("moments", state, (5,), torch.float64).tolist()
+        # of weights, of squares; the last mean loss is infinite before the first epoch
+        are_possible = np.isfinite([*sums, variance]).all() and sums[0] >= 0 and variance >= 0
+        if not are_possible or math.isnan(last) or last == -math.inf:
+            raise RuntimeError(
+                f"the state is damaged: its moments cannot be {[*sums, variance, last]}"
+            )
+        self._sums, self._variance, self._last = np.array(sums), variance, last

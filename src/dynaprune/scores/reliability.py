@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..percentiles import percentiles
+from ..validation import check_tensor
 from .windows import Windows, means, normal_quantiles
 
 SAMPLES = 1 << 15
@@ -63,8 +65,15 @@ class Reliability:
 
     def state(self) -> Tensor:
         """Return a tensor from which `restore` goes on."""
-        return torch.tensor(self._sums)
+        return torch.tensor(self._sums, dtype=torch.float64, device="cpu")
 
-    def restore(self, state: Tensor) -> None:
-        """Go on from what `state` returned."""
-        self._sums = state.numpy().copy()
+    def restore(self, state: Any) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            RuntimeError: it is damaged.
+        """
+        sums = check_tensor("reliability", state, (3,), torch.float64).numpy().copy()
+        if not np.isfinite(sums).all() or (sums[1:] < 0).any():  # these are of squares
+            raise RuntimeError(f"the state is damaged: its reliability cannot be {sums.tolist()}")
+        self._sums = sums

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..batches import Batches
 from ..drawing import CHUNK
 from ..keys import KeyTable
-from ..validation import check_keys, check_shape
+from ..validation import check_finite, check_keys, check_tensor, shown
 from . import convention
 from .history import NAMES, History
 from .moments import Moments
@@ -83,6 +83,11 @@ class Score(ABC):
     def num_samples(self) -> int:
         """N, the number of samples that have a score."""
         return self._values.numel()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the scores are kept."""
+        return self._values.dtype
 
     def read(self, batches: Batches) -> Batches:
         """Return all measurements of an epoch as `observe` is to get them, at once or in parts.
@@ -259,7 +264,7 @@ class Score(ABC):
         """Return tensors and plain values from which `load_state_dict` restores the scores."""
         more: dict[str, Any] = {}
         if self.keys is not None:
-            more["keys"] = torch.tensor(self.keys.fingerprints)
+            more["keys"] = torch.tensor(self.keys.fingerprints, device="cpu")
         if self._history:
             more["history"] = self._history.state_dict()
         return more | {
@@ -276,35 +281,43 @@ class Score(ABC):
         """Restore what `state_dict` returned.
 
         Raises:
-            RuntimeError: the state is another score's or of another number of samples.
+            RuntimeError: the state is incomplete or damaged, another score's, or of another number
+                of samples.
         """
         name = type(self).__name__
         names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
         names += [] if self.keys is None else ["keys"]
         names += ["history"] if self._needed else []
         check_keys(state, names, "the state's score")
-        if state["name"] != name:
-            raise RuntimeError(f"the state holds scores of {state['name']}, but this is {name}")
-        if self.keys is not None:
-            self.keys = KeyTable(state["keys"].numpy().copy())
-            self._values = self._values.new_zeros(len(self.keys))
-        if state["values"].shape != self._values.shape:
+        found = state["name"] if isinstance(state["name"], str) else shown(state["name"])
+        if found != name:
+            raise RuntimeError(f"the state holds scores of {found}, but this is {name}")
+        keys = None if self.keys is None else _keys_of(state["keys"])
+        values = check_tensor("values", state["values"], (None,), *DTYPES)
+        count = self.num_samples if keys is None else len(keys)
+        if values.numel() != count:
             raise RuntimeError(
-                f"the state holds scores of {state['values'].numel():,} samples, but this "
-                f"{name} has {self._values.numel():,}"
+                f"the state holds scores of {values.numel():,} samples, but this {name} has "
+                f"{count:,}"
             )
-        check_shape("reliability", state["reliability"], self._reliability.state().shape)
-        check_shape("moments", state["moments"], self._moments.state().shape)
+        level = check_finite("level", state["level"])
+        first_loss = check_finite("first_loss", state["first_loss"])
+        if not isinstance(state["started"], bool):
+            raise RuntimeError(
+                "the state is damaged: its started must be True or False, but "
+                f"{shown(state['started'])} was found"
+            )
+        reliability, moments = Reliability(), Moments()
+        reliability.restore(state["reliability"])
+        moments.restore(state["moments"])
         history = state.get("history", History(0).state_dict())
-        self._history.load_state_dict(history, state["values"].numel(), self._needed)
-        if state["values"].dtype == self._values.dtype:
-            self._values = state["values"].detach().to("cpu", copy=True)
-            self._level = float(state["level"])
+        self._history.load_state_dict(history, count, self._needed)
+        self.keys, self._reliability, self._moments = keys, reliability, moments
+        if values.dtype == self._values.dtype:
+            self._values, self._level = values.to("cpu", copy=True), level
         else:
-            Score.restore(self, state["values"].float() + state["level"])
-        self._first_loss, self._started = float(state["first_loss"]), bool(state["started"])
-        self._reliability.restore(state["reliability"])
-        self._moments.restore(state["moments"])
+            Score.restore(self, values.float() + level)
+        self._first_loss, self._started = first_loss, state["started"]
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""
@@ -362,3 +375,11 @@ def _clipped(differences: NDArray[np.float32]) -> NDArray[np.float32]:
     highest = float(np.finfo(np.float16).max)
     clipped: NDArray[np.float32] = np.clip(differences, -highest, highest)
     return clipped
+
+
+def _keys_of(fingerprints: Any) -> KeyTable:
+    """Return the keys of a state's samples."""
+    found: NDArray[np.int64] = check_tensor("keys", fingerprints, (None,), torch.int64).numpy()
+    if (found[1:] <= found[:-1]).any():
+        raise RuntimeError("the state is damaged: its keys do not ascend, or some are there twice")
+    return KeyTable(found.copy())
