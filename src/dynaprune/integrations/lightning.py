@@ -23,7 +23,7 @@ from ..sampler import PruningSampler
 from . import warn_of_other_epochs
 from .lightning_lengths import (
     announce,
-    check_interval,
+    check_options,
     count_batches,
     full_length_of,
     is_planning,
@@ -31,7 +31,7 @@ from .lightning_lengths import (
     length_of,
     restarted_at,
     serves_pruned,
-    unchecked_interval,
+    unchecked_options,
 )
 
 if TYPE_CHECKING:
@@ -218,13 +218,13 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """Stand for `setup_data`, which the Trainer calls before the run and before each epoch."""
         loop = trainer.fit_loop
         fetcher = loop._data_fetcher
-        with unchecked_interval(trainer):
+        with unchecked_options(trainer):
             set_up()
         if loop._combined_loader is None:  # there is nothing to train
             return
         if loop._data_fetcher is not fetcher:
             self._find(trainer)
-            check_interval(trainer)
+            check_options(trainer)
             self._is_behind = False
         if self._pending is not None:
             self._restore(self._pending)

@@ -66,9 +66,9 @@ def _limited(length: float, limit: float) -> float:
 def announce(trainer: Trainer, batches: float) -> None:
     """Let the Trainer expect so many batches of the epoch, and validate at least once in it."""
     trainer.fit_loop.max_batches = batches
-    if getattr(trainer, "_val_check_time_interval", None) is not None:
+    interval = _val_check_interval(trainer)
+    if interval is None:
         return
-    interval = trainer.val_check_interval
     if not isinstance(interval, int):
         if not math.isinf(batches):
             trainer.val_check_batch = max(1, int(batches * interval))
@@ -78,17 +78,29 @@ def announce(trainer: Trainer, batches: float) -> None:
         trainer.val_check_batch = max(1, min(interval, batches))
 
 
-def check_interval(trainer: Trainer) -> None:
-    """Refuse to validate every so many batches if even an epoch that skips nothing has fewer.
+def check_options(trainer: Trainer) -> None:
+    """Make sure that the Trainer's options suit an epoch that skips nothing.
 
     Raises:
-        ValueError: likewise.
+        ValueError: it is to validate every so many batches, or to train a share of them, and that
+            is more than there are, or less than one.
     """
-    interval = trainer.val_check_interval
-    if not isinstance(interval, int) or trainer.check_val_every_n_epoch is None:
-        return
+    limit, interval = trainer.limit_train_batches, _val_check_interval(trainer)
+    if isinstance(limit, float):
+        for length in map(full_length_of, trainer.fit_loop._combined_loader.flattened):
+            if math.isinf(length) and limit != 1:
+                raise ValueError(
+                    f"Trainer(limit_train_batches={limit}) was given, but one of the training "
+                    "loaders says no length: give a number of batches"
+                )
+            if length * limit < 1 <= length:
+                raise ValueError(
+                    f"Trainer(limit_train_batches={limit}) was given, but of {length} batches that "
+                    f"is less than one: give at least {1 / length:.3g}, or a number of batches"
+                )
     most = count_batches(trainer, full_length_of)
-    if interval > most and trainer.limit_val_batches > 0:
+    is_within_an_epoch = isinstance(interval, int) and trainer.check_val_every_n_epoch is not None
+    if is_within_an_epoch and interval > most and trainer.limit_val_batches > 0:
         raise ValueError(
             f"Trainer(val_check_interval={interval}) was given, but an epoch that skips nothing "
             f"has {most} batches: give at most as many, limit_val_batches=0 to validate never, or "
@@ -96,16 +108,25 @@ def check_interval(trainer: Trainer) -> None:
         )
 
 
+def _val_check_interval(trainer: Trainer) -> Any:
+    """Return it; `None` if that is a time, of which the Trainer keeps no such attribute."""
+    return getattr(trainer, "val_check_interval", None)
+
+
 @contextmanager
-def unchecked_interval(trainer: Trainer) -> Iterator[None]:
-    """Let the Trainer take its loaders also where an epoch is shorter than that interval."""
-    interval = trainer.val_check_interval
+def unchecked_options(trainer: Trainer) -> Iterator[None]:
+    """Let the Trainer take its loaders also where an epoch is too short for its options."""
+    limit, interval = trainer.limit_train_batches, _val_check_interval(trainer)
+    if isinstance(limit, float) and limit > 0:
+        trainer.limit_train_batches = 1.0
     if isinstance(interval, int):
         trainer.val_check_interval = 1.0
     try:
         yield
     finally:
-        trainer.val_check_interval = interval
+        trainer.limit_train_batches = limit
+        if interval is not None:
+            trainer.val_check_interval = interval
 
 
 def restarted_at(trainer: Trainer) -> tuple[int, bool]:
