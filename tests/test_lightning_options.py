@@ -152,7 +152,7 @@ def test_accumulation_steps_at_the_end_of_each_epoch(tmp_path):
 
 @pytest.mark.parametrize("steps", [True, 3])
 def test_fast_dev_run(steps, tmp_path, caplog):
-    train, module, _ = fit(tmp_path, InfoBatch, fast_dev_run=steps)
+    _, module, _ = fit(tmp_path, InfoBatch, fast_dev_run=steps)
     assert len(module.served) == int(steps)
     assert len(module.validated) == 1
     assert "num_epochs" not in caplog.text  # nobody means to train that few
