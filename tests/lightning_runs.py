@@ -85,6 +85,7 @@ def fit(
     *callbacks,
     resume=None,
     workers=0,
+    batch_size=7,
     num_epochs=EPOCHS,
     arguments=None,
     validates=True,
@@ -92,7 +93,7 @@ def fit(
 ):
     """Train with a `PruningCallback`, and return the pruned dataset, the module and the Trainer."""
     train = bls(method, 60, num_epochs=num_epochs, **(arguments or {}))
-    loader = DataLoader(train, batch_size=7, num_workers=workers)
+    loader = DataLoader(train, batch_size=batch_size, num_workers=workers)
     module = Module(train)
     used = trainer(folder, PruningCallback(loader), *callbacks, **options)
     validation = held_out() if validates else None

@@ -240,3 +240,16 @@ def test_tuners_as_callbacks(finder, is_given, tmp_path):
     assert module.served[-len(alone.served) :] == alone.served
     assert len(module.served) > len(alone.served)
     assert train.summary().visits_made == sum(len(batch) for *_, batch in alone.served)
+
+
+def test_a_step_that_takes_its_batch_itself(tmp_path):
+    class Takes(Module):
+        def training_step(self, dataloader_iter):
+            batch, number, _ = next(dataloader_iter)
+            return super().training_step(batch, number)
+
+    train = bls(InfoBatch, 60, num_epochs=EPOCHS)
+    module = Takes(train)
+    trainer(tmp_path, PruningCallback()).fit(module, DataLoader(train, batch_size=7))
+    _, alone, _ = fit(tmp_path, InfoBatch)
+    assert module.batches() == alone.batches()

@@ -248,3 +248,28 @@ def test_the_progress_bar_is_not_warned_about_nor_pruning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "dynaprune"):
         fit(tmp_path, InfoBatch, val_check_interval=FULL)
     assert not [each for each in caplog.records if each.name == "dynaprune"]
+
+
+@pytest.mark.parametrize("size", [45, 50])
+def test_epochs_of_which_the_loader_makes_no_batch(size, tmp_path, caplog):
+    """As in a loop of one's own, they are passed over, and the run goes on."""
+
+    def loader_of(size):
+        train = bls(InfoBatch, 60, num_epochs=EPOCHS, prune_ratio=0.9)
+        return train, DataLoader(train, batch_size=size, drop_last=True)
+
+    alone, loader = loader_of(size)
+    served = []
+    for epoch in range(EPOCHS):
+        for batch in loader:
+            alone.update(Module().loss(batch))
+            served.append((epoch, batch.tolist()))
+    alone.end_epoch()
+    assert {epoch for epoch, _ in served} < set(range(EPOCHS))
+    train, loader = loader_of(size)
+    module = Module()
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)
+    trainer(tmp_path, PruningCallback()).fit(module, loader, held_out())
+    assert [(epoch, batch) for epoch, _, batch in module.served] == served
+    assert train.epoch == alone.epoch == EPOCHS
+    assert "makes no batch" in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lightning_runs import SavesEverywhere, fit
+from lightning_runs import EPOCHS, SavesEverywhere, fit
 from ranks import environment_of_torchrun, free_port, on_ranks
 
 from dynaprune import InfoBatch, RandomPrune, SeTa
@@ -65,12 +65,45 @@ def test_pruned_from_the_first_epoch_on(tmp_path):
     )
 
 
+def test_another_batch_size(tmp_path):
+    """The samples that are due are served, and each later epoch has its own length."""
+    saves = SavesEverywhere(tmp_path)
+    _, alone, _ = fit(tmp_path, InfoBatch, saves)
+    for path, place, steps, _ in saves.saved:
+        if place == "step" and steps in (3, 12, 20):
+            epoch, *_ = alone.served[steps - 1]
+            train, module, _ = fit(tmp_path, InfoBatch, resume=path, batch_size=5)
+            due = [i for e, _, batch in alone.served[steps:] for i in batch if e == epoch]
+            served = [i for e, _, batch in module.served for i in batch if e == epoch]
+            assert sorted(served) == sorted(due)
+            assert train.epoch == EPOCHS
+            assert module.lengths()[-1] == 60 // 5
+
+
 def on_two_ranks(rank, port, folder):
     environment_of_torchrun(rank, 2, port)
     options = {"strategy": "ddp", "devices": 2, "val_check_interval": 0.5, "max_epochs": 3}
-    return resumes_from_everywhere(folder, InfoBatch, **options)
+    places = resumes_from_everywhere(folder, InfoBatch, **options)
+    saves = SavesEverywhere(folder)
+    _, module, _ = fit(folder, InfoBatch, saves, **options)
+    return places, module.served, saves.saved
 
 
-def test_two_devices(tmp_path):
+def test_two_devices_and_then_one(tmp_path):
     ranks = on_ranks(2, on_two_ranks, free_port(), str(tmp_path))
-    assert ranks == [{"step", "validation", "epoch"}] * 2
+    assert [places for places, *_ in ranks] == [{"step", "validation", "epoch"}] * 2
+    for path, place, steps, _ in ranks[0][2]:
+        if place == "step" and steps in (2, 6):
+            epoch = ranks[0][1][steps][0]
+            due = [
+                i
+                for _, served, _ in ranks
+                for e, _, batch in served[steps:]
+                for i in batch
+                if e == epoch
+            ]
+            train, module, _ = fit(tmp_path, InfoBatch, resume=path, max_epochs=3)
+            served = [i for e, _, batch in module.served for i in batch if e == epoch]
+            assert set(served) == set(due)
+            assert len(served) == len(set(due))
+            assert train.epoch == 3

@@ -256,6 +256,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
             batches = self._batches or batches  # some of the loaders may have begun anew in between
         if not math.isinf(batches):
             loop._data_fetcher.length = batches
+        if batches == 0 and trainer.max_epochs != -1:
+            batches = math.inf  # else the Trainer would end the run: only this epoch has no batch
         self._coming = batches if is_over else None
         self._batches = done if is_over else batches
         announce(trainer, self._batches)
@@ -354,6 +356,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """
         if self._trained > 0:
             self._check_updates(pl_module)
+        self._pass_over_empty(trainer.fit_loop._combined_loader.flattened)
         for number, train in enumerate(self._datasets, self._number):
             train.end_epoch()
             which = f"/{number}" if number else ""
@@ -362,8 +365,16 @@ class PruningCallback(Callback):  # type: ignore[misc]
                     f"pruning/share_saved{which}": train.summary().share_saved,
                     f"pruning/mean_score{which}": float(train.scores.mean()),
                 },
+                batch_size=1,  # where batches are the module's own business, it is to be said
                 rank_zero_only=True,
             )
+
+    def _pass_over_empty(self, loaders: list[Any]) -> None:
+        """Let the datasets whose loader makes no batch of this epoch go on to the next one."""
+        begun = dict(zip(map(id, self._datasets), self._begun, strict=True))
+        for loader in filter(serves_pruned, loaders):
+            if len(loader) == 0 and loader.dataset.progress == begun.get(id(loader.dataset)):
+                next(iter(loader), None)
 
     def _check_updates(self, pl_module: LightningModule) -> None:
         """Raise `RuntimeError` if the batches of the epoch so far have seen no `update`."""
