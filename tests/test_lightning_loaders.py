@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -12,7 +14,7 @@ from lightning_runs import EPOCHS, Module, SavesEverywhere, fit, held_out, train
 from ranks import environment_of_torchrun, free_port, on_ranks
 from torch.utils.data import BatchSampler
 
-from dynaprune import DataLoader, InfoBatch, RandomPrune
+from dynaprune import DataLoader, InfoBatch, RandomPrune, Sharded
 from dynaprune.integrations.lightning import PruningCallback
 
 pytestmark = [
@@ -223,6 +225,19 @@ def test_callbacks_have_keys_of_their_own(tmp_path):
     assert [each.state_key for each in callbacks] == ["PruningCallback", "PruningCallback-1"]
 
 
+@pytest.mark.parametrize("callbacks", [each_alone, lambda loaders: [PruningCallback()]])
+def test_a_checkpoint_holds_each_state_once(callbacks, tmp_path):
+    """Lightning asks loaders for their state as well, which is that of their dataset."""
+    loaders = two(40_000, 30_000)
+    used = trainer(tmp_path, *callbacks(loaders), max_epochs=1, limit_train_batches=3)
+    used.fit(Two(), loaders)
+    used.save_checkpoint(tmp_path / "once.ckpt", weights_only=False)
+    states = [loader.dataset.state_dict() for loader in loaders.values()]
+    torch.save(states, tmp_path / "states.pt")
+    once, states = ((tmp_path / name).stat().st_size for name in ("once.ckpt", "states.pt"))
+    assert states < once < 1.2 * states
+
+
 def test_several_callbacks_for_all(tmp_path):
     loaders = two()
     with pytest.raises(ValueError, match=r"2 PruningCallbacks: give each the loader"):
@@ -239,6 +254,24 @@ def test_the_numbers_of_each(tmp_path):
             assert float(logged) == pytest.approx(float(loader.dataset.scores.mean()))
 
 
+class Keeps(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def emit(self, record):
+        self.told.append(record.getMessage())
+
+
+class PerSample(Module):
+    """Hands over a loss a sample."""
+
+    def loss(self, batch):
+        return (self.weight - batch / 60).square()
+
+
 def with_batch_sampler(rank, port, folder):
     environment_of_torchrun(rank, 2, port)
     train = bls(InfoBatch, 60, num_epochs=2)
@@ -248,6 +281,13 @@ def with_batch_sampler(rank, port, folder):
         ValueError, match=r"Trainer\(use_distributed_sampler=True\), which is its d"
     ):
         trainer(folder, PruningCallback(), **options).fit(module, loader)
+    parts = InfoBatch(Sharded(Numbers(60)), num_epochs=2)
+    handler, shards = Keeps(), DataLoader(parts, batch_size=7)
+    logging.getLogger("dynaprune").addHandler(handler)
+    used = trainer(folder, PruningCallback(), ModelCheckpoint(folder), **options)
+    used.fit(PerSample(parts), shards)
+    assert parts.epoch == 2
+    assert any("hold the state of the first device alone" in each for each in handler.told)
     # as after an error in a program of one's own: the same processes go on
     used = trainer(folder, PruningCallback(), use_distributed_sampler=False, **options)
     used.fit(module, loader)

@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from helpers import Numbers, bls
@@ -273,3 +274,21 @@ def test_epochs_of_which_the_loader_makes_no_batch(size, tmp_path, caplog):
     assert [(epoch, batch) for epoch, _, batch in module.served] == served
     assert train.epoch == alone.epoch == EPOCHS
     assert "makes no batch" in caplog.text
+
+
+def test_lengths_asked_for_in_setup(tmp_path):
+    """A data module's `setup` is called before that of callbacks."""
+
+    class Asks(pl.LightningDataModule):
+        def setup(self, stage):
+            self.pruned = bls(InfoBatch, 60, num_epochs=EPOCHS)
+            self.estimated = self.trainer.estimated_stepping_batches
+
+        def train_dataloader(self):
+            return DataLoader(self.pruned, batch_size=7)
+
+    data, module = Asks(), Module()
+    trainer(tmp_path, PruningCallback()).fit(module, datamodule=data)
+    _, alone, _ = fit(tmp_path, InfoBatch)
+    assert data.estimated == FULL * EPOCHS
+    assert module.served == alone.served

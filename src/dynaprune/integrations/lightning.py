@@ -26,6 +26,7 @@ from .lightning_lengths import (
     check_options,
     count_batches,
     full_length_of,
+    has_state,
     is_planning,
     leave_ended_epoch,
     length_of,
@@ -152,7 +153,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         # ahead of Lightning's tuners, which save what there is and restore it after their trials
         others = [each for each in trainer.callbacks if not isinstance(each, PruningCallback)]
         trainer.callbacks = [*alike, *others]
-        self._datasets, self._pending = list(self._given), None
+        self._datasets, self._pending, self._fetcher = list(self._given), None, None
         if self._number == 0:
             vars(trainer.fit_loop).pop("setup_data", None)
         set_up = trainer.fit_loop.setup_data
@@ -182,6 +183,15 @@ class PruningCallback(Callback):  # type: ignore[misc]
         for train in self._datasets:
             if trainer.max_epochs is not None and trainer.max_epochs > 0:
                 warn_of_other_epochs(train, trainer.max_epochs)
+            if (
+                train.epochs.ranks.are_apart
+                and trainer.world_size > 1
+                and trainer.checkpoint_callback
+            ):
+                logger.warning(
+                    "Lightning's checkpoints hold the state of the first device alone, but of a "
+                    "Sharded dataset each device has scores of its own: none can be resumed from"
+                )
             if trainer.current_epoch == trainer.global_step == 0 and train.progress > 0:
                 logger.warning(
                     "the Trainer begins with its first epoch, but the %s has trained %.1f epochs "
@@ -217,15 +227,17 @@ class PruningCallback(Callback):  # type: ignore[misc]
     def _set_up_data(self, trainer: Trainer, set_up: Callable[[], None]) -> None:
         """Stand for `setup_data`, which the Trainer calls before the run and before each epoch."""
         loop = trainer.fit_loop
-        fetcher = loop._data_fetcher
+        before = loop._data_fetcher
         with unchecked_options(trainer):
             set_up()
         if loop._combined_loader is None:  # there is nothing to train
             return
-        if loop._data_fetcher is not fetcher:
+        if loop._data_fetcher is not before:
+            self._is_behind = False
+        if loop._data_fetcher is not self._fetcher:
             self._find(trainer)
             check_options(trainer)
-            self._is_behind = False
+            self._fetcher = loop._data_fetcher
         if self._pending is not None:
             self._restore(self._pending)
         if is_planning(trainer):
@@ -417,6 +429,26 @@ class PruningCallback(Callback):  # type: ignore[misc]
         for train, each in zip(self._datasets, state["datasets"], strict=True):
             train.load_state_dict(each)
         self._batches, self._pending, self._is_behind = state["batches"], None, True
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the file hold each state once: the Trainer asks the loaders for theirs too.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that is trained.
+            checkpoint: the Trainer's checkpoint.
+        """
+        of_loaders = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader")
+        if not of_loaders or self.state_key not in checkpoint["callbacks"]:
+            return
+        own = checkpoint["callbacks"][self.state_key]["datasets"]
+        states = dict(zip(map(id, self._datasets), own, strict=True))
+        loaders = trainer.fit_loop._combined_loader.flattened
+        for number, loader in enumerate(filter(has_state, loaders)):
+            if serves_pruned(loader) and id(loader.dataset) in states:
+                of_loaders[number] = states[id(loader.dataset)]
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -17,6 +17,7 @@ from ..pruned import PrunedDataset
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+_Stateful = require("lightning.fabric.utilities.types", "lightning")._Stateful
 sized_len = require("lightning.fabric.utilities.data", "lightning").sized_len
 
 BEFORE_TRAINING = ("setup", "configure_model", "configure_optimizers")
@@ -26,6 +27,11 @@ BEFORE_TRAINING = ("setup", "configure_model", "configure_optimizers")
 def serves_pruned(loader: Any) -> bool:
     """Return whether a loader is one of dynaprune that serves a pruned dataset."""
     return isinstance(loader, DataLoader) and isinstance(loader.dataset, PrunedDataset)
+
+
+def has_state(loader: Any) -> bool:
+    """Return whether the Trainer keeps a loader's state in its checkpoints."""
+    return isinstance(loader, _Stateful)
 
 
 def length_of(loader: Any) -> float:
