@@ -242,6 +242,8 @@ def test_several_callbacks_for_all(tmp_path):
     loaders = two()
     with pytest.raises(ValueError, match=r"2 PruningCallbacks: give each the loader"):
         trainer(tmp_path, PruningCallback(), PruningCallback(loaders["a"])).fit(Two(), loaders)
+    with pytest.raises(ValueError, match=r"trains 2 loaders .* not all of them have a PruningCall"):
+        trainer(tmp_path, PruningCallback(loaders["a"])).fit(Two(), loaders)
 
 
 def test_the_numbers_of_each(tmp_path):

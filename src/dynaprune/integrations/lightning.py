@@ -79,14 +79,15 @@ class PruningCallback(Callback):  # type: ignore[misc]
     `trainer.fit_loop.setup_data`, which the callback therefore replaces while `fit` runs.
 
     Arguments:
-        loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset, to see to that
-            one alone; by default all that the Trainer trains.
+        loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset, where each one
+            has a callback of its own; by default one callback handles all that the Trainer trains.
 
     Raises:
         TypeError: `loader` is something else, or serves a stream that does not say its length:
             then the Trainer fetches batches ahead. In training, none of its loaders is one.
-        ValueError: in `fit`, an option of the Trainer takes the sampler away, or lets it fetch
-            batches ahead; or `val_check_interval` is more than any epoch has.
+        ValueError: in `fit`, an option of the Trainer puts another sampler in place, or lets it
+            fetch batches ahead; `val_check_interval` is more than any epoch has; or a pruned
+            dataset has no callback.
         RuntimeError: in training, when no step has made an `update`, or when `train_dataloader()`
             makes the pruned dataset anew.
     """
@@ -101,13 +102,12 @@ class PruningCallback(Callback):  # type: ignore[misc]
             _check_length(cast("PrunedDataset", loader.dataset))
         self._given: list[PrunedDataset] = [] if loader is None else [cast("Any", loader.dataset)]
         self._datasets: list[PrunedDataset] = list(self._given)
+        self._handled: list[PrunedDataset] = list(self._given)  # by all callbacks of the Trainer
         self._number = 0  # among the Trainer's callbacks of this kind
         self._key = f"{type(self).__qualname__}-{id(self)}"  # until it has a number
         self._is_fitting = False
         self._pending: dict[str, Any] | None = None  # a state that came before the datasets
-        self._is_behind = (
-            False  # whether the loaders' iterators were made before a state was loaded
-        )
+        self._is_behind = False  # whether a state was loaded after the loaders' iterators were made
         self._batches: float = 0  # of the epoch
         self._coming: float | None = None  # of the next one, while the Trainer ends a resumed one
         self._begun: list[float] = []  # the progress of the datasets when the epoch began
@@ -141,9 +141,10 @@ class PruningCallback(Callback):  # type: ignore[misc]
             return
         if len(alike) > 1 and not all(each._given for each in alike):
             raise ValueError(
-                f"the Trainer has {len(alike)} PruningCallbacks: give each the loader that it is "
-                "to see to, or use a single PruningCallback() for all"
+                f"the Trainer has {len(alike)} PruningCallbacks: give each the loader that it "
+                "handles, or use a single PruningCallback() for all"
             )
+        self._handled = [train for each in alike for train in each._given]
         if trainer.overfit_batches:
             raise ValueError(
                 f"Trainer(overfit_batches={trainer.overfit_batches}) was given, which puts a "
@@ -281,8 +282,9 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
         Raises:
             TypeError: there is none.
-            ValueError: the Trainer has put another sampler in place of theirs.
-            RuntimeError: they are others than before, or than the one that the callback sees to.
+            ValueError: the Trainer has put another sampler in place of theirs, or one of them has
+                no callback.
+            RuntimeError: they are others than before, or than the one that the callback was given.
         """
         loaders = trainer.fit_loop._combined_loader.flattened
         pruned = [each for each in loaders if serves_pruned(each)]
@@ -306,6 +308,11 @@ class PruningCallback(Callback):  # type: ignore[misc]
                 + ("PruningCallback was given" if self._given else "in the epochs before")
                 + ", and scores belong to the one that was trained. Make the pruned dataset once, "
                 "in __init__ or setup() or before fit(), and only the loader in train_dataloader()"
+            )
+        if self._given and not all(each.dataset in self._handled for each in pruned):
+            raise ValueError(
+                f"the Trainer trains {len(pruned)} loaders of pruned datasets, but not all of them "
+                "have a PruningCallback: use a single PruningCallback() for all"
             )
 
     def _check_fetching(self, fetcher: Any) -> None:
@@ -481,7 +488,8 @@ def _check_sampler(trainer: Trainer, loader: DataLoader) -> None:
     within: Any = loader.batch_sampler or loader.sampler
     while within is not None and not isinstance(within, PruningSampler):
         within = getattr(within, "sampler", None)
-    if within is None and trainer.world_size > 1:
+    connector = trainer._accelerator_connector
+    if within is None and trainer.world_size > 1 and connector.use_distributed_sampler:
         raise ValueError(
             "Trainer(use_distributed_sampler=True), which is its default, has put a "
             f"{type(loader.sampler).__name__} in place of the sampler of the pruned dataset. That "
