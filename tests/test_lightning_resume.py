@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lightning.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from lightning_runs import EPOCHS, SavesEverywhere, fit
 from ranks import environment_of_torchrun, free_port, on_ranks
 
@@ -63,6 +64,39 @@ def test_pruned_from_the_first_epoch_on(tmp_path):
     resumes_from_everywhere(
         tmp_path, RandomPrune, max_epochs=3, val_check_interval=4, arguments={"prune_ratio": 0.5}
     )
+
+
+class Fails(Callback):
+    """Raises an error in a step, from the hook of that name."""
+
+    def __init__(self, hook, step):
+        self.step = step
+        setattr(self, hook, self.fail)
+
+    def fail(self, trainer, module, *_):
+        if len(module.served) == self.step:
+            raise ArithmeticError
+
+
+@pytest.mark.parametrize("validates", [True, False])
+@pytest.mark.parametrize("step", [3, 8, 9, 10])
+@pytest.mark.parametrize(
+    "hook", ["on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end"]
+)
+def test_after_an_error_in_a_step(hook, step, validates, tmp_path):
+    """The first epoch has nine batches. A batch is due until `update` was called for it."""
+    _, alone, _ = fit(tmp_path, InfoBatch, validates=validates, max_epochs=3)
+    with pytest.raises(ArithmeticError):
+        fit(tmp_path, InfoBatch, Fails(hook, step), OnExceptionCheckpoint(tmp_path))
+    path = tmp_path / "on_exception.ckpt"
+    train, module, _ = fit(tmp_path, InfoBatch, resume=path, validates=validates, max_epochs=3)
+    rest = alone.batches()[step:]
+    if hook == "on_before_optimizer_step":  # a step was lost, so later losses are others
+        assert len(module.served) == len(rest)
+    else:
+        assert module.batches() == rest
+        assert module.weight.equal(alone.weight)
+    assert train.epoch == 3
 
 
 def test_another_batch_size(tmp_path):

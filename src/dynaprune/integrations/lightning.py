@@ -25,6 +25,7 @@ from .lightning_lengths import (
     announce,
     check_options,
     count_batches,
+    count_updated_batch,
     full_length_of,
     has_state,
     is_planning,
@@ -250,6 +251,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """Let the Trainer know the length of the epoch that begins, or that it goes on with."""
         loop = trainer.fit_loop
         leave_ended_epoch(trainer)
+        if not any(train.epochs.is_resumed() for train in self._datasets):
+            count_updated_batch(trainer)
         done, is_over = restarted_at(trainer)
         for train in self._datasets:
             if is_over or not train.epochs.is_resumed():

@@ -150,6 +150,18 @@ def restarted_at(trainer: Trainer) -> tuple[int, bool]:
     return done, progress.is_last_batch and done == current.ready > 0
 
 
+def count_updated_batch(trainer: Trainer) -> None:
+    """Count an epoch's last batch as trained, if an error came between its `update` and its end.
+
+    Of the pruned dataset nothing is due then, but the Trainer would train that batch once more.
+    """
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    current = progress.current
+    is_in_step = current.started == current.ready == current.processed + 1 > 1
+    if trainer.fit_loop.epoch_loop.restarting and progress.is_last_batch and is_in_step:
+        progress.increment_processed()
+
+
 def leave_ended_epoch(trainer: Trainer) -> None:
     """Begin the next epoch where the checkpoint was taken at the very end of one.
 
