@@ -21,16 +21,16 @@ from dynaprune.integrations.lightning import PruningCallback
 class Classifier(pl.LightningModule):
     """A small network on images of 8 × 8 pixels."""
 
-    def __init__(self, loader: dynaprune.DataLoader, epochs: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.loader, self.epochs = loader, epochs
         self.layers = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 
     def training_step(self, batch, batch_idx):
         """Return the loss, scored and rescaled."""
         images, labels = batch
         loss = nn.functional.cross_entropy(self.layers(images), labels)
-        return self.loader.dataset.update(loss)
+        self.log("train_loss", loss)  # before update, which multiplies it by the batch's weight
+        return self.trainer.train_dataloader.dataset.update(loss)
 
     def validation_step(self, batch, batch_idx):
         """Log the accuracy."""
@@ -41,11 +41,13 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self):
         """Return an optimizer and a schedule for full epochs, which follows pruned ones."""
         optimizer = torch.optim.AdamW(self.parameters())
-        steps = self.loader.batches_per_full_epoch
-        one_cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=0.01, epochs=self.epochs, steps_per_epoch=steps
+        steps = int(self.trainer.estimated_stepping_batches)  # those of full training
+        one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+        scheduler = PrunedScheduler(
+            one_cycle,
+            self.trainer.train_dataloader,
+            steps_per_full_epoch=steps // self.trainer.max_epochs,
         )
-        scheduler = PrunedScheduler(one_cycle, self.loader, steps_per_full_epoch=steps)
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def lr_scheduler_step(self, scheduler, metric):
@@ -75,10 +77,10 @@ def main() -> None:
         devices=arguments.devices,
         accelerator="auto" if torch.cuda.is_available() else "cpu",
         default_root_dir=arguments.folder,
-        callbacks=[PruningCallback(loader)],
+        callbacks=[PruningCallback()],
         log_every_n_steps=10,
     )
-    module = Classifier(loader, arguments.epochs)
+    module = Classifier()
     trainer.fit(module, loader, test_loader, ckpt_path=arguments.resume)
     if trainer.is_global_zero:
         print(f"test accuracy {trainer.callback_metrics['accuracy']:.1%}; {train.summary()}")

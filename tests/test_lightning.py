@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
-from helpers import Numbers, bls, mean_loss
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from helpers import Numbers, bls
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning_runs import EPOCHS, Module, StopAt, fit, trainer
 from ranks import environment_of_torchrun, free_port, on_ranks
 from streams import Stored, bls_stream, stream_of
-from torch import nn
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, SeTa
 from dynaprune.integrations.lightning import PruningCallback
@@ -21,55 +20,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.filterwarnings("default"),  # its own warnings are not ours to mend
 ]
-EPOCHS = 8
-
-
-class Module(pl.LightningModule):
-    """Learns one number from `Numbers`, and notes what it is given."""
-
-    def __init__(self, train, updates=True):
-        super().__init__()
-        self.train_set, self.updates = train, updates
-        self.weight = nn.Parameter(torch.tensor(0.5))
-        self.served, self.validated = [], []
-
-    def training_step(self, batch, batch_idx):
-        self.served.append((self.current_epoch, batch_idx, batch.tolist()))
-        loss = (self.weight - batch / 60).square().mean() + mean_loss(batch)
-        return self.train_set.update(loss) if self.updates else loss
-
-    def validation_step(self, batch, batch_idx):
-        self.validated.append(self.current_epoch)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-def trainer(folder, loader, *callbacks, **arguments):
-    return pl.Trainer(
-        **{
-            "max_epochs": EPOCHS,
-            "accelerator": "cpu",
-            "devices": 1,
-            "default_root_dir": folder,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
-            "callbacks": [PruningCallback(loader), *callbacks],
-            **arguments,
-        }
-    )
-
-
-def fit(folder, method, *callbacks, resume=None, workers=0, arguments=None, **options):
-    train = bls(method, 60, num_epochs=EPOCHS, **(arguments or {}))
-    loader = DataLoader(train, batch_size=7, num_workers=workers)
-    module = Module(train)
-    used = trainer(folder, loader, *callbacks, **options)
-    held_out = torch.utils.data.DataLoader(Numbers(4))
-    used.fit(module, loader, held_out, ckpt_path=resume, weights_only=True)
-    return train, module, used
 
 
 def plain(method, arguments=None):
@@ -80,8 +30,7 @@ def plain(method, arguments=None):
     optimizer = module.configure_optimizers()
     for epoch in range(EPOCHS):
         for number, batch in enumerate(loader):
-            loss = (module.weight - batch / 60).square().mean() + mean_loss(batch)
-            loss = train.update(loss)
+            loss = train.update(module.loss(batch))
             module.served.append((epoch, number, batch.tolist()))
             optimizer.zero_grad()
             loss.backward()
@@ -106,23 +55,11 @@ def test_the_same_run_as_without_it(method, arguments, workers, tmp_path):
     assert module.served == alone.served
     assert train.scores.equal(expected.scores)
     assert module.weight.equal(alone.weight)
-    sanity_check = [0, 0]
-    assert module.validated == sanity_check + [e for e in range(EPOCHS) for _ in range(4)]
+    assert [epoch for epoch, _ in module.validated] == list(range(EPOCHS))
     assert train.epoch == EPOCHS
     logged = used.callback_metrics
     assert float(logged["pruning/share_saved"]) == pytest.approx(train.summary().share_saved)
     assert float(logged["pruning/mean_score"]) == pytest.approx(float(train.scores.mean()))
-
-
-class StopAt(Callback):
-    """Ends the process, as far as Lightning is concerned, in the middle of an epoch."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("step", [3, 9, 12, 20])
@@ -136,7 +73,7 @@ def test_resumed_in_the_middle_of_an_epoch(step, tmp_path):
     assert module.served == alone.served[step:]
     assert train.scores.equal(whole.scores)
     assert module.weight.equal(alone.weight)
-    assert max(module.validated) == EPOCHS - 1
+    assert max(module.validated)[0] == EPOCHS - 1
 
 
 def test_resumed_between_epochs(tmp_path):
@@ -154,7 +91,7 @@ def test_a_step_without_update_is_found_out(tmp_path):
     train = bls(NoPrune, 20)
     loader = DataLoader(train, batch_size=5)
     with pytest.raises(RuntimeError, match=r"training_step of Module has not called update\(\)"):
-        trainer(tmp_path, loader).fit(Module(train, updates=False), loader)
+        trainer(tmp_path, PruningCallback(loader)).fit(Module(train, updates=False), loader)
 
 
 def test_only_loaders_of_ours():
@@ -214,7 +151,7 @@ def test_a_stream_trains_its_passes_whole(tmp_path):
     train = BLS(InfoBatch(stream, EPOCHS)).proxy()
     loader = DataLoader(train, batch_size=7)
     module = Module(train)
-    trainer(tmp_path, loader).fit(module, loader)
+    trainer(tmp_path, PruningCallback(loader)).fit(module, loader)
     assert train.epoch == EPOCHS
     for epoch in range(EPOCHS):
         samples = [i for number, _, batch in module.served for i in batch if number == epoch]
@@ -229,7 +166,7 @@ def stream_on_two_ranks(rank, port, folder):
     train = BLS(InfoBatch(stream, EPOCHS)).proxy()
     loader = DataLoader(train, batch_size=7)
     module = Module(train)
-    trainer(folder, loader, strategy="ddp", devices=2).fit(module, loader)
+    trainer(folder, PruningCallback(loader), strategy="ddp", devices=2).fit(module, loader)
     return module.served, train.scores
 
 

@@ -2,7 +2,7 @@
 
     from dynaprune.integrations.lightning import PruningCallback
 
-    trainer = Trainer(max_epochs=50, callbacks=[PruningCallback(loader)])
+    trainer = Trainer(max_epochs=50, callbacks=[PruningCallback()])
     trainer.fit(module, loader)
 
 Needs `pip install 'dynaprune[lightning]'`; without it, the import raises an `ImportError`.
@@ -10,17 +10,44 @@ Needs `pip install 'dynaprune[lightning]'`; without it, the import raises an `Im
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from ..extras import require
 from ..loader import DataLoader
 from ..pruned import PrunedDataset
+from ..sampler import PruningSampler
 from . import warn_of_other_epochs
+from .lightning_lengths import (
+    announce,
+    check_options,
+    count_batches,
+    count_updated_batch,
+    full_length_of,
+    has_state,
+    is_planning,
+    leave_ended_epoch,
+    length_of,
+    restarted_at,
+    serves_pruned,
+    unchecked_options,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 else:
     Callback = require("lightning.pytorch", "lightning").Callback
+    callbacks = require("lightning.pytorch.callbacks", "lightning")
+    BatchSizeFinder, LearningRateFinder = callbacks.BatchSizeFinder, callbacks.LearningRateFinder
+
+logger = logging.getLogger("dynaprune")
+
+PATIENCE = 8
+"""Batches that are trained without an `update` before the callback takes it for forgotten."""
 
 
 class PruningCallback(Callback):  # type: ignore[misc]
@@ -28,40 +55,72 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     `training_step` calls `update` as any loop does:
 
-        loss = self.train_set.update(cross_entropy(self(images), labels))
+        loss = cross_entropy(self(images), labels)
+        self.log("train_loss", loss)  # before update, which multiplies it by the batch's weight
+        return self.trainer.train_dataloader.dataset.update(loss)
 
     The callback ends epochs where Lightning does, so that each has its own length, and saves and
     restores the pruned dataset, in the middle of an epoch too. With several devices each one serves
-    its share; no `use_distributed_sampler` is needed, nor does it do harm.
+    its share; no `use_distributed_sampler` is needed, nor does it do harm. Validating, testing and
+    predicting leave the pruned dataset as it is, whatever checkpoint they load.
 
-    It logs `pruning/share_saved` and `pruning/mean_score` at the end of each epoch.
+    It finds the pruned datasets among the Trainer's training loaders, wherever these are made.
+    `train_dataloader()` may make a new loader each time it is called, but the pruned dataset is to
+    be made once: it holds the scores.
 
-    Source of what it works around: the Trainer asks for an epoch's length once in a run, unless
-    `reload_dataloaders_every_n_epochs=1`, which the callback therefore sets.
+    What the Trainer counts in batches, it counts for each epoch by its own length. Where
+    `val_check_interval` is a number of batches, an epoch that has become shorter validates at its
+    end. In `configure_optimizers`, `trainer.estimated_stepping_batches` is that of full training,
+    for a schedule in a `PrunedScheduler`. `max_steps` counts the steps that are made.
+
+    It logs `pruning/share_saved` and `pruning/mean_score` at the end of each epoch; of a second
+    pruned dataset `pruning/share_saved/1` and so on.
+
+    Source of what it works around: the Trainer asks for an epoch's length once in a run, in
+    `trainer.fit_loop.setup_data`, which the callback therefore replaces while `fit` runs.
 
     Arguments:
-        loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset.
+        loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset, where each one
+            has a callback of its own; by default one callback handles all that the Trainer trains.
 
     Raises:
         TypeError: `loader` is something else, or serves a stream that does not say its length:
-            then the Trainer fetches batches ahead.
-        RuntimeError: in training, when a step has made no `update`.
+            then the Trainer fetches batches ahead. In training, none of its loaders is one.
+        ValueError: in `fit`, an option of the Trainer puts another sampler in place, or lets it
+            fetch batches ahead; `val_check_interval` is more than any epoch has; or a pruned
+            dataset has no callback.
+        RuntimeError: in training, when no step has made an `update`, or when `train_dataloader()`
+            makes the pruned dataset anew.
     """
 
-    def __init__(self, loader: DataLoader) -> None:
-        if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, PrunedDataset):
-            raise TypeError(
-                "PruningCallback wants the training loader, a dynaprune.DataLoader of a pruned "
-                f"dataset, but a {type(loader).__name__} was given"
-            )
-        self.loader = loader
-        self.train: PrunedDataset = loader.dataset
-        if self.train.is_stream and self.train.epochs.expected_samples == 0:
-            raise TypeError(
-                "PruningCallback wants to know how many samples the stream has, so that the "
-                "Trainer knows how many batches to take: PrunedIterableDataset(..., num_samples=N)"
-            )
-        self._batches_before = 0  # in the epoch of the checkpoint that is being loaded
+    def __init__(self, loader: DataLoader | None = None) -> None:
+        if loader is not None:
+            if not serves_pruned(loader):
+                raise TypeError(
+                    "PruningCallback wants the training loader, a dynaprune.DataLoader of a pruned "
+                    f"dataset, but a {type(loader).__name__} was given"
+                )
+            _check_length(cast("PrunedDataset", loader.dataset))
+        self._given: list[PrunedDataset] = [] if loader is None else [cast("Any", loader.dataset)]
+        self._datasets: list[PrunedDataset] = list(self._given)
+        self._handled: list[PrunedDataset] = list(self._given)  # by all callbacks of the Trainer
+        self._number = 0  # among the Trainer's callbacks of this kind
+        self._key = f"{type(self).__qualname__}-{id(self)}"  # until it has a number
+        self._is_fitting = False
+        self._pending: dict[str, Any] | None = None  # a state that came before the datasets
+        self._is_behind = False  # whether a state was loaded after the loaders' iterators were made
+        self._batches: float = 0  # of the epoch
+        self._coming: float | None = None  # of the next one, while the Trainer ends a resumed one
+        self._begun: list[float] = []  # the progress of the datasets when the epoch began
+        self._trained = 0  # batches of the epoch that were trained
+        self._steps = 0  # of the optimizers, before the batch
+
+    # The run
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in a checkpoint: the position among callbacks of this kind."""
+        return self._key
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let the Trainer ask for the length of each epoch.
@@ -70,10 +129,221 @@ class PruningCallback(Callback):  # type: ignore[misc]
             trainer: the Trainer.
             pl_module: the module that is trained.
             stage: what the Trainer is about to do.
+
+        Raises:
+            ValueError: the Trainer is to overfit; or there are several callbacks, and one of them
+                was given no loader.
         """
-        trainer.reload_dataloaders_every_n_epochs = 1
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            warn_of_other_epochs(self.train, trainer.max_epochs)
+        alike = [each for each in trainer.callbacks if isinstance(each, PruningCallback)]
+        self._number = alike.index(self)
+        self._key = type(self).__qualname__ + (f"-{self._number}" if self._number else "")
+        self._is_fitting = stage == "fit"
+        if not self._is_fitting:
+            return
+        if len(alike) > 1 and not all(each._given for each in alike):
+            raise ValueError(
+                f"the Trainer has {len(alike)} PruningCallbacks: give each the loader that it "
+                "handles, or use a single PruningCallback() for all"
+            )
+        self._handled = [train for each in alike for train in each._given]
+        if trainer.overfit_batches:
+            raise ValueError(
+                f"Trainer(overfit_batches={trainer.overfit_batches}) was given, which puts a "
+                "sampler of its own in place of that of the pruned dataset: leave it out, or "
+                "overfit to the dataset that is not pruned, without PruningCallback"
+            )
+        # ahead of Lightning's tuners, which save what there is and restore it after their trials
+        others = [each for each in trainer.callbacks if not isinstance(each, PruningCallback)]
+        trainer.callbacks = [*alike, *others]
+        self._datasets, self._pending, self._fetcher = list(self._given), None, None
+        if self._number == 0:
+            vars(trainer.fit_loop).pop("setup_data", None)
+        set_up = trainer.fit_loop.setup_data
+        vars(trainer.fit_loop)["setup_data"] = partial(self._set_up_data, trainer, set_up)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the pruned datasets before a tuner of Lightning saves their state for its trials.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that is trained.
+        """
+        tuners = (BatchSizeFinder, LearningRateFinder)
+        if not self._datasets and any(isinstance(each, tuners) for each in trainer.callbacks):
+            trainer.fit_loop.setup_data()
+            trainer.fit_loop._combined_loader = None  # the trials take loaders of their own
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the methods and the Trainer do not mean the same run.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that is trained.
+        """
+        if trainer.fast_dev_run:
+            return
+        for train in self._datasets:
+            if trainer.max_epochs is not None and trainer.max_epochs > 0:
+                warn_of_other_epochs(train, trainer.max_epochs)
+            if (
+                train.epochs.ranks.are_apart
+                and trainer.world_size > 1
+                and trainer.checkpoint_callback
+            ):
+                logger.warning(
+                    "Lightning's checkpoints hold the state of the first device alone, but of a "
+                    "Sharded dataset each device has scores of its own: none can be resumed from"
+                )
+            if trainer.current_epoch == trainer.global_step == 0 and train.progress > 0:
+                logger.warning(
+                    "the Trainer begins with its first epoch, but the %s has trained %.1f epochs "
+                    "already and goes on from there: make it anew for a new run",
+                    type(train).__name__,
+                    train.progress,
+                )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the Trainer as it was.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that was trained.
+            stage: what the Trainer has done.
+        """
+        vars(trainer.fit_loop).pop("setup_data", None)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the Trainer as it was.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that was trained.
+            exception: what has ended the run.
+        """
+        vars(trainer.fit_loop).pop("setup_data", None)
+
+    # Loaders and their lengths
+
+    def _set_up_data(self, trainer: Trainer, set_up: Callable[[], None]) -> None:
+        """Stand for `setup_data`, which the Trainer calls before the run and before each epoch."""
+        loop = trainer.fit_loop
+        before = loop._data_fetcher
+        with unchecked_options(trainer):
+            set_up()
+        if loop._combined_loader is None:  # there is nothing to train
+            return
+        if loop._data_fetcher is not before:
+            self._is_behind = False
+        if loop._data_fetcher is not self._fetcher:
+            self._find(trainer)
+            check_options(trainer)
+            self._fetcher = loop._data_fetcher
+        if self._pending is not None:
+            self._restore(self._pending)
+        if is_planning(trainer):
+            announce(trainer, count_batches(trainer, full_length_of))
+            return
+        self._begin_epoch(trainer)
+
+    def _begin_epoch(self, trainer: Trainer) -> None:
+        """Let the Trainer know the length of the epoch that begins, or that it goes on with."""
+        loop = trainer.fit_loop
+        leave_ended_epoch(trainer)
+        if not any(train.epochs.is_resumed() for train in self._datasets):
+            count_updated_batch(trainer)
+        done, is_over = restarted_at(trainer)
+        for train in self._datasets:
+            if is_over or not train.epochs.is_resumed():
+                self._is_behind |= train.epochs.is_resumed()
+                train.end_epoch()
+        if self._is_behind:
+            iter(loop._data_fetcher)
+            self._is_behind = False
+        self._check_fetching(loop._data_fetcher)
+        before = 0 if is_over else done
+
+        def length(loader: Any) -> float:
+            return length_of(loader) + (before if serves_pruned(loader) else 0)
+
+        batches = count_batches(trainer, length)
+        if before and len(loop._combined_loader.flattened) > 1:
+            batches = self._batches or batches  # some of the loaders may have begun anew in between
+        if not math.isinf(batches):
+            loop._data_fetcher.length = batches
+        if batches == 0 and trainer.max_epochs != -1:
+            batches = math.inf  # else the Trainer would end the run: only this epoch has no batch
+        self._coming = batches if is_over else None
+        self._batches = done if is_over else batches
+        announce(trainer, self._batches)
+        self._begun = [train.progress for train in self._datasets]
+        self._trained = 0
+
+    def _find(self, trainer: Trainer) -> None:
+        """Find the pruned datasets in the Trainer's loaders, which it has just asked for.
+
+        Raises:
+            TypeError: there is none.
+            ValueError: the Trainer has put another sampler in place of theirs, or one of them has
+                no callback.
+            RuntimeError: they are others than before, or than the one that the callback was given.
+        """
+        loaders = trainer.fit_loop._combined_loader.flattened
+        pruned = [each for each in loaders if serves_pruned(each)]
+        if not pruned:
+            names = ", ".join(type(each).__name__ for each in loaders)
+            raise TypeError(
+                "PruningCallback wants a training loader that is a dynaprune.DataLoader of a "
+                f"pruned dataset, but the Trainer trains {names}"
+            )
+        for each in pruned:
+            _check_sampler(trainer, each)
+            _check_length(each.dataset)
+        found = list({id(each.dataset): each.dataset for each in pruned}.values())
+        if self._given:
+            found = [each for each in found if each is self._given[0]]
+        elif not self._datasets:
+            self._datasets = found
+        if [id(each) for each in found] != [id(each) for each in self._datasets]:
+            raise RuntimeError(
+                "the Trainer's training loader serves another pruned dataset than "
+                + ("PruningCallback was given" if self._given else "in the epochs before")
+                + ", and scores belong to the one that was trained. Make the pruned dataset once, "
+                "in __init__ or setup() or before fit(), and only the loader in train_dataloader()"
+            )
+        if self._given and not all(each.dataset in self._handled for each in pruned):
+            raise ValueError(
+                f"the Trainer trains {len(pruned)} loaders of pruned datasets, but not all of them "
+                "have a PruningCallback: use a single PruningCallback() for all"
+            )
+
+    def _check_fetching(self, fetcher: Any) -> None:
+        """Raise `ValueError` if the Trainer fetches a batch ahead of the one that it trains."""
+        if fetcher.length is None and getattr(fetcher, "prefetch_batches", 0) > 0:
+            raise ValueError(
+                "one of the training loaders says no length, so the Trainer fetches a batch ahead, "
+                "and update() would be about that one: give all of them a length, or combine them "
+                'by CombinedLoader(loaders, "min_size")'
+            )
+
+    # Steps
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Go on to the length of the epoch, if the Trainer has just ended a resumed one.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that is trained.
+            batch: the batch.
+            batch_idx: its number.
+        """
+        self._steps = trainer.global_step
+        if self._coming is not None:
+            self._batches, self._coming = self._coming, None
+            announce(trainer, self._batches)
 
     def on_train_batch_end(
         self,
@@ -83,7 +353,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Make sure that the batch was scored.
+        """Make sure that batches are scored; one for which `training_step` returns `None` need not.
 
         Arguments:
             trainer: the Trainer.
@@ -92,12 +362,12 @@ class PruningCallback(Callback):  # type: ignore[misc]
             batch: the batch.
             batch_idx: its number.
         """
-        if len(self.train.epochs.record) == 0:
-            raise RuntimeError(
-                f"training_step of {type(pl_module).__name__} has not called update(): return "
-                "train.update(loss) in place of loss, where train is the pruned dataset; else "
-                "nothing is scored"
-            )
+        if pl_module.automatic_optimization:
+            self._trained += bool(outputs)
+        else:
+            self._trained += trainer.global_step > self._steps
+        if self._trained == PATIENCE:
+            self._check_updates(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the epoch, before the Trainer saves it and asks for the length of the next.
@@ -106,39 +376,126 @@ class PruningCallback(Callback):  # type: ignore[misc]
             trainer: the Trainer.
             pl_module: the module that is trained.
         """
-        self.train.end_epoch()
-        self.loader.batches_before = 0
-        pl_module.log_dict(
-            {
-                "pruning/share_saved": self.train.summary().share_saved,
-                "pruning/mean_score": float(self.train.scores.mean()),
-            },
-            rank_zero_only=True,
-        )
+        if self._trained > 0:
+            self._check_updates(pl_module)
+        self._pass_over_empty(trainer.fit_loop._combined_loader.flattened)
+        for number, train in enumerate(self._datasets, self._number):
+            train.end_epoch()
+            which = f"/{number}" if number else ""
+            pl_module.log_dict(
+                {
+                    f"pruning/share_saved{which}": train.summary().share_saved,
+                    f"pruning/mean_score{which}": float(train.scores.mean()),
+                },
+                batch_size=1,  # where batches are the module's own business, it is to be said
+                rank_zero_only=True,
+            )
+
+    def _pass_over_empty(self, loaders: list[Any]) -> None:
+        """Let the datasets whose loader makes no batch of this epoch go on to the next one."""
+        begun = dict(zip(map(id, self._datasets), self._begun, strict=True))
+        for loader in filter(serves_pruned, loaders):
+            if len(loader) == 0 and loader.dataset.progress == begun.get(id(loader.dataset)):
+                next(iter(loader), None)
+
+    def _check_updates(self, pl_module: LightningModule) -> None:
+        """Raise `RuntimeError` if the batches of the epoch so far have seen no `update`."""
+        if [train.progress for train in self._datasets] == self._begun:
+            raise RuntimeError(
+                f"training_step of {type(pl_module).__name__} has not called update() in the "
+                f"{self._trained} batches that were trained: return train.update(loss) in place of "
+                "loss, where train is the pruned dataset; else nothing is scored"
+            )
+
+    # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the pruned dataset, for the Trainer's checkpoint."""
-        return self.train.state_dict()
+        """Return the states of the pruned datasets, for the Trainer's checkpoint."""
+        if not self._datasets:
+            return {}
+        states = [train.state_dict() for train in self._datasets]
+        return {"datasets": states, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume the pruned dataset.
+        """Resume the pruned datasets, now or when the Trainer has asked for its training loaders.
 
         Arguments:
             state_dict: what `state_dict` has returned.
         """
-        self.train.load_state_dict(state_dict)
-        resumed = self.train.epochs.is_resumed()
-        self.loader.batches_before = self._batches_before if resumed else 0
+        if not self._is_fitting:
+            return
+        if self._datasets:
+            self._restore(state_dict)
+        else:
+            self._pending = state_dict
 
-    def on_load_checkpoint(
+    def _restore(self, state: dict[str, Any]) -> None:
+        if len(state["datasets"]) != len(self._datasets):
+            raise RuntimeError(
+                f"the checkpoint holds the states of {len(state['datasets'])} pruned dataset(s), "
+                f"but the training loaders serve {len(self._datasets)}: resume with the loaders of "
+                "the run that saved it"
+            )
+        for train, each in zip(self._datasets, state["datasets"], strict=True):
+            train.load_state_dict(each)
+        self._batches, self._pending, self._is_behind = state["batches"], None, True
+
+    def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note how many batches of its epoch the Trainer will count as done.
+        """Let the file hold each state once: the Trainer asks the loaders for theirs too.
 
         Arguments:
             trainer: the Trainer.
             pl_module: the module that is trained.
             checkpoint: the Trainer's checkpoint.
         """
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        self._batches_before = int(progress["current"]["ready"])
+        of_loaders = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader")
+        if not of_loaders or self.state_key not in checkpoint["callbacks"]:
+            return
+        own = checkpoint["callbacks"][self.state_key]["datasets"]
+        states = dict(zip(map(id, self._datasets), own, strict=True))
+        loaders = trainer.fit_loop._combined_loader.flattened
+        for number, loader in enumerate(filter(has_state, loaders)):
+            if serves_pruned(loader) and id(loader.dataset) in states:
+                of_loaders[number] = states[id(loader.dataset)]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say so if a checkpoint holds nothing of the pruned datasets.
+
+        Arguments:
+            trainer: the Trainer.
+            pl_module: the module that is trained.
+            checkpoint: the Trainer's checkpoint.
+        """
+        if self._is_fitting and self.state_key not in checkpoint["callbacks"]:
+            logger.warning(
+                "the checkpoint holds no state of a pruned dataset under %r: scores begin anew, "
+                "and so does the count of epochs",
+                self.state_key,
+            )
+
+
+def _check_length(train: PrunedDataset) -> None:
+    if train.is_stream and train.epochs.expected_samples == 0:
+        raise TypeError(
+            "PruningCallback wants to know how many samples the stream has, so that the "
+            "Trainer knows how many batches to take: PrunedIterableDataset(..., num_samples=N)"
+        )
+
+
+def _check_sampler(trainer: Trainer, loader: DataLoader) -> None:
+    """Raise `ValueError` if the Trainer has put another sampler in place of the pruned one."""
+    within: Any = loader.batch_sampler or loader.sampler
+    while within is not None and not isinstance(within, PruningSampler):
+        within = getattr(within, "sampler", None)
+    connector = trainer._accelerator_connector
+    if within is None and trainer.world_size > 1 and connector.use_distributed_sampler:
+        raise ValueError(
+            "Trainer(use_distributed_sampler=True), which is its default, has put a "
+            f"{type(loader.sampler).__name__} in place of the sampler of the pruned dataset. That "
+            "divides its epochs among the devices itself: give "
+            "Trainer(use_distributed_sampler=False), or the loader no batch_sampler of its own"
+        )
