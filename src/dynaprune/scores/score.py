@@ -33,8 +33,8 @@ class Score(ABC):
 
     Arguments:
         base: what is scored: an object of a dynaprune method, or one of another library that
-            follows the InfoBatch convention (attributes `scores`, `weights`, `cur_batch_index`
-            and a method `update`).
+            follows the InfoBatch convention (attributes `scores` and `cur_batch_index`, a method
+            `update`, and `weights`, which are 1 where there are none).
         dtype: the type in which scores are kept: `torch.float32`, or `torch.float16` for half the
             memory. What is kept then are differences from about the mean score, in 11 significant
             bits; those beyond ±65,504 count as that.
@@ -309,10 +309,14 @@ class Score(ABC):
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""
         if not self._started:
-            self._first_loss = batches.first_loss()
-            self._level = 0.0 if self._is_full() else self._first_loss
-            self._values.fill_(self._first_loss - self._level)
+            self._set_all(batches.first_loss())
             self._started = True
+
+    def _set_all(self, value: float) -> None:
+        """Set every score to `value`, and those of samples that are not known yet."""
+        self._first_loss = value
+        self._level = 0.0 if self._is_full() else value
+        self._values.fill_(value - self._level)
 
     def settle(self) -> None:
         """Say that an epoch was observed: half-precision scores move their level to the mean then.
