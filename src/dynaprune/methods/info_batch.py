@@ -155,7 +155,7 @@ class InfoBatch(PrunedDataset):
                 most=total * (MAX_WEIGHT - 1) // MAX_WEIGHT,
                 full=" and ".join(
                     ["the first of a stream"] * self.is_stream
-                    + [f"the last ones by delta={self.delta}"]
+                    + [f"the last ones by delta={self.delta}"] * (self.delta < 1)
                 ),
                 more="more epochs or a larger delta",
             )
