@@ -764,6 +764,7 @@ class PrunedDataset(Dataset[Any], ABC):
                 f"when this {type(self).__name__} was made: scores belong to samples by their "
                 "index, so wrap the changed dataset anew"
             )
+        score.keep(self.reads)  # it may have changed since the score was adopted
         total = score.num_samples
         if total == 0:  # of a stream nothing is known yet: what is new is served
             return Selection(everything(0))

@@ -25,6 +25,8 @@ from .reliability import SAMPLES, Reliability
 DTYPES = (torch.float32, torch.float16)
 """In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
 
+READABLE = ("errors", "shape", *NAMES)
+
 
 class Score(ABC):
     """How the samples of a training set are scored from the losses of its batches.
@@ -70,7 +72,7 @@ class Score(ABC):
         count = 0 if getattr(base, "is_stream", False) else len(base)
         self._values = torch.zeros(count, dtype=dtype, device="cpu")
         self._level = 0.0  # of what is kept in half precision, the differences from it
-        self._first_loss = 0.0  # of the run: the score of a sample before its first batch
+        self._first_loss = 0.0  # the score of a sample before its first batch
         self._started = False
         self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
         self._history = History(count)  # of what a method or a recording reads
@@ -101,6 +103,7 @@ class Score(ABC):
             batches = self.read(batches)
         for part in batches.disjoint(in_parts=self.observes_in_parts):
             self.observe(part)
+            self._started = True
         self.settle()
 
     def values(self) -> Tensor:
@@ -119,10 +122,33 @@ class Score(ABC):
         return None
 
     def keep(self, names: Collection[str]) -> None:
-        """Say what a method will read beside the scores: see `PrunedDataset.reads`."""
+        """Say what a method will read beside the scores: see `PrunedDataset.reads`.
+
+        Raises:
+            ValueError: nothing is known by one of the names.
+            RuntimeError: one of them had to be kept from the first epoch on, and was not.
+        """
+        unknown = [name for name in names if name not in READABLE]
+        if unknown or isinstance(names, str):
+            raise ValueError(
+                f"reads must be a tuple of names among {', '.join(READABLE)}, but {names!r} was "
+                "given"
+            )
+        missing = [name for name in names if not self._keeps(name)]
+        if missing and self._started:
+            raise RuntimeError(
+                f"the method reads {', '.join(missing)}, which has to be kept from the first epoch "
+                "on, but it did not say so before: make reads an attribute of its class, or set it "
+                "before the first epoch"
+            )
         self._takes_moments = "shape" in names
         self._needed = tuple(name for name in NAMES if name in names)
         self._history.keep(self._needed)
+
+    def _keeps(self, name: str) -> bool:
+        if name == "shape":
+            return self._takes_moments
+        return name not in NAMES or name in self._history
 
     def count_visits(self) -> None:
         """Count from now on how often each sample is measured; 4 bytes a sample."""
@@ -175,15 +201,17 @@ class Score(ABC):
             elif name == "shape":
                 found[name] = self._moments.shape
             else:
-                found[name] = self._history.read(name) if name in self._history else None
+                found[name] = self._history.read(name)
         return found
 
     def proxy(self) -> Any:
         """Make `base` use this score in place of its own, and return `base`, the same object.
 
         Raises:
-            TypeError: `base` is neither one of ours nor follows the InfoBatch convention.
-            RuntimeError: `base` has been trained on already, or the score is in use.
+            TypeError: `base` is neither one of ours nor follows the InfoBatch convention, or its
+                class does not let that be replaced.
+            RuntimeError: `base` has been trained on already, or is scored by another library, or
+                the score is in use.
         """
         base = self._base
         if base is None:
