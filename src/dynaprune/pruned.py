@@ -616,6 +616,17 @@ class PrunedDataset(Dataset[Any], ABC):
             self.epochs.agree_on_length(plan)
         return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last, start))
 
+    def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
+        """Make sure that the method can work with a loader's batches; our loader asks at `iter()`.
+
+        Arguments:
+            batch_size: samples of a batch, on one rank; `None` if that is not known.
+            world_size: the number of shares; by default that of `torch.distributed`.
+
+        Raises:
+            RuntimeError: it cannot.
+        """
+
     def epoch_length(
         self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
     ) -> int:
