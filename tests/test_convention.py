@@ -356,13 +356,14 @@ def patched(theirs):
     return theirs
 
 
-def test_an_object_that_another_proxy_has_taken_over_is_refused():
-    theirs = patched(TheirInfoBatch(list(range(8))))
-    with pytest.raises(
-        RuntimeError, match=r"update of this TheirInfoBatch was replaced on the obj"
-    ):
+@pytest.mark.parametrize("kind", [TheirInfoBatch, lambda dataset: InfoBatch(dataset, 5)])
+def test_an_object_that_another_proxy_has_taken_over_is_refused(kind):
+    theirs = patched(kind(list(range(8))))
+    kind, score = type(theirs), getattr(theirs, "epochs", None) and theirs.epochs.score
+    with pytest.raises(RuntimeError, match=r"update of this .*InfoBatch was replaced on the obj"):
         KalmanBLS(theirs).proxy()
-    assert type(theirs) is TheirInfoBatch
+    assert type(theirs) is kind
+    assert score is None or theirs.epochs.score is score
 
 
 class Computed(TheirInfoBatch):
@@ -534,3 +535,10 @@ def test_scores_that_are_written_past_their_property():
     assert train.scores.tolist() == [5, 10, 30, 40]
     with pytest.raises(TypeError, match=r"scores of this TheirInfoBatch must be a tensor of shape"):
         train.scores = [1.0] * 4
+
+
+def test_where_bls_starts_on_their_objects():
+    train = BLS(TheirInfoBatch(list(range(4))), alpha=0.5, initial=0.0).proxy()
+    train.cur_batch_index = [0, 1]
+    train.update(torch.tensor(6.0))
+    assert train.scores.tolist() == [3, 3, 0, 0]

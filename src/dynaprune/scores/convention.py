@@ -43,18 +43,12 @@ def adopt(base: Any, score: Score) -> None:
 
     Raises:
         TypeError: `base` does not follow the convention, or is of a class that cannot be derived.
-        RuntimeError: another score or library has taken over its `update` already.
+        RuntimeError: it is scored by another score already.
     """
     name, kind = type(score).__name__, type(base).__name__
     if hasattr(type(base), "_dynaprune"):
         raise RuntimeError(f"this {kind} is scored by {type(base)._dynaprune.name} already")
     _check_convention(base, name)
-    if "update" in vars(base):
-        raise RuntimeError(
-            f"update of this {kind} was replaced on the object itself, as the proxy of another "
-            f"library does, and would go before that of {name}: make a new {kind}, and call only "
-            f"{name}(...).proxy() on it"
-        )
     found = inspect.getattr_static(type(base), "scores", None)
     if hasattr(found, "__set__") and not isinstance(found, MemberDescriptorType):
         raise TypeError(
@@ -65,6 +59,21 @@ def adopt(base: Any, score: Score) -> None:
         if _has(base, vector) and (vector == "scores" or getattr(base, vector) is not None):
             _check_vector(base, vector, getattr(base, vector))
     _derive(base, _State(score, base.scores, _samplers_of(base)))
+
+
+def check_update(base: Any, name: str) -> None:
+    """Make sure that no `update` on the object itself goes before the one that its class has.
+
+    Raises:
+        RuntimeError: there is one.
+    """
+    if "update" in getattr(base, "__dict__", {}):
+        kind = type(base).__name__
+        raise RuntimeError(
+            f"update of this {kind} was replaced on the object itself, as the proxy of another "
+            f"library does, and would go before that of {name}: make a new {kind}, and call only "
+            f"{name}(...).proxy() on it"
+        )
 
 
 def _check_convention(base: Any, name: str) -> None:

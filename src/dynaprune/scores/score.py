@@ -225,6 +225,7 @@ class Score(ABC):
             raise RuntimeError(
                 f"this {type(self).__name__} is in use already: make a new one for another object"
             )
+        convention.check_update(base, type(self).__name__)
         if hasattr(base, "adopt_score"):
             base.adopt_score(self)
         else:
