@@ -30,8 +30,12 @@ class BLS(Score):
     Arguments:
         base: the pruned dataset to score; see `Score`.
         alpha: α, how much of the old score is kept, in [0, 1); 0 is the last batch's loss.
-        initial: the score of a sample before its first batch: a number, 0 in the published code, or
-            "first" for the mean loss of the run's first batch.
+        initial: the score of a sample before its first batch: "first" for the mean loss of the
+            run's first batch, or a number; 0.0 is what the published code has. While samples are
+            skipped it matters for as long as they have few visits: from "first" those with fewer
+            visits look hard, as losses fall, and from 0 they look easy. In the measurements
+            (docs/fidelity.md) 0 orders samples worse in the first epochs and slightly better later,
+            and models are equally good.
         dtype: the type in which scores are kept; see `Score`.
 
     Raises:
