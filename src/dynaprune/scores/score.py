@@ -42,10 +42,6 @@ class Score(ABC):
             memory. What is kept then are differences from about the mean score, in 11 significant
             bits; those beyond ±65,504 count as that.
 
-    Attributes:
-        samples_a_loss: how many samples shared a measurement in the last epoch, in the mean: 1
-            where losses are of single samples; NaN before the first epoch.
-
     Raises:
         TypeError: `base` has no length.
         ValueError: `dtype` is another one.
@@ -85,12 +81,20 @@ class Score(ABC):
         self._reliability = Reliability()
         self._moments = Moments()
         self._takes_moments = False  # whether a method reads them
-        self.samples_a_loss = math.nan
+        self._samples_a_loss = math.nan
 
     @property
     def num_samples(self) -> int:
         """N, the number of samples that have a score."""
         return self._values.numel()
+
+    @property
+    def samples_a_loss(self) -> float:
+        """How many samples shared a measurement in the last epoch, in the mean: 1 for loss vectors.
+
+        NaN before the first epoch.
+        """
+        return self._samples_a_loss
 
     def read(self, batches: Batches) -> Batches:
         """Return all measurements of an epoch as `observe` is to get them, at once or in parts.
@@ -106,7 +110,7 @@ class Score(ABC):
     def fold(self, batches: Batches) -> None:
         """Fold the measurements of an epoch into the scores, all with finite losses."""
         if len(batches) > 0:
-            self.samples_a_loss = batches.indices.numel() / len(batches)
+            self._samples_a_loss = batches.indices.numel() / len(batches)
             batches = self.read(batches)
         for part in batches.disjoint(in_parts=self.observes_in_parts):
             self.observe(part)
@@ -306,7 +310,7 @@ class Score(ABC):
             "started": self._started,
             "reliability": self._reliability.state(),
             "moments": self._moments.state(),
-            "samples_a_loss": self.samples_a_loss,
+            "samples_a_loss": self._samples_a_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -342,7 +346,7 @@ class Score(ABC):
         self._first_loss, self._started = float(state["first_loss"]), bool(state["started"])
         self._reliability.restore(state["reliability"])
         self._moments.restore(state["moments"])
-        self.samples_a_loss = float(state.get("samples_a_loss", math.nan))
+        self._samples_a_loss = float(state.get("samples_a_loss", math.nan))
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""
