@@ -155,7 +155,13 @@ def measured(steps: list[tuple[Tensor, Tensor]], slices: int) -> Batches:
     return Batches(indices, torch.tensor(sizes), torch.stack(losses), torch.tensor(number))
 
 
-def run(task: Task, batch_size: int, seed: int, prune: bool) -> dict[str, Any]:
+def run(
+    task: Task,
+    batch_size: int,
+    seed: int,
+    prune: bool,
+    make_readers: Callable[[int], dict[str, tuple[Any, int]]] = readers,
+) -> dict[str, Any]:
     """Train once and return each score's correlation and reliability at the reported epochs."""
     torch.manual_seed(seed)
     model, count = task.make_model(), len(task.labels)
@@ -164,7 +170,7 @@ def run(task: Task, batch_size: int, seed: int, prune: bool) -> dict[str, Any]:
     method: Callable[..., Any] = InfoBatch if prune else NoPrune
     train = KalmanBLS(method(task.train, EPOCHS, seed=seed)).proxy()
     loader = DataLoader(train.with_indices(), batch_size=batch_size, sampler=train.sampler)
-    scores = readers(count)
+    scores = make_readers(count)
     found: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in scores}
     for epoch in range(1, EPOCHS + 1):
         steps: list[tuple[Tensor, Tensor]] = []

@@ -21,13 +21,17 @@ from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 from dynaprune import (
+    BLS,
     Audit,
     DataLoader,
     InfoBatch,
+    KalmanBLS,
     NoPrune,
     PrunedDataset,
     RandomPrune,
     Selection,
+    SkipConverged,
+    TrimmedLoss,
     audit,
     save_checkpoint,
 )
@@ -454,7 +458,8 @@ def test_scores_that_say_nothing():
     others = torch.from_numpy(np.random.default_rng(1).normal(size=400))
     _, first, second, _ = advice_on(others, LOSSES).advice
     assert first.startswith("The scores are as good as random")
-    assert "KalmanBLS in place of BLS, or take RandomPrune" in first
+    assert "losses are of single samples already" in first  # with_scores reports them so
+    assert first.endswith("Or take RandomPrune, which needs no scores.")
     assert "as if drawn at random, so RandomPrune would do as well" in second
 
 
@@ -482,7 +487,8 @@ def test_methods_that_skip_the_highest(sign, expected):
 
 
 def test_random_pruning_skips_at_random():
-    assert "as if drawn at random" in advice_on(LOSSES, LOSSES, RandomPrune).advice[2]
+    sentence = advice_on(LOSSES, LOSSES, RandomPrune).advice[2]
+    assert "they are drawn at random, as RandomPrune does" in sentence
 
 
 def test_nothing_to_say():
@@ -728,3 +734,61 @@ def test_mistakes_are_told_without_a_traceback(file, arguments, message):
 def test_errors_in_the_users_own_code_are_the_users_to_trace(file):
     result = run("the_run.py:make_error")
     assert isinstance(result.exception, ZeroDivisionError)
+
+
+def advice_while(train: PrunedDataset, losses: Tensor = LOSSES, chunk: int = 8) -> str:
+    """Return all advice on a run whose losses of batches say nothing of their samples."""
+    draw = torch.Generator().manual_seed(0)
+    for batch in DataLoader(train, batch_size=8):
+        train.update(torch.rand(-(-len(batch) // chunk), generator=draw))
+    found = audit(train, nn.Identity(), lambda model, batch: losses[batch].mean())
+    return " ".join(found.advice)
+
+
+def test_advice_does_not_name_what_is_in_use():
+    data = Numbers(LOSSES.numel())
+    plain = advice_while(BLS(InfoBatch(data, 10)).proxy())
+    assert (
+        "chunked(...) with fewer than the 8 samples a loss now, smaller batches or KalmanBLS in"
+        in plain
+    )
+    assert "in place of BLS. Or take RandomPrune" in plain
+    assert "KalmanBLS in place" not in advice_while(KalmanBLS(InfoBatch(data, 10)).proxy())
+    sliced = advice_while(KalmanBLS(InfoBatch(data, 10)).proxy(), chunk=2)
+    assert "chunked(...) with fewer than the 2 samples a loss now or smaller batches" in sliced
+    random = advice_while(RandomPrune(data, 10))
+    assert "RandomPrune does not read them" in random
+    assert "take RandomPrune" not in random
+
+
+def test_advice_on_a_budget_that_is_in_use():
+    data = Numbers(LOSSES.numel())
+    losses = torch.where(
+        torch.arange(LOSSES.numel()) % 4 > 0, 1e-3, 1.0
+    )  # three in four are learned
+    assert "else try saving=0.2" in advice_while(InfoBatch(data, 10), losses, chunk=1)
+    budget = advice_while(InfoBatch(data, 10, saving=0.35), losses, chunk=1)
+    assert "saving=0.2" not in budget
+    assert "compare saving=0.35, which is in use, with RandomPrune and fewer epochs" in budget
+    random = advice_while(RandomPrune(data, 10, saving=0.35), losses, chunk=1)
+    assert "compare saving=0.35, which is in use, with fewer epochs" in random
+    converged = advice_while(SkipConverged(data, 10), losses, chunk=1)
+    assert "or SkipConverged" not in converged
+    assert "keep SkipConverged" in converged
+
+
+def test_advice_on_labels_where_trimming_is_in_use():
+    data = Numbers(LOSSES.numel())
+    trimming = advice_while(TrimmedLoss(data, 10, trim=0.1), chunk=1)
+    assert "TrimmedLoss, which is in use, drops hard samples" in trimming
+
+
+def test_what_a_loss_is_of_is_known_after_resuming():
+    data = Numbers(64)
+    train = BLS(InfoBatch(data, 10)).proxy()
+    for batch in DataLoader(train, batch_size=8):
+        train.update(torch.ones(4) * len(batch))
+    train.end_epoch()
+    resumed = BLS(InfoBatch(data, 10)).proxy()
+    resumed.load_state_dict(train.state_dict())
+    assert resumed.epochs.known_score().samples_a_loss == 2

@@ -8,7 +8,7 @@ from helpers import Numbers, hand_over, with_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynaprune import BLS, DataLoader, InfoBatch, PrunedIterableDataset, chunked
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedIterableDataset, chunked
 
 
 def made(length: int = 200, **arguments):
@@ -116,3 +116,23 @@ def test_messages():
         InfoBatch(Numbers(10), 5, batch_size=0)
     with pytest.raises(ValueError, match="batches cannot be composed: leave batch_size out"):
         InfoBatch(PrunedIterableDataset([(1, 2)], key=0), 5, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "world_size"), [(10, 1), (32, 2), (64, 1), (16, 1), (None, 1)]
+)
+def test_a_loader_of_another_batch_size_is_refused(batch_size, world_size):
+    train = InfoBatch(range(100), 5, batch_size=32)
+    with pytest.raises(
+        RuntimeError, match=r"composes batches of 32 .* the loader serves batches of"
+    ):
+        train.check_batch_size(batch_size, world_size)
+
+
+def test_a_loader_of_the_same_batch_size_is_not():
+    for pure in (False, True):
+        train = InfoBatch(range(100), 5, batch_size=32, pure=pure)
+        train.check_batch_size(32)
+        train.check_batch_size(8, 4)
+    InfoBatch(range(100), 5).check_batch_size(7)  # composes nothing
+    NoPrune(range(100), 5).check_batch_size(None)

@@ -245,7 +245,7 @@ def test_saving_that_cannot_be_reached_says_what_can():
         InfoBatch(Numbers(100), 10, delta=0.8, saving=0.8)
     assert InfoBatch(Numbers(100), 10, delta=0.8, saving=0.72).saving == 0.72
     with pytest.raises(
-        ValueError, match=r"an epoch can skip at most 90 .* At most 0.900 can be saved$"
+        ValueError, match=r"an epoch can skip at most 90.0% .* At most 0.900 can be saved$"
     ):
         InfoBatch(Numbers(100), 10, saving=0.95)
     with pytest.raises(ValueError, match="At most 0.000 can be saved"):

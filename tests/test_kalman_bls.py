@@ -12,6 +12,7 @@ from helpers import Numbers, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, rankdata, spearmanr
+from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, RandomPrune
 from dynaprune.batches import Batches
@@ -292,3 +293,9 @@ def test_damaged_states(name, value):
     state = score.state_dict() | {name: value}
     with pytest.raises(RuntimeError, match=f"the state is damaged: its {name} must be a tensor"):
         score.load_state_dict(state)
+
+
+def test_scores_of_a_stream_before_its_first_pass():
+    train = KalmanBLS(NoPrune(stream_of(Stored(5)), 2)).proxy()
+    assert train.scores.shape == (0,)
+    assert train.epochs.score.errors().shape == (0,)

@@ -10,6 +10,7 @@ import torch
 from helpers import Numbers, beside, bls, mean_loss, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams import Stored, stream_of
 
 from dynaprune import (
     BLS,
@@ -246,3 +247,53 @@ def test_no_prune_serves_everything():
             assert train.update(torch.tensor(2.0)).item() == 2.0
             served += batch.tolist()
         assert sorted(served) == list(range(100))
+
+
+class Looking(NoPrune):
+    """A method of the user's that says late, in its constructor, what it reads."""
+
+    def __init__(self, dataset, num_epochs, reads=("visits", "last_steps", "shape")):
+        super().__init__(dataset, num_epochs)
+        self.reads = reads
+        self.found = []
+
+    def select(self, scores, epoch, generator, **read):
+        self.found.append(read)
+        return super().select(scores, epoch, generator)
+
+
+def train_epochs(train, count, batch_size=5):
+    for _ in range(count):
+        for batch in DataLoader(train, batch_size=batch_size):
+            train.update(mean_loss(batch))
+    train.end_epoch()
+
+
+@pytest.mark.parametrize("on_stream", [False, True])
+@pytest.mark.parametrize("proxy", [False, True])
+def test_what_a_method_reads_may_be_said_after_the_constructor_of_its_base(on_stream, proxy):
+    train = Looking(stream_of(Stored(20)) if on_stream else Numbers(20), 5)
+    if proxy:
+        BLS(train).proxy()
+    train_epochs(train, 2)
+    train.next_selection()
+    read = train.found[-1]
+    assert read["visits"].tolist() == [2] * 20
+    assert sorted(set(read["last_steps"].tolist())) == [4, 5, 6, 7]  # four steps an epoch
+    assert set(read) == {"visits", "last_steps", "shape"}
+
+
+@pytest.mark.parametrize("name", ["visits", "last_steps", "shape"])
+def test_what_was_not_kept_from_the_first_epoch_on_cannot_be_read(name):
+    train = Looking(Numbers(20), 5, reads=())
+    train_epochs(train, 1)
+    train.reads = (name,)
+    with pytest.raises(RuntimeError, match=f"the method reads {name}, which has to be kept from"):
+        train_epochs(train, 1)
+
+
+@pytest.mark.parametrize("reads", ["visits", ("losses",), ("visits", "lossses")])
+def test_what_nobody_knows_cannot_be_read(reads):
+    train = Looking(Numbers(20), 5, reads=reads)
+    with pytest.raises(ValueError, match=r"reads must be a tuple of names among errors, shape, vi"):
+        train.begin_epoch()

@@ -173,7 +173,7 @@ def test_alpha_of_another_type():
 def test_score_of_something_else():
     with pytest.raises(TypeError, match="BLS scores the samples of a pruned dataset, such as"):
         BLS(3)
-    with pytest.raises(TypeError, match="the given Numbers has no scores, weights, cur_batch_ind"):
+    with pytest.raises(TypeError, match="the given Numbers has no scores, cur_batch_index, up"):
         BLS(Numbers(10)).proxy()
 
 

@@ -78,6 +78,7 @@ def test_what_is_said_of_the_run(tmp_path):
             "thompson": False,
             "weighting": "unbiased",
             "alpha": 0.7,
+            "initial": "first",
         },
         "version": __version__,
     }

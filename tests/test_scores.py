@@ -7,12 +7,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, bls, train_epoch
+from helpers import Numbers, bls, mean_loss, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, SampleLoss
 from dynaprune.batches import Batches
+from dynaprune.settings import plain
 
 
 @settings(max_examples=50, deadline=None)
@@ -185,3 +187,82 @@ def test_a_score_of_ones_own_is_copied_whole_and_observes_epochs_whole(monkeypat
     score = train.epochs.score
     assert score.epochs == 3
     assert score.same is score._values
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("initial", [0.0, 2.5, -1])
+def test_bls_from_a_number_by_its_formula(initial, dtype):
+    train = BLS(NoPrune(Numbers(20), 5), alpha=0.7, initial=initial, dtype=dtype).proxy()
+    assert train.scores.tolist() == [initial] * 20
+    expected = [float(initial)] * 20
+    for _ in range(4):
+        for batch in DataLoader(train, batch_size=6):
+            loss = mean_loss(batch)
+            train.update(loss)
+            for i in batch.tolist():
+                expected[i] = 0.7 * expected[i] + 0.3 * float(loss)
+    assert train.scores.tolist() == pytest.approx(
+        expected, abs=1e-6 if dtype.itemsize == 4 else 4e-3
+    )
+
+
+def test_bls_from_a_number_leaves_what_was_not_served_there():
+    train = BLS(NoPrune(Numbers(4), 5), alpha=0.5, initial=0.0).proxy()
+    train.begin_epoch()
+    train.update(torch.tensor(3.0), indices=[0, 1])
+    assert train.scores.tolist() == [1.5, 1.5, 0, 0]
+    first = BLS(NoPrune(Numbers(4), 5), alpha=0.5).proxy()  # "first" is the default
+    first.begin_epoch()
+    first.update(torch.tensor(3.0), indices=[0, 1])
+    assert first.scores.tolist() == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("initial", [0.0, 4.0])
+def test_keys_that_are_new_start_at_the_number(initial):
+    stored = Stored(4)
+    train = BLS(NoPrune(stream_of(stored), 5), alpha=0.5, initial=initial).proxy()
+    expected = dict.fromkeys(range(6), initial)
+    for length in (4, 6):
+        stored.numbers = list(range(length))
+        for batch in DataLoader(train, batch_size=2):
+            train.update(torch.tensor(8.0))
+            for i in batch.tolist():
+                expected[i] = (expected[i] + 8) / 2
+    numbers = train.numbers_of(f"sample {i}" for i in range(6))
+    assert train.scores[numbers].tolist() == list(expected.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_start_outlives_a_checkpoint(dtype):
+    def made():
+        return BLS(NoPrune(Numbers(4), 5), alpha=0.5, initial=3.0, dtype=dtype).proxy()
+
+    fresh = made()
+    fresh.load_state_dict(made().state_dict())  # before any loss
+    for train in (made(), fresh):
+        train.begin_epoch()
+        train.update(torch.tensor(1.0), indices=[0])
+        train.end_epoch()
+        assert train.scores.tolist() == [2, 3, 3, 3]
+        resumed = made()
+        resumed.load_state_dict(train.state_dict())
+        assert resumed.scores.equal(train.scores)
+
+
+def test_where_bls_starts_is_a_setting():
+    assert plain(BLS(range(3)))["initial"] == "first"
+    assert plain(BLS(range(3), initial=0))["initial"] == 0
+
+
+@pytest.mark.parametrize(
+    ("initial", "error", "message"),
+    [
+        ("zero", ValueError, "initial must be \"first\", .* or a number, but 'zero' was given"),
+        (float("nan"), ValueError, "initial must be finite, but nan was given"),
+        (None, TypeError, r"initial must be a number, but None \(NoneType\) was given"),
+        (True, TypeError, "initial must be a number, but True"),
+    ],
+)
+def test_a_start_that_is_none(initial, error, message):
+    with pytest.raises(error, match=message):
+        BLS(range(3), initial=initial)

@@ -9,7 +9,7 @@ from helpers import Numbers, with_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynaprune import DataLoader, SkipConverged
+from dynaprune import BLS, DataLoader, KalmanBLS, SkipConverged
 from dynaprune.plan import epoch_generator
 
 
@@ -32,8 +32,12 @@ def test_as_many_are_skipped_as_hold_the_share(losses, epsilon, floor):
     if min(losses) == max(losses):
         assert skipped == set()
         return
+    lacking = sum(max(np.float32(floor) - np.float32(loss), 0.0) for loss in losses)
     excess = [max(np.float32(loss) - np.float32(floor), 0.0) for loss in losses]
     allowed = epsilon * sum(map(float, excess))
+    if lacking > allowed:  # such a floor cannot be right
+        assert skipped == set()
+        return
     held = sum(float(excess[i]) for i in skipped)
     assert held <= allowed * (1 + 1e-9)
     left = [i for i in range(len(losses)) if i not in skipped]
@@ -77,13 +81,37 @@ def test_ties_are_drawn():
     assert set.union(*skipped) == set(range(50))
 
 
-def test_a_loss_below_the_floor_counts_as_learned():
-    scores = torch.tensor([-5.0, -4.0, -3.0, 2.0])
-    assert skipped_of(SkipConverged(Numbers(4), 5, refresh=0.0), scores) == {0, 1, 2}
+def test_a_loss_a_little_below_the_floor_counts_as_learned():
+    scores = torch.tensor([-0.03, -0.02, -0.01, 2.0, 3.0])
+    train = SkipConverged(Numbers(5), 5, refresh=0.0)  # 0.06 below, 5% of 5 would be allowed
+    assert skipped_of(train, scores) == {0, 1, 2}
     scores = torch.tensor([-5.0, -4.0, -3.0, -2.0])
-    below = SkipConverged(Numbers(4), 5, epsilon=0.2, refresh=0.0, floor=-5.0)
-    assert skipped_of(below, scores) == {0, 1}  # 1 of 6 is less than a fifth, 3 of 6 is more
-    assert len(skipped_of(SkipConverged(Numbers(4), 5, refresh=0.0), scores)) == 3  # one is kept
+    at_lowest = SkipConverged(Numbers(4), 5, epsilon=0.2, refresh=0.0, floor=-5.0)
+    assert skipped_of(at_lowest, scores) == {0, 1}  # 1 of 6 is less than a fifth, 3 of 6 is more
+
+
+@pytest.mark.parametrize("score", [None, BLS, KalmanBLS])
+def test_losses_below_the_floor_skip_nothing_and_are_warned_of_once(score, caplog):
+    """Negative log-likelihoods of a density, of which zero is nothing special."""
+    losses = torch.linspace(-3, 1, 100)
+    train = SkipConverged(losses, num_epochs=6)
+    if score is not None:
+        score(train).proxy()
+    loader = DataLoader(train, batch_size=5)
+    for _ in range(4):
+        for batch in loader:
+            train.update(batch if score is None else batch.mean())
+        assert len(train.sampler) == 100
+    messages = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(messages) == 1
+    assert "are below floor=0.0" in messages[0]
+    if score is None:
+        assert "75% of the scores" in messages[0]  # 75 of 100 numbers from −3 to 1
+    right = SkipConverged(losses, num_epochs=6, floor=-3.0)
+    for batch in DataLoader(right, batch_size=5):
+        right.update(batch)
+    assert len(right.sampler) < 100
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(("delta", "first_full"), [(1.0, 10), (0.7, 7), (0.0, 0)])

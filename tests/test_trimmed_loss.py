@@ -67,7 +67,7 @@ def test_saving_leaves_the_share_that_is_refreshed():
 
 
 def test_saving_that_cannot_be_reached_says_what_can():
-    message = r"saving=0.8 cannot be reached: 2 of 10 .* start=0.2\), .* at most 90 of 100 .* 0.720"
+    message = r"saving=0.8 cannot be reached: 2 of 10 .* start=0.2\), .* at most 90.0% .* 0.720"
     with pytest.raises(ValueError, match=message):
         TrimmedLoss(Numbers(100), 10, saving=0.8, start=0.2)
     assert TrimmedLoss(Numbers(100), 10, saving=0.72, start=0.2).saving == 0.72

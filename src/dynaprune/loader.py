@@ -201,7 +201,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Any:
         if self._fetcher is None:
             return super().__iter__()
-        train = self._train()
+        train, batches = self._train(), self.batch_sampler
+        if not train.is_stream:
+            size = self.batch_size or getattr(batches, "batch_size", None)
+            train.check_batch_size(size, getattr(self.sampler, "world_size", None))
         if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
             self._fetcher = self._make_fetcher(train)  # in_order was set, say
         # torch's iterator draws a number; in a resumed epoch that has been done before

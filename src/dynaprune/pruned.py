@@ -726,6 +726,17 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 self._check_part(world_size)
             return self.epochs.hand_out(self._share(plan, world_size, rank, drop_last, start))
 
+    def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
+        """Make sure that the method can work with a loader's batches; our loader asks at `iter()`.
+
+        Arguments:
+            batch_size: samples of a batch, on one rank; `None` if that is not known.
+            world_size: the number of shares; by default that of `torch.distributed`.
+
+        Raises:
+            RuntimeError: it cannot.
+        """
+
     def epoch_length(
         self, world_size: int | None = None, rank: int | None = None, drop_last: bool = False
     ) -> int:
@@ -881,6 +892,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 f"when this {type(self).__name__} was made: scores belong to samples by their "
                 "index, so wrap the changed dataset anew"
             )
+        score.keep(self.reads)  # it may have changed since the score was adopted
         total = score.num_samples
         if total == 0:  # of a stream nothing is known yet: what is new is served
             return Selection(everything(0))

@@ -20,6 +20,9 @@ IF_FLAT = (
 )
 """The clearest sign in docs/evidence.md, which only the user sees."""
 
+UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
+"""Methods that do not read scores."""
+
 RARE = 10
 """How many times smaller than the largest class one is called rare: a convention of work on long
 tails. Where it was 50 times, random pruning and fewer epochs cost ten points of accuracy and more,
@@ -77,28 +80,54 @@ def _on_waste(audit: Audit) -> str:
         if share < MANY
         else "they are learned, and visits to them are wasted"
     )
+    return f"{found}: {what}. {IF_FLAT}; else {_what_to_try(audit)}."
+
+
+def _what_to_try(audit: Audit) -> str:
+    """Say how to save visits, beyond what the run does already."""
+    if audit.method == "SkipConverged":
+        return "keep SkipConverged, which finds how much to skip, and compare it with RandomPrune"
+    converged = "or SkipConverged, which finds how much to skip if it gets losses of single samples"
+    if not audit.saving:
+        return f"try saving=0.2 beside RandomPrune and fewer epochs, {converged}"
+    others = "fewer epochs" if audit.method == "RandomPrune" else "RandomPrune and fewer epochs"
     return (
-        f"{found}: {what}. {IF_FLAT}; else try saving=0.2 beside RandomPrune and fewer epochs, or "
-        "SkipConverged, which finds how much to skip if it gets losses of single samples."
+        f"compare saving={audit.saving:g}, which is in use, with {others} at as many visits, "
+        f"{converged}"
     )
 
 
 def _on_scores(audit: Audit) -> str:
     found = audit.correlation
-    finer = "measure more finely, with chunked(...), smaller batches, or KalmanBLS in place of BLS"
+    better = _how_to_score(audit)
     if found.high < 0:
         return (
             f"The scores order the samples against their losses, {found}: does update() get the "
             "loss of the batch at hand, and loss_fn compute the same loss?"
         )
     if found.low <= 0:
-        return (
-            f"The scores are as good as random, {found}: {finer}, or take RandomPrune, which needs "
-            "no scores."
-        )
+        instead = "Or take RandomPrune, which needs no scores."
+        if audit.method in UNSCORED:
+            instead = f"{audit.method} does not read them."
+        return f"The scores are as good as random, {found}: {better}. {instead}"
     if found.value < WEAK:
-        return f"The scores order the samples by their losses, but weakly, {found}: {finer}."
+        return f"The scores order the samples by their losses, but weakly, {found}: {better}."
     return f"The scores order the samples by their losses, {found}."
+
+
+def _how_to_score(audit: Audit) -> str:
+    """Say how scores could get better, beyond what the run does already."""
+    if audit.samples_a_loss == 1:
+        return (
+            "losses are of single samples already, so they change too much from visit to visit, "
+            "or were measured too long ago"
+        )
+    ways = ["chunked(...)", "smaller batches"]
+    if not math.isnan(audit.samples_a_loss):
+        ways[0] = f"chunked(...) with fewer than the {audit.samples_a_loss:.3g} samples a loss now"
+    if audit.score != "KalmanBLS":
+        ways.append(f"KalmanBLS in place of {audit.score}")
+    return f"measure more finely, with {', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def _on_skipping(audit: Audit) -> str:
@@ -110,6 +139,8 @@ def _on_skipping(audit: Audit) -> str:
         )
     skipped = f"The mean loss of the skipped samples is {ratio} of that of all"
     if ratio.low <= 1 <= ratio.high:
+        if audit.method in UNSCORED:
+            return f"{skipped}: they are drawn at random, as {audit.method} does."
         return f"{skipped}: as if drawn at random, so RandomPrune would do as well."
     if (ratio.value > 1) == audit.skips_highest:
         meant = "hard" if audit.skips_highest else "easy"
@@ -124,15 +155,21 @@ def _on_skipping(audit: Audit) -> str:
 
 def _on_labels(audit: Audit) -> str:
     share = audit.outlier_share
+    trims = audit.method == "TrimmedLoss"
     if share == 0:
         return (
-            "No group of samples has distinctly higher losses: TrimmedLoss would drop hard samples "
-            "rather than wrong ones, and is advised against. (Wrong labels that were learned by "
-            "heart already, or that are as hard as the hard samples, do not show in the losses.)"
+            "No group of samples has distinctly higher losses: TrimmedLoss"
+            + (", which is in use, drops" if trims else " would drop")
+            + " hard samples rather than wrong ones, and is advised against. (Wrong labels that "
+            "were learned by heart already, or that are as hard as the hard samples, do not show "
+            "in the losses.)"
         )
     found = f"About {share:.0%} of the samples have distinctly higher losses, as wrong labels have"
     if audit.correlation.low <= 0:
-        return f"{found}; but the scores do not tell which, so TrimmedLoss would not find them."
+        finds = "does not find them" if trims else "would not find them"
+        return f"{found}; but the scores do not tell which, so TrimmedLoss {finds}."
+    if trims:
+        return f"{found}, and TrimmedLoss is in use: look at train.suspects()."
     return (
         f"{found}: TrimmedLoss(trim={share:.2f}) may give a better model. Look at its "
         "train.suspects() first: they may be a hard class, and not wrong."

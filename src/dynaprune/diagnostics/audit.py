@@ -116,7 +116,8 @@ def audit(
     indices, losses = indices[is_finite], losses[is_finite]
     coming = train.next_selection()
     is_skipped, planned_epoch = _skipped(train, coming)
-    scores = train.scores.numpy()
+    score = train.epochs.known_score()
+    scores = score.values().numpy()
     precision, base_rate = _precision(scores, indices, losses)
     return Audit(
         num_samples=losses.size,
@@ -133,6 +134,10 @@ def audit(
         learned_share=learned_share(losses),
         outlier_share=wrong_share(losses),
         skips_highest=train.skips_highest,
+        method=type(train).__name__,
+        score=type(score).__name__,
+        saving=vars(train).get("saving"),
+        samples_a_loss=score.samples_a_loss,
         indices=indices,
         losses=losses,
         seconds=time.perf_counter() - started,

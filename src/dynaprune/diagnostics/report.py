@@ -39,6 +39,12 @@ class Audit:
         outlier_share: the share of the samples that are a group of their own with higher losses;
             see `wrong_share`.
         skips_highest: whether the method means to skip the samples with the highest scores.
+        method: the name of the method's class.
+        score: the name of the score's class.
+        saving: the share of all sample visits that the method was asked to save; `None` if it was
+            not asked by `saving`.
+        samples_a_loss: how many samples shared a measured loss in the last epoch, in the mean: 1
+            where losses are of single samples; NaN if nothing was measured yet.
         indices: int64, shape (num_samples,): which samples were measured.
         losses: float64, shape (num_samples,): their true losses.
     """
@@ -58,6 +64,10 @@ class Audit:
     learned_share: float
     outlier_share: float
     skips_highest: bool
+    method: str
+    score: str
+    saving: float | None
+    samples_a_loss: float
     indices: NDArray[np.int64] = field(repr=False, compare=False)
     losses: NDArray[np.float64] = field(repr=False, compare=False)
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..drawing import where
 from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_share, count_share, count_share_of_epoch
+from ..validation import check_share, count_share
+from .exact_share import ExactShare
 from .ranking import highest, some_of
 
 
-class EpsilonGreedy(PrunedDataset):
+class EpsilonGreedy(ExactShare):
     """Keeps the samples with the highest scores, and a few random ones of the rest.
 
     Of the (1 − r)·N samples that an epoch keeps, a share 1 − ε are those that score highest, and a
@@ -30,14 +30,18 @@ class EpsilonGreedy(PrunedDataset):
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
-        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1). At least one
-            sample is kept.
+        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
+            nor `saving` is given. At least one sample is kept.
+        saving: in place of it, the share of all sample visits of the run that is to be avoided,
+            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
+            knows its samples, and the others skip more for it.
         epsilon: ε, the share of those kept that is drawn at random, in [0, 1]; 1 is `RandomPrune`.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range.
+        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
+            or `saving` cannot be reached in this number of epochs.
 
     Example:
         >>> from dynaprune import BLS, EpsilonGreedy
@@ -50,18 +54,18 @@ class EpsilonGreedy(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
-        prune_ratio: float = 0.5,
+        prune_ratio: float | None = None,
         epsilon: float = 0.1,
         *,
+        saving: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(dataset, num_epochs, seed=seed)
-        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        super().__init__(dataset, num_epochs, prune_ratio, saving, seed)
         self.epsilon = check_share("epsilon", epsilon, "[0, 1]")
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep the highest scores and a few of the others, with weight 1."""
-        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, scores.numel(), epoch))
+        kept = self._num_kept(scores.numel(), epoch)
         explored = count_share(self.epsilon, kept)
         chosen = highest(scores.numpy(), kept - explored, generator)
         chosen |= some_of(~chosen, explored, generator)

@@ -73,11 +73,11 @@ class InfoBatch(PrunedDataset):
             step is as large then as with the others, but samples count as often as they are served,
             so that an epoch trains more on those above the mean. It needs scores that tell samples
             apart, as true losses and slices do.
-        batch_size: samples a step, over all ranks, if batches are to be composed by weight. One
-            loss a batch cannot tell weighted samples from others, so it is multiplied by their mean
-            weight: that gives the easy samples, which have the weights, too little of the gradient.
-            With `batch_size` the samples inside of each batch are sorted by weight, so that the
-            slices of `chunked` are of one weight each, but one.
+        batch_size: samples of the loader's batch times the number of ranks, if batches are to be
+            composed by weight. One loss a batch cannot tell weighted samples from others, so it is
+            multiplied by their mean weight: that gives the easy samples, which have the weights,
+            too little of the gradient. With `batch_size` the samples inside of each batch are
+            sorted by weight, so that the slices of `chunked` are of one weight each, but one.
         pure: whether the batches themselves are of one weight each, for loops without `chunked`.
             Needs `batch_size`. The gradient of a batch varies more then.
         seed: fixes the samples of each epoch and their order.
@@ -155,7 +155,7 @@ class InfoBatch(PrunedDataset):
                 most=total * (MAX_WEIGHT - 1) // MAX_WEIGHT,
                 full=" and ".join(
                     ["the first of a stream"] * self.is_stream
-                    + [f"the last ones by delta={self.delta}"]
+                    + [f"the last ones by delta={self.delta}"] * (self.delta < 1)
                 ),
                 more="more epochs or a larger delta",
             )
@@ -199,6 +199,28 @@ class InfoBatch(PrunedDataset):
             levels = np.float32(candidates / kept), np.float32(1)
             weights = np.where(taken(below, indices), *levels)
         return Selection(indices, torch.from_numpy(weights), self.composition)
+
+    def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
+        """Make sure that a loader's batches are those that are composed by weight.
+
+        Arguments:
+            batch_size: samples of a batch, on one rank; `None` if that is not known.
+            world_size: the number of shares; by default that of `torch.distributed`.
+
+        Raises:
+            RuntimeError: they are of another size.
+        """
+        if self.composition is None:
+            return
+        ranks = self.epochs.ranks.size if world_size is None else world_size
+        composed = self.composition.batch_size
+        if batch_size is None or batch_size * ranks != composed:
+            served = "batches of unknown size" if batch_size is None else f"batches of {batch_size}"
+            raise RuntimeError(
+                f"{type(self).__name__}(..., batch_size={composed}) composes batches of {composed} "
+                f"samples by weight, over all ranks, but the loader serves {served} on each of "
+                f"{ranks}: give both the same, batch_size = that of the loader times the ranks"
+            )
 
     def _compared(
         self, scores: Tensor, errors: Tensor | None, generator: torch.Generator

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..drawing import drawn, taken, where
 from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_share, count_share, count_share_of_epoch
+from ..validation import check_share, count_share
+from .exact_share import ExactShare
 from .ranking import highest
 
 
-class OrderDP(PrunedDataset):
+class OrderDP(ExactShare):
     """Draws a random pool of samples and keeps those of it with the highest scores.
 
     The pool is uniform, a share of all samples; the q = (1 − r)·N highest scores of it are kept,
@@ -31,15 +31,19 @@ class OrderDP(PrunedDataset):
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
-        prune_ratio: r, the share of all samples that an epoch skips, in [0, 1). At least one
-            sample is kept.
+        prune_ratio: r, the share of all samples that an epoch skips, in [0, 1); 0.5 if neither it
+            nor `saving` is given. At least one sample is kept.
+        saving: in place of it, the share of all sample visits of the run that is to be avoided,
+            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
+            knows its samples, and the others skip more for it.
         pool: the share of all samples that is drawn first, in (1 − r, 1]; by default half way
-            between these two.
+            between these two. With `saving`, r is what an epoch skips for it.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range.
+        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
+            or `saving` cannot be reached in this number of epochs.
 
     Example:
         >>> from dynaprune import BLS, OrderDP
@@ -52,25 +56,27 @@ class OrderDP(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
-        prune_ratio: float = 0.5,
+        prune_ratio: float | None = None,
         pool: float | None = None,
         *,
+        saving: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(dataset, num_epochs, seed=seed)
-        self.prune_ratio = check_share("prune_ratio", prune_ratio)
-        self.pool = check_share("pool", 1 - prune_ratio / 2 if pool is None else pool, "(0, 1]")
+        super().__init__(dataset, num_epochs, prune_ratio, saving, seed)
+        self.pool = check_share(
+            "pool", 1 - self.prune_ratio / 2 if pool is None else pool, "(0, 1]"
+        )
         if self.pool < 1 and self.pool <= 1 - self.prune_ratio:
             raise ValueError(
                 f"pool must be in (1 - prune_ratio, 1], but pool={pool!r} and "
-                f"prune_ratio={prune_ratio!r} were given: the samples that are kept are chosen "
-                "from the pool"
+                f"prune_ratio={self.prune_ratio:.4g} were given: the samples that are kept are "
+                "chosen from the pool"
             )
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep the highest scores of a uniform pool, with weight 1."""
         total = scores.numel()
-        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, total, epoch))
+        kept = self._num_kept(total, epoch)
         pool = where(drawn(max(kept, count_share(self.pool, total)), total, generator))
         chosen = highest(taken(scores.numpy(), pool), kept, generator)
         return Selection(torch.from_numpy(taken(pool.numpy(), where(chosen))))

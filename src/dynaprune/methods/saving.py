@@ -49,11 +49,12 @@ class Saving:
         visits, reachable = total * self.num_epochs, self.num_selecting * most
         if count_share(share, visits) > reachable:
             num_full = self.num_epochs - self.num_selecting
-            why = f"an epoch can skip at most {most:,} of {total:,} samples"
+            skippable = f"can skip at most {most / total:.1%} of the samples"
+            why = f"an epoch {skippable}"
             if num_full > 0:
                 why = (
                     f"{num_full} of {self.num_epochs} epochs train on everything ({full}), and the "
-                    f"others can skip at most {most:,} of {total:,} samples"
+                    f"others {skippable}"
                 )
             raise ValueError(
                 f"saving={self.share!r} cannot be reached: {why}. At most "

@@ -11,12 +11,15 @@ from torch import Tensor
 from ..drawing import where
 from ..percentiles import percentiles
 from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_either, check_number, check_share, count_share_of_epoch
+from ..validation import check_either, check_number
+from .exact_share import ExactShare
 from .systematic import inclusion_probabilities, systematic
 
+MOST = 1 - 2.0**-53
+"""The highest share below 1: of a `beta` beyond it, one sample is kept."""
 
-class SelectiveBackprop(PrunedDataset):
+
+class SelectiveBackprop(ExactShare):
     """Keeps a sample the more probably the higher its score ranks: with its percentile to a power.
 
     The chance of a sample is proportional to (the share of all scores below its own)^β, those that
@@ -37,13 +40,17 @@ class SelectiveBackprop(PrunedDataset):
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
-            nor `beta` is given. At least one sample is kept.
+            nor `beta` nor `saving` is given. At least one sample is kept.
         beta: in place of it, β = r/(1 − r), at least 0: 1 keeps a half, 2 a third.
+        saving: in place of it, the share of all sample visits of the run that is to be avoided,
+            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
+            knows its samples, and the others skip more for it.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range, or both `prune_ratio` and `beta` are given.
+        ValueError: an argument lies outside its range, two of `prune_ratio`, `beta` and `saving`
+            are given, or `saving` cannot be reached in this number of epochs.
 
     Example:
         >>> from dynaprune import BLS, SelectiveBackprop
@@ -59,24 +66,21 @@ class SelectiveBackprop(PrunedDataset):
         prune_ratio: float | None = None,
         *,
         beta: float | None = None,
+        saving: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(dataset, num_epochs, seed=seed)
         check_either("prune_ratio", prune_ratio, "beta", beta)
-        if beta is None:
-            ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
-            beta = ratio / (1 - ratio)
-        self.beta = check_number("beta", beta, minimum=0)
-
-    @property
-    def prune_ratio(self) -> float:
-        """The share of the samples that an epoch skips."""
-        return self.beta / (1 + self.beta)
+        check_either("beta", beta, "saving", saving)
+        if beta is not None:
+            beta = check_number("beta", beta, minimum=0)
+            prune_ratio = min(beta / (1 + beta), MOST)
+        super().__init__(dataset, num_epochs, prune_ratio, saving, seed)
+        self.beta = self.prune_ratio / (1 - self.prune_ratio) if beta is None else beta
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep samples in proportion to their percentile to the power of β, with weight 1."""
         total = scores.numel()
-        kept = max(1, count_share_of_epoch(1 / (1 + self.beta), total, epoch))
+        kept = self._num_kept(total, epoch)
         # not too small to be told from 0, whatever β
         sizes = np.maximum(percentiles(scores.numpy()) ** self.beta, 1e-30)
         probabilities = inclusion_probabilities(sizes, kept)

@@ -43,15 +43,16 @@ class SeTa(PrunedDataset):
         window_scale: the share of the groups that an epoch serves, in (0, 1].
         delta: δ, the share of the run after which the window is no longer used, in [0, 1].
         saving: in place of `prune_ratio`: the share of all sample visits of the run that is saved,
-            exactly, in [0, 1). Each epoch skips as many. Groups are those of all samples then; a
+            exactly, in [0, 1). Each epoch skips as many, but of a stream, which is served whole at
+            first, as nobody knows its samples. Groups are those of all samples then; a
             window that holds fewer than an epoch is to serve takes in its neighbours, the harder
             one first, and of one that holds more a uniform share is served.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range, or both `prune_ratio` and `saving` are
-            given.
+        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
+            or `saving` cannot be reached in this number of epochs.
 
     Example:
         >>> from dynaprune import BLS, SeTa
@@ -75,7 +76,12 @@ class SeTa(PrunedDataset):
         super().__init__(dataset, num_epochs, seed=seed)
         check_either("prune_ratio", prune_ratio, "saving", saving)
         self.prune_ratio = check_share("prune_ratio", 0.1 if prune_ratio is None else prune_ratio)
-        self.saving = None if saving is None else check_share("saving", saving)
+        self.saving: float | None = None
+        if saving is not None:
+            total = self._length_as_said()
+            self.saving = self._spread(saving).check(
+                total, total - 1, "the first of a stream", "more epochs"
+            )
         self.num_groups = check_integer("num_groups", num_groups, minimum=1)
         self.window_scale = check_share("window_scale", window_scale, "(0, 1]")
         self.delta = check_share("delta", delta, "[0, 1]")
@@ -85,8 +91,7 @@ class SeTa(PrunedDataset):
         total = scores.numel()
         is_whole = epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs)
         if self.saving is not None:
-            spread = Saving(self.saving, self.num_epochs, 0, self.num_epochs)
-            kept = max(1, total - spread.skipped(epoch, total))
+            kept = max(1, total - self._spread(self.saving).skipped(epoch, total))
             if is_whole or scores.min() == scores.max():
                 return Selection(where(drawn(kept, total, generator)))
             return self._exactly(kept, scores.numpy(), epoch, generator)
@@ -105,6 +110,9 @@ class SeTa(PrunedDataset):
         inside = _between(values, cuts, first, last)
         del values  # its memory is wanted
         return Selection(torch.from_numpy(taken(indices.numpy(), where(inside))))
+
+    def _spread(self, saving: float) -> Saving:
+        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
 
     def _exactly(
         self, kept: int, values: NDArray[np.float32], epoch: int, generator: torch.Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..pruned import PrunedDataset
 from ..validation import check_number, check_share, count_share
 from .annealing import first_annealed_epoch
 from .ranking import lowest, some_of
+
+logger = logging.getLogger("dynaprune")
 
 
 class SkipConverged(PrunedDataset):
@@ -36,8 +39,10 @@ class SkipConverged(PrunedDataset):
         refresh: the share of them that is trained on all the same, in [0, 1]. At least one sample
             is kept.
         floor: the loss of a sample that has been learned: 0 for cross-entropy and squared errors.
-            Scores below count as that, so say what it is where losses can be negative or never
-            come close to 0, as for the log-likelihood of a density or with label smoothing.
+            Say what it is where losses can be negative or never come close to 0, as for the
+            log-likelihood of a density or with label smoothing. Scores a little below count as
+            that. Where those below lack more than the share ε of what the others hold, the floor
+            cannot be right: such an epoch skips nothing, and the first of a run logs a warning.
         delta: δ, the share of the run after which nothing is skipped any more, in [0, 1].
         seed: fixes the samples of each epoch and their order.
 
@@ -73,6 +78,7 @@ class SkipConverged(PrunedDataset):
         self.refresh = check_share("refresh", refresh, "[0, 1]")
         self.floor = check_number("floor", floor)
         self.delta = check_share("delta", delta, "[0, 1]")
+        self._has_warned = False
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep the scores that hold nearly all the loss, and a few of the others, with weight 1."""
@@ -83,8 +89,25 @@ class SkipConverged(PrunedDataset):
             return Selection(everything(total))
         losses = np.sort(values)
         losses -= np.float32(self.floor)
+        lacking = -float(np.minimum(losses, 0).sum(dtype=np.float64))
+        if lacking > self.epsilon * float(np.maximum(losses, 0).sum(dtype=np.float64)):
+            self._warn(float(np.mean(losses < 0)))
+            return Selection(everything(total))
         held = np.cumsum(np.maximum(losses, 0, out=losses), dtype=np.float64)
         converged = int(np.searchsorted(held, self.epsilon * held[-1], side="right"))
         skipped = min(total - 1, converged - count_share(self.refresh, converged))
         learned = lowest(values, converged, generator)
         return Selection(where(~some_of(learned, skipped, generator)))
+
+    def _warn(self, share: float) -> None:
+        """Say once that `floor` is not what it should be."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        logger.warning(
+            "SkipConverged skips nothing: %.0f%% of the scores are below floor=%s, which should be "
+            "the loss of a sample that has been learned. Give the lowest loss there can be as "
+            "floor, or take a method that needs none, such as InfoBatch(..., saving=0.2)",
+            100 * share,
+            self.floor,
+        )

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..drawing import where
 from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_number, check_share, count_share_of_epoch
+from ..validation import check_number
+from .exact_share import ExactShare
 from .ranking import highest
 
 
-class UCB(PrunedDataset):
+class UCB(ExactShare):
     """Keeps the samples whose loss may be the highest: score + c·error, its upper confidence bound.
 
     What was not looked at for long is uncertain, so it has its turn without being drawn at random.
@@ -35,15 +35,19 @@ class UCB(PrunedDataset):
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
-        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1). At least one
-            sample is kept.
+        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
+            nor `saving` is given. At least one sample is kept.
+        saving: in place of it, the share of all sample visits of the run that is to be avoided,
+            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
+            knows its samples, and the others skip more for it.
         c: how many errors the bound is above the score, at least 0; at 0 it is the score. One that
             knows its errors says how likely a bound is; the other bonus is wider.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range.
+        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
+            or `saving` cannot be reached in this number of epochs.
 
     Example:
         >>> from dynaprune import BLS, UCB
@@ -58,13 +62,13 @@ class UCB(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
-        prune_ratio: float = 0.5,
+        prune_ratio: float | None = None,
         c: float = 1.0,
         *,
+        saving: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(dataset, num_epochs, seed=seed)
-        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        super().__init__(dataset, num_epochs, prune_ratio, saving, seed)
         self.c = check_number("c", c, minimum=0)
 
     def select(  # type: ignore[override]  # it `reads` more than scores
@@ -76,7 +80,7 @@ class UCB(PrunedDataset):
         visits: Tensor,
     ) -> Selection:
         """Keep the samples with the highest bounds, with weight 1."""
-        kept = max(1, count_share_of_epoch(1 - self.prune_ratio, scores.numel(), epoch))
+        kept = self._num_kept(scores.numel(), epoch)
         values: NDArray[np.float32] = scores.numpy()
         if errors is None:
             bounds = ucb1(values, visits.numpy(), self.c)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from ..batches import Batches
-from ..validation import check_share
+from ..validation import check_number, check_share
 from .score import Score
+
+Initial = float | Literal["first"]
 
 
 class BLS(Score):
@@ -18,22 +20,28 @@ class BLS(Score):
 
         s_i ← α·s_i + (1 − α)·L(B)
 
-    and s_i is the mean loss of the run's first batch before that. The average is a low-pass
-    filter, with impulse response (1 − α)·αⁿ: what a sample's neighbours add changes from batch to
-    batch and is damped, what the sample itself adds comes back every epoch and stays. A loss
-    vector is as many measurements of single samples, the means of slices are as many of small
-    batches.
+    and s_i is `initial` before that. The average is a low-pass filter, with impulse response
+    (1 − α)·αⁿ: what a sample's neighbours add changes from batch to batch and is damped, what the
+    sample itself adds comes back every epoch and stays. A loss vector is as many measurements of
+    single samples, the means of slices are as many of small batches.
 
     Source: Batch Loss Score, arXiv:2604.04681.
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
         alpha: α, how much of the old score is kept, in [0, 1); 0 is the last batch's loss.
+        initial: the score of a sample before its first batch: "first" for the mean loss of the
+            run's first batch, or a number; 0.0 is what the published code has. While samples are
+            skipped it matters for as long as they have few visits: from "first" those with fewer
+            visits look hard, as losses fall, and from 0 they look easy. In the measurements
+            (docs/fidelity.md) 0 orders samples worse in the first epochs and slightly better later,
+            and models are equally good.
         dtype: the type in which scores are kept; see `Score`.
 
     Raises:
-        TypeError: `base` has no length, or `alpha` is no number.
-        ValueError: `alpha` lies outside [0, 1), or `dtype` is none of those allowed.
+        TypeError: `base` has no length, or `alpha` or `initial` is of another type.
+        ValueError: `alpha` lies outside [0, 1), `initial` is another word or not finite, or `dtype`
+            is none of those allowed.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -45,15 +53,35 @@ class BLS(Score):
     observes_in_parts: ClassVar[bool] = True
 
     def __init__(
-        self, base: Any, alpha: float = 0.7, *, dtype: torch.dtype = torch.float32
+        self,
+        base: Any,
+        alpha: float = 0.7,
+        *,
+        initial: Initial = "first",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(base, dtype=dtype)
         self.alpha = check_share("alpha", alpha)
+        self.initial = _check_initial(initial)
+        if self.initial != "first":
+            self._set_all(self.initial)
 
     def observe(self, batches: Batches) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
-        self._start(batches)
+        if self.initial == "first":
+            self._start(batches)
         new = self._values_of(batches.indices)
         new *= self.alpha
         new += (1 - self.alpha) * batches.per_sample().numpy()
         self._write(batches.indices, new)
+
+
+def _check_initial(initial: Initial) -> Initial:
+    if isinstance(initial, str):
+        if initial != "first":
+            raise ValueError(
+                f'initial must be "first", the mean loss of the first batch, or a number, but '
+                f"{initial!r} was given"
+            )
+        return initial
+    return check_number("initial", initial)

@@ -127,7 +127,7 @@ class KalmanBLS(Score):
         They are all equal until the first batch was observed.
         """
         excess = self._read(self._values.numpy())
-        if not self._is_positive:
+        if not self._is_positive or excess.size == 0:
             return torch.from_numpy(self._mean_loss + np.float32(self._spread) * excess)
         values = np.exp(np.float32(self._log_spread()) * excess)
         values *= np.float32(self._mean_loss / max(float(values.mean(dtype=np.float64)), TINY))

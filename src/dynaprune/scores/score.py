@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import replace
@@ -25,6 +26,8 @@ from .reliability import SAMPLES, Reliability
 DTYPES = (torch.float32, torch.float16)
 """In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
 
+READABLE = ("errors", "shape", *NAMES)
+
 
 class Score(ABC):
     """How the samples of a training set are scored from the losses of its batches.
@@ -33,8 +36,8 @@ class Score(ABC):
 
     Arguments:
         base: what is scored: an object of a dynaprune method, or one of another library that
-            follows the InfoBatch convention (attributes `scores`, `weights`, `cur_batch_index`
-            and a method `update`).
+            follows the InfoBatch convention (attributes `scores` and `cur_batch_index`, a method
+            `update`, and `weights`, which are 1 where there are none).
         dtype: the type in which scores are kept: `torch.float32`, or `torch.float16` for half the
             memory. What is kept then are differences from about the mean score, in 11 significant
             bits; those beyond ±65,504 count as that.
@@ -70,7 +73,7 @@ class Score(ABC):
         count = 0 if getattr(base, "is_stream", False) else len(base)
         self._values = torch.zeros(count, dtype=dtype, device="cpu")
         self._level = 0.0  # of what is kept in half precision, the differences from it
-        self._first_loss = 0.0  # of the run: the score of a sample before its first batch
+        self._first_loss = 0.0  # the score of a sample before its first batch
         self._started = False
         self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
         self._history = History(count)  # of what a method or a recording reads
@@ -78,6 +81,7 @@ class Score(ABC):
         self._reliability = Reliability()
         self._moments = Moments()
         self._takes_moments = False  # whether a method reads them
+        self._samples_a_loss = 0.0  # 0 before the first epoch
 
     @property
     def num_samples(self) -> int:
@@ -88,6 +92,14 @@ class Score(ABC):
     def dtype(self) -> torch.dtype:
         """The type in which the scores are kept."""
         return self._values.dtype
+
+    @property
+    def samples_a_loss(self) -> float:
+        """How many samples shared a measurement in the last epoch, in the mean: 1 for loss vectors.
+
+        NaN before the first epoch.
+        """
+        return self._samples_a_loss or math.nan
 
     def read(self, batches: Batches) -> Batches:
         """Return all measurements of an epoch as `observe` is to get them, at once or in parts.
@@ -103,9 +115,11 @@ class Score(ABC):
     def fold(self, batches: Batches) -> None:
         """Fold the measurements of an epoch into the scores, all with finite losses."""
         if len(batches) > 0:
+            self._samples_a_loss = batches.indices.numel() / len(batches)
             batches = self.read(batches)
         for part in batches.disjoint(in_parts=self.observes_in_parts):
             self.observe(part)
+            self._started = True
         self.settle()
 
     def values(self) -> Tensor:
@@ -124,10 +138,33 @@ class Score(ABC):
         return None
 
     def keep(self, names: Collection[str]) -> None:
-        """Say what a method will read beside the scores: see `PrunedDataset.reads`."""
+        """Say what a method will read beside the scores: see `PrunedDataset.reads`.
+
+        Raises:
+            ValueError: nothing is known by one of the names.
+            RuntimeError: one of them had to be kept from the first epoch on, and was not.
+        """
+        unknown = [name for name in names if name not in READABLE]
+        if unknown or isinstance(names, str):
+            raise ValueError(
+                f"reads must be a tuple of names among {', '.join(READABLE)}, but {names!r} was "
+                "given"
+            )
+        missing = [name for name in names if not self._keeps(name)]
+        if missing and self._started:
+            raise RuntimeError(
+                f"the method reads {', '.join(missing)}, which has to be kept from the first epoch "
+                "on, but it did not say so before: make reads an attribute of its class, or set it "
+                "before the first epoch"
+            )
         self._takes_moments = "shape" in names
         self._needed = tuple(name for name in NAMES if name in names)
         self._history.keep(self._needed)
+
+    def _keeps(self, name: str) -> bool:
+        if name == "shape":
+            return self._takes_moments
+        return name not in NAMES or name in self._history
 
     def count_visits(self) -> None:
         """Count from now on how often each sample is measured; 4 bytes a sample."""
@@ -180,21 +217,24 @@ class Score(ABC):
             elif name == "shape":
                 found[name] = self._moments.shape
             else:
-                found[name] = self._history.read(name) if name in self._history else None
+                found[name] = self._history.read(name)
         return found
 
     def proxy(self) -> Any:
         """Make `base` use this score in place of its own, and return `base`, the same object.
 
         Raises:
-            TypeError: `base` is neither one of ours nor follows the InfoBatch convention.
-            RuntimeError: `base` has been trained on already, or the score is in use.
+            TypeError: `base` is neither one of ours nor follows the InfoBatch convention, or its
+                class does not let that be replaced.
+            RuntimeError: `base` has been trained on already, or is scored by another library, or
+                the score is in use.
         """
         base = self._base
         if base is None:
             raise RuntimeError(
                 f"this {type(self).__name__} is in use already: make a new one for another object"
             )
+        convention.check_update(base, type(self).__name__)
         if hasattr(base, "adopt_score"):
             base.adopt_score(self)
         else:
@@ -275,6 +315,7 @@ class Score(ABC):
             "started": self._started,
             "reliability": self._reliability.state(),
             "moments": self._moments.state(),
+            "samples_a_loss": self._samples_a_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -286,6 +327,7 @@ class Score(ABC):
         """
         name = type(self).__name__
         names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
+        names += ["samples_a_loss"]
         names += [] if self.keys is None else ["keys"]
         names += ["history"] if self._needed else []
         check_keys(state, names, "the state's score")
@@ -302,6 +344,7 @@ class Score(ABC):
             )
         level = check_finite("level", state["level"])
         first_loss = check_finite("first_loss", state["first_loss"])
+        samples_a_loss = check_finite("samples_a_loss", state["samples_a_loss"], minimum=0)
         if not isinstance(state["started"], bool):
             raise RuntimeError(
                 "the state is damaged: its started must be True or False, but "
@@ -318,14 +361,19 @@ class Score(ABC):
         else:
             Score.restore(self, values.float() + level)
         self._first_loss, self._started = first_loss, state["started"]
+        self._samples_a_loss = samples_a_loss
 
     def _start(self, batches: Batches) -> None:
         """Before the run's first batch is observed, set every score to that batch's mean loss."""
         if not self._started:
-            self._first_loss = batches.first_loss()
-            self._level = 0.0 if self._is_full() else self._first_loss
-            self._values.fill_(self._first_loss - self._level)
+            self._set_all(batches.first_loss())
             self._started = True
+
+    def _set_all(self, value: float) -> None:
+        """Set every score to `value`, and those of samples that are not known yet."""
+        self._first_loss = value
+        self._level = 0.0 if self._is_full() else value
+        self._values.fill_(value - self._level)
 
     def settle(self) -> None:
         """Say that an epoch was observed: half-precision scores move their level to the mean then.
