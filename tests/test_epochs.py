@@ -141,7 +141,8 @@ def test_length_is_right_before_during_and_after_an_epoch():
             assert len(loader) == length  # `if step == len(loader)` after the last update
             last = step == len(loader)
         assert last
-        assert len(loader) == -(-len(train.sampler) // 8)
+        assert len(loader) == length  # of the epoch that the loop has served
+        assert len(loader.batch_sampler) == -(-len(train.sampler) // 8)  # of the coming one
 
 
 def test_the_sampler_is_a_fresh_iterator_each_time():

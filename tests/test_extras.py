@@ -35,7 +35,7 @@ def make_dataset():
 
 def trained():
     train, model, loss_fn = make()
-    train.record("run")
+    train.record("run", overwrite=True)
     for _ in range(3):
         for batch in DataLoader(train, batch_size=8):
             train.update(loss_fn(model, batch))

@@ -249,17 +249,6 @@ def test_the_length_by_the_mean_of_epochs_that_differ():
     assert len(lengths) > 1
 
 
-def test_samples_behind_a_loop():
-    train = bls(InfoBatch, 100, num_epochs=8)
-    loader = DataLoader(train, batch_size=8)
-    for _ in range(6):
-        seen, planned = 0, len(train.sampler)
-        for batch in loader:
-            train.update(mean_loss(batch))
-            seen += len(batch)
-        assert seen == planned == len(train.sampler)
-
-
 def test_a_loop_by_hand_plans_the_coming_epoch():
     train = bls(InfoBatch, 100, num_epochs=8)
     loader = DataLoader(train, batch_size=8)

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, Sampler
 
 from .fetching import Fetcher, IndexedFetcher, SlicesFetcher, StreamFetcher
 from .fetching.tails import drops_lone_sample, is_ours
-from .passes import Pass, Place, is_after
+from .passes import Pass, Place, is_behind_loop
 from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
@@ -156,23 +156,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __len__(self) -> int:
         """Return the number of batches of the epoch that is served or about to be.
 
-        Behind a loop, in the function that has run it or one that has called that, it is still the
-        length of the loop's epoch, so that `total_loss / len(loader)` is the mean.
+        Behind a loop, in the function that has run it, it is still the length of the loop's epoch,
+        so that `running_loss / len(loader)` is the mean. What is right everywhere is to count the
+        batches, or `train.mean_loss`.
         """
-        ended = self._ended
-        if ended is not None and not self._train().epochs.passes.under_way():
-            places, length = ended
-            if is_after(places, sys._getframe(1)):
-                return length
-        return self._coming_length()
+        length = self._coming_length()
+        if self._ended is None or self._train().epochs.passes.under_way() is not None:
+            return length
+        places, of_ended = self._ended
+        return of_ended if is_behind_loop(places, sys._getframe(1)) else length
 
     def _coming_length(self) -> int:
         length = self.batches_before + super().__len__()
         if self._fetcher is None or not is_ours(self.batch_sampler):
             return length
         batches = cast("BatchSampler", self.batch_sampler)
-        count, is_stream = len(cast("Sized", batches.sampler)), self._train().is_stream
-        return length - drops_lone_sample(batches, count, is_stream)
+        return length - drops_lone_sample(batches, len(cast("Sized", batches.sampler)))
 
     def _train(self) -> PrunedDataset:
         return cast("PrunedDataset", self.dataset)
@@ -309,7 +308,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         passes, is_whole = train.epochs.passes, False
         try:
             told = fetcher.told(chain(_once(first), fetched), share)
-            ended = partial(passes.note_end, current, len(share))
             del first, share, begun, begun_now  # what they take is not wanted for the whole pass
             for each in told:
                 with train.epochs.lock:
@@ -328,7 +326,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             if is_whole or current.is_trained:
                 length = current.num_batches or current.num_handed_over
                 self._ended = current.asked_by, self.batches_before + length
-                ended()
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
         """Return how many samples and batches a share makes, `None` for what is not known.

@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import CO_GENERATOR
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -153,10 +154,6 @@ class Passes:
         self._passes: list[Pass] = []  # those under way, the last one to hand over a batch last
         self._is_plain = False  # whether a batch was updated while its pass had no other waiting
         self.trained: Pass | None = None
-        self._ended: tuple[tuple[Place, ...], int] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_ended": None}
 
     def hand_over(
         self,
@@ -196,20 +193,6 @@ class Passes:
         current.is_open = False
         others = [each for each in self._passes if each is not current]
         self._passes = others or self._passes
-
-    def note_end(self, current: Pass, num_samples: int) -> None:
-        """Remember who has run a pass, and how many samples it served."""
-        self._ended = current.asked_by, num_samples
-
-    def ended_for(self, frame: FrameType) -> int | None:
-        """Return how many samples the last pass served, if `frame` is behind the loop that ran it.
-
-        There, a length is asked for to divide a sum by it, and before the loop to plan it.
-        """
-        if self._ended is None or self.under_way() is not None:
-            return None
-        places, num_samples = self._ended
-        return num_samples if is_after(places, frame) else None
 
     def to_update(self, done: str = "update() was called") -> tuple[Pass, Batch]:
         """Return the batch that an update is about, and its pass.
@@ -437,12 +420,15 @@ def _depth(places: Sequence[Place]) -> int:
     return sys.maxsize
 
 
-def is_after(places: Sequence[Place], frame: FrameType) -> bool:
-    """Whether a function that asked for batches is now behind the place where it did.
+def is_behind_loop(places: Sequence[Place], frame: FrameType) -> bool:
+    """Whether the function that has run a loop is now behind it.
 
     Arguments:
-        places: of the functions that asked for the first batch of a pass.
+        places: of the functions that asked for the first batch of a pass, the innermost one first.
         frame: of the function that is running.
     """
-    here = Place(id(frame), frame.f_code, frame.f_lasti)
-    return any(here[:2] == place[:2] and here[2] > place[2] for place in places)
+    # generators between the loop and the loader, as those of progress bars, run none of their own
+    of_loop = next((each for each in places if not each.code.co_flags & CO_GENERATOR), None)
+    if of_loop is None or (id(frame), frame.f_code) != of_loop[:2]:
+        return False
+    return frame.f_lasti > of_loop.instruction

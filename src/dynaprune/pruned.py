@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -754,15 +753,6 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                     return self._expected_share(0, world_size)
                 return self._expected_share(max(1, self.epochs.expected_left()), world_size)
             return len(self._share(plan, world_size, rank, drop_last))
-
-    def ended_length(self, frame: FrameType) -> int | None:
-        """Return how many samples the last loop over our loader served, if `frame` is behind it.
-
-        Arguments:
-            frame: of the function that asks.
-        """
-        with self.epochs.lock:
-            return self.epochs.passes.ended_for(frame)
 
     def _expected_share(self, samples: int, world_size: int | None) -> int:
         """Return how many samples of a stream's next pass a rank is served, as far as is known."""

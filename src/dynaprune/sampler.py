@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any, Protocol
 
 from torch.utils.data import DistributedSampler, Sampler
@@ -33,9 +31,6 @@ class EpochSource(Protocol):
 
     def full_length(self, world_size: int | None, drop_last: bool) -> int:
         """Return the number of samples in a share of an epoch that skips nothing."""
-
-    def ended_length(self, frame: FrameType) -> int | None:
-        """Return how many samples the last loop served, if `frame` is behind it."""
 
 
 class PruningSampler(DistributedSampler[Any]):
@@ -85,10 +80,7 @@ class PruningSampler(DistributedSampler[Any]):
         return self._drawn.integers(share.order)
 
     def __len__(self) -> int:
-        """Return how many samples the epoch has that is served or about to be; see the loader's."""
-        ended = self.source.ended_length(sys._getframe(1))
-        if ended is not None:
-            return ended
+        """Return how many samples the epoch has that is served or about to be."""
         return self.source.epoch_length(self.world_size, self.rank, self.drop_last)
 
     def full_length(self) -> int:

@@ -50,6 +50,7 @@ class StreamFetcher(Fetcher):
         dataset: the stream.
         collate_fn: the user's.
         batch_size: samples a batch, or `None` for samples one by one.
+        drop_last: whether a last batch of fewer samples is left out.
         arguments: of the loader.
     """
 
@@ -58,16 +59,17 @@ class StreamFetcher(Fetcher):
         dataset: PrunedIterableDataset,
         collate_fn: Callable[[Any], Any],
         batch_size: int | None,
+        drop_last: bool,
         **arguments: Any,
     ) -> None:
-        self.batch_size = batch_size
+        self.batch_size, self.drop_last = batch_size, drop_last
         self._num_begun = 0
         has_workers = arguments["num_workers"] > 0
         self._pass = StreamPass(dataset, has_workers, bool(arguments.get("persistent_workers")))
         super().__init__(
             torch.utils.data.DataLoader(
                 cast("Any", self._pass),
-                batch_size=batch_size,
+                batch_size=None,  # batches are made where samples are chosen
                 collate_fn=self.collate(collate_fn),
                 **arguments,
             )
@@ -92,7 +94,8 @@ class StreamFetcher(Fetcher):
                 rank=ranks.own,
                 world_size=ranks.size,
                 batch_size=self.batch_size or 1,
-                drops_lone=self._drops_lone(train, plan),
+                drop_last=self.drop_last,
+                spreads=self._spreads(train, plan),
             )
         )
         self._num_begun += 1
@@ -104,13 +107,13 @@ class StreamFetcher(Fetcher):
         block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
         return in_step(batches, block, ranks.range_of)
 
-    def _drops_lone(self, train: PrunedDataset, plan: Plan) -> bool:
+    def _spreads(self, train: PrunedDataset, plan: Plan) -> bool:
         """Whether a batch of one would be pruning's doing: full passes are not known to have one.
 
         Some layers (`BatchNorm1d`) raise an error for it. See `WithoutLoneSample`.
         """
         is_pruned = len(plan) < len(plan.keys or ())
-        if not is_pruned or self.batch_size in (None, 1) or self.inner.drop_last:
+        if not is_pruned or self.drop_last or self.batch_size is None or self.batch_size == 1:
             return False
         return train.full_length() % self.batch_size != 1
 
@@ -174,7 +177,7 @@ class StreamPass(Forwarding, IterableDataset[Any]):
         else:
             vars(self).update(_orders=orders)
 
-    def __iter__(self) -> Iterator[Serving]:
+    def __iter__(self) -> Iterator[list[Serving]]:
         orders, worker = self._orders, get_worker_info()
         if self._has_workers:
             orders = Orders(**self._bulletin.read(latest=self._live_on))
@@ -194,9 +197,8 @@ class CollateKeyed:
     def __init__(self, collate_fn: Callable[[Any], Any], one_by_one: bool) -> None:
         self.collate_fn, self.one_by_one = collate_fn, one_by_one
 
-    def __call__(self, fetched: Any) -> Keyed:
-        """Return a batch of what the fetcher has collected."""
-        served: list[Serving] = [fetched] if self.one_by_one else fetched
+    def __call__(self, served: list[Serving]) -> Keyed:
+        """Return a batch of what is served together."""
         samples = [each.sample for each in served]
         return Keyed(
             np.array([each.fingerprint for each in served], dtype=np.int64),

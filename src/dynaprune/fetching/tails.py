@@ -15,7 +15,7 @@ class WithoutLoneSample:
 
     `BatchNorm1d` raises an error for such a batch. If the full epoch has none, a pruned one has
     none either: where one sample would be left, the last two batches share their samples evenly.
-    Batches of two cannot, so that sample is left out of the epoch; so is that of a stream.
+    Batches of two cannot, so that sample is left out of the epoch.
 
     Arguments:
         batch_sampler: torch's, over a sampler of ours.
@@ -55,10 +55,9 @@ def is_ours(batch_sampler: Any) -> bool:
     return type(batch_sampler) is BatchSampler and isinstance(batch_sampler.sampler, PruningSampler)
 
 
-def drops_lone_sample(batch_sampler: BatchSampler, count: int, is_stream: bool = False) -> bool:
+def drops_lone_sample(batch_sampler: BatchSampler, count: int) -> bool:
     """Whether an epoch of `count` samples leaves its last one out."""
-    size = batch_sampler.batch_size
-    if (size != 2 and not is_stream) or count <= 1 or count % size != 1:
+    if batch_sampler.batch_size != 2 or count <= 1 or count % 2 == 0:
         return False
     return _may_be_lone(batch_sampler)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -30,7 +30,8 @@ class Orders:
         rank: the rank that is served.
         world_size: the number of ranks.
         batch_size: samples in a batch.
-        drops_lone: whether a last sample that would be alone in its batch is left out.
+        drop_last: whether a last batch of fewer samples is left out.
+        spreads: whether the last two batches share their samples where one would be left alone.
     """
 
     epoch: int
@@ -41,7 +42,8 @@ class Orders:
     rank: int
     world_size: int
     batch_size: int
-    drops_lone: bool = False
+    drop_last: bool
+    spreads: bool
 
 
 class Kept(NamedTuple):
@@ -75,8 +77,12 @@ class Serving(NamedTuple):
 
 def serve(
     dataset: PrunedIterableDataset, orders: Orders, worker: int, num_workers: int
-) -> Iterator[Serving]:
-    """Yield what one fetching process serves in a pass.
+) -> Iterator[list[Serving]]:
+    """Yield the batches that one fetching process serves in a pass.
+
+    Ranks get samples in turns, as from a map-style dataset; and of what a rank gets, its workers
+    get batches in turns, as torch's loader asks them for. So what a rank trains on depends on
+    neither how many workers it has nor how often the run was interrupted.
 
     Arguments:
         dataset: the stream.
@@ -85,46 +91,30 @@ def serve(
         num_workers: how many fetch for this rank.
     """
     kept = shuffled(keep(dataset, orders), dataset.shuffle, orders.seed)
-    if dataset.splits_itself:
-        own = undealt(kept, orders, dataset.decoded)
+    if dataset.splits_itself:  # the process has all that it reads to itself
+        due, worker, num_workers = undealt(kept, orders), 0, 1
     else:
-        own = dealt(kept, orders, worker, num_workers, dataset.decoded)
-    if not orders.drops_lone:
-        return own
-    # of a pass of one sample, that is all there is
-    return without_lone(own, orders.batch_size, dataset.splits_itself or worker == 0)
+        due = dealt(kept, orders)
+    for number, batch in enumerate(in_batches(due, orders)):
+        if number % num_workers == worker:
+            yield [each._replace(sample=dataset.decoded(each.sample)) for each in batch]
 
 
-def without_lone(
-    served: Iterator[Serving], batch_size: int, keeps_first: bool
-) -> Iterator[Serving]:
-    """Yield samples, but not a last one that would be alone in its batch.
-
-    Arguments:
-        served: of one worker.
-        batch_size: B ≥ 2, of which its batches are made.
-        keeps_first: whether a sample is kept that is the worker's only one.
-    """
-    number = 0
-    for each in served:
-        if number % batch_size == 0 and not (number == 0 and keeps_first):
-            following = next(served, None)
-            if following is None:
-                return
-            yield each
-            each, number = following, number + 1
-        yield each
-        number += 1
-
-
-def undealt(
-    kept: Iterator[Kept], orders: Orders, decoded: Callable[[Any], Any]
-) -> Iterator[Serving]:
-    """Yield all samples of a stream that gives this worker a part of its own."""
-    served = orders.served.data
-    for each in kept:
-        if not _contains(served, each.fingerprint):
-            yield Serving(each.fingerprint, each.weight, 0, 0, 0, decoded(each.stored))
+def in_batches(due: Iterator[Serving], orders: Orders) -> Iterator[list[Serving]]:
+    """Put samples into batches; where one would be alone at the end, see `WithoutLoneSample`."""
+    size, waiting = orders.batch_size, list[Serving]()
+    enough = size + 2 if orders.spreads else size  # the next batch has a second sample
+    for each in due:
+        waiting.append(each)
+        if len(waiting) == enough:
+            yield waiting[:size]
+            waiting = waiting[size:]
+    if len(waiting) == size + 1:
+        middle = -(-len(waiting) // 2) if size > 2 else size
+        yield waiting[:middle]
+        waiting = waiting[middle:] if size > 2 else []
+    if len(waiting) == size or (waiting and not orders.drop_last):
+        yield waiting
 
 
 def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
@@ -162,30 +152,24 @@ def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
     yield from waiting
 
 
-def dealt(
-    kept: Iterator[Kept],
-    orders: Orders,
-    worker: int,
-    num_workers: int,
-    decoded: Callable[[Any], Any],
-) -> Iterator[Serving]:
-    """Yield the samples that one worker of one rank serves.
+def undealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
+    """Yield all samples of a stream that gives this process a part of its own, not decoded."""
+    served = orders.served.data
+    for number, weight, stored in kept:
+        if not _contains(served, number):
+            yield Serving(number, weight, 0, 0, 0, stored)
 
-    Ranks get samples in turns, as from a map-style dataset; and of what a rank gets, its workers
-    get batches in turns, as torch's loader asks them for. So what a rank trains on depends on
-    neither how many workers it has nor how often the run was interrupted.
+
+def dealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
+    """Yield the samples of a rank, not decoded.
 
     Where samples do not come out even among ranks, the pass's first ones are repeated at its end.
 
     Arguments:
         kept: what the epoch keeps, in order, the same in all processes.
         orders: which rank is served, and what it was served before a checkpoint.
-        worker: the number of this process.
-        num_workers: how many fetch for this rank.
-        decoded: makes of what is stored what is trained on.
     """
-    rank, world_size, size = orders.rank, orders.world_size, orders.batch_size
-    served = orders.served.data
+    rank, world_size, served = orders.rank, orders.world_size, orders.served.data
     first: list[Kept] = []
     before = checksum = position = 0
 
@@ -196,21 +180,17 @@ def dealt(
         if served and _contains(served, number):
             continue
         checksum = hash((checksum, number))
-        place, turn = divmod(position, world_size)
-        if turn == rank:
-            if place // size % num_workers == worker:
-                yield Serving(
-                    number, weight, before, checksum, first[0].fingerprint, decoded(stored)
-                )
+        if position % world_size == rank:
+            yield Serving(number, weight, before, checksum, first[0].fingerprint, stored)
             before = checksum
         position += 1
     for repeated in count():
-        place, turn = divmod(position, world_size)
+        turn = position % world_size
         if turn == 0:
             return
-        if turn == rank and place // size % num_workers == worker:
+        if turn == rank:
             number, weight, stored = first[repeated % len(first)]
-            yield Serving(number, weight, before, checksum, first[0].fingerprint, decoded(stored))
+            yield Serving(number, weight, before, checksum, first[0].fingerprint, stored)
         position += 1
 
 
