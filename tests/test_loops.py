@@ -227,3 +227,33 @@ def test_compiled(inside):
     expected, expected_visits = run(compiled=False)
     torch.testing.assert_close(scores, expected)
     assert visits == expected_visits
+
+
+def test_an_optimizer_that_evaluates_a_batch_several_times():
+    """LBFGS: the first evaluation is scored, and all have the gradient of the weighted loss."""
+    data = torch.utils.data.TensorDataset(torch.randn(40, 3), torch.randn(40, 1))
+    train = BLS(InfoBatch(data, 8), alpha=0.0).proxy()
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+    weights = set()
+    for _ in range(4):
+        for inputs, targets in DataLoader(train, batch_size=8):
+            evaluated = []
+
+            def closure(inputs=inputs, targets=targets, evaluated=evaluated):
+                optimizer.zero_grad()
+                loss = (model(inputs) - targets).square().mean()
+                weighted = loss * train.batch_weight if evaluated else train.update(loss)
+                value = float(loss.detach())
+                assert float(weighted.detach()) == pytest.approx(value * train.batch_weight)
+                evaluated.append(value)
+                weighted.backward()
+                return weighted
+
+            optimizer.step(closure)
+            assert len(evaluated) > 1
+            weights.add(train.batch_weight)
+            found = train.epochs.record.batches().losses[-1]
+            assert float(found) == pytest.approx(evaluated[0])
+    assert len(weights) > 1
+    assert train.summary().epochs == 4

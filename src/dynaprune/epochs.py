@@ -96,6 +96,7 @@ class Epochs:
         ranks: the processes that train together.
         recorder: where each epoch that is over is written, if anywhere.
         loggers: what gets its numbers.
+        was_restored: whether the run goes on from a state.
     """
 
     def __init__(self, num_samples: int, identity: Mapping[str, Any], num_epochs: int) -> None:
@@ -110,6 +111,7 @@ class Epochs:
         self.passes = Passes()
         self.recorder: Recorder | None = None
         self.loggers: list[Any] = []
+        self.was_restored = False
         self._begun: list[Share] = []  # what samplers serve, the newest last
         self._have_agreed = False
         self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
@@ -183,6 +185,7 @@ class Epochs:
         if self.recorder is not None:
             self.recorder.start(totals.planning_seconds)
         findings = Findings(self.ranks, resumed)
+        self.was_restored = True
         self.passes, self._begun = Passes(), []
         self._have_agreed, self._concluded, self._looks = False, None, 0
         self._lengths, self._last_lengths = {}, None
@@ -327,6 +330,8 @@ class Epochs:
         """
         if plan is not self.now.plan:
             self._go_on_to(plan)
+        if self.recorder is not None:
+            self.recorder.note_step()  # first: it raises if the recording is not this run's
         record = self.now.findings.record
         is_first = not record
         if is_first:
@@ -336,8 +341,6 @@ class Epochs:
             self.passes.forget()
         else:
             self.passes.take(current, batch)
-        if self.recorder is not None:
-            self.recorder.note_step()
         if is_first:
             self._looks = 0
             self._log(plan)

@@ -55,10 +55,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         drop_last: whether a last batch of fewer samples is left out.
         arguments: further arguments of torch's loader.
 
-    Attributes:
-        batches_before: what `len()` counts besides the batches to come. A framework that resumes in
-            the middle of an epoch, and counts from its beginning, sets it.
-
     Raises:
         ValueError: `shuffle=False` without a sampler, which a pruned dataset cannot serve;
             `shuffle` or a sampler with a pruned stream; and what torch's loader raises.
@@ -92,7 +88,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._is_replaced = False
         self._is_begun = False
         self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: who ran it, its length
-        self.batches_before = 0
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         self._arguments = arguments
         if isinstance(dataset, Score):
@@ -167,7 +162,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return of_ended if is_behind_loop(places, sys._getframe(1)) else length
 
     def _coming_length(self) -> int:
-        length = self.batches_before + super().__len__()
+        length = super().__len__()
         if self._fetcher is None or not is_ours(self.batch_sampler):
             return length
         batches = cast("BatchSampler", self.batch_sampler)
@@ -184,8 +179,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             TypeError: the batch sampler is not torch's, and may make batches of any size.
         """
         batches = self.batch_sampler
-        if isinstance(self.dataset, PrunedDataset) and isinstance(self.sampler, PruningSampler):
-            num_samples = self.sampler.full_length()
+        sampler = getattr(batches, "sampler", self.sampler)
+        if isinstance(self.dataset, PrunedDataset) and isinstance(sampler, PruningSampler):
+            num_samples = sampler.full_length()
         else:
             num_samples = len(cast("Sized", self.dataset))
         if batches is None:
@@ -325,7 +321,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 passes.close(current)
             if is_whole or current.is_trained:
                 length = current.num_batches or current.num_handed_over
-                self._ended = current.asked_by, self.batches_before + length
+                self._ended = current.asked_by, length
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
         """Return how many samples and batches a share makes, `None` for what is not known.

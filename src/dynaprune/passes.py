@@ -92,6 +92,7 @@ class Pass:
         samples_handed_over: how many samples these had.
         was_ahead: whether a batch was asked for while another waited.
         asked_by: the functions that asked for its first batch, the innermost one first.
+        last_weight: the mean weight of the last batch that it has yielded.
         is_open: whether more batches may come.
         is_over: whether its epoch is over.
         is_trained: whether `update` has taken one of its batches.
@@ -108,6 +109,7 @@ class Pass:
         self.samples_handed_over = 0
         self.was_ahead = False
         self.asked_by: tuple[Place, ...] = ()
+        self.last_weight: float | Tensor = 1.0
         self.is_open = True
         self.is_over = False
         self.is_trained = False
@@ -182,6 +184,7 @@ class Passes:
         rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
         refs = tuple(map(weakref.ref, leaves))
         current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
+        current.last_weight = mean_weight
         current.num_handed_over += 1
         current.samples_handed_over += len(indices)
         if self._passes[-1:] != [current]:
@@ -226,6 +229,20 @@ class Passes:
         if len(current.waiting) > 1 or (current.was_ahead and not self._is_plain):
             self._check_order(current, done)
         return current, current.waiting[-1]
+
+    def current_weight(self, done: str) -> float | Tensor:
+        """Return the mean weight of the batch that was yielded last, updated or not.
+
+        Arguments:
+            done: what the user did, for messages.
+
+        Raises:
+            RuntimeError: there is none, or it cannot be told.
+        """
+        trained, latest = self.trained, self._latest
+        if latest is not None and latest is trained and latest.is_open and not latest.waiting:
+            return latest.last_weight
+        return self.to_update(done)[1].mean_weight
 
     def holding(self, content: Any) -> tuple[Pass, Batch]:
         """Return the batch of which `content` is a part, and its pass.
@@ -386,8 +403,7 @@ def _nothing_waits(latest: Pass, done: str) -> str:
         return (
             f"{done} twice for one batch. Add up the losses of a batch first and call it once "
             "with their sum. An optimizer that evaluates the loss of a batch several times (LBFGS) "
-            "updates with the first evaluation, and multiplies the others by train.batch_weight, "
-            "read before that update"
+            "updates with the first evaluation, and multiplies the others by train.batch_weight"
         )
     return (
         f"{done} after the last batch, or twice for it. Call it once for each "

@@ -273,16 +273,16 @@ class PrunedDataset(Wrapping, Dataset[Any]):
     def batch_weight(self) -> float:
         """The mean weight of the current batch, which `update` multiplies a mean loss by.
 
-        For loops in which `update` comes too late for that, such as replays of a CUDA graph that
-        holds the backward pass, or that evaluate the loss of a batch several times (LBFGS): they
-        update with the first evaluation, and multiply the others by what this was before.
+        It is that of the batch until the next one is asked for, also after its update. For loops in
+        which `update` comes too late, such as replays of a CUDA graph that holds the backward pass,
+        and for those that evaluate the loss of a batch several times, as LBFGS does: they update
+        with the first evaluation, and multiply the others by this.
 
         Raises:
-            RuntimeError: no batch waits for its update.
+            RuntimeError: there is no current batch.
         """
         with self.epochs.lock:
-            _, found = self.epochs.passes.to_update("batch_weight was read")
-            return float(found.mean_weight)
+            return float(self.epochs.passes.current_weight("batch_weight was read"))
 
     @property
     def scores(self) -> Tensor:
@@ -483,13 +483,15 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             raise TypeError(
                 f"overwrite must be True or False, but a {type(overwrite).__name__} was given"
             )
-        epochs = self.epochs
+        epochs, path = self.epochs, Path(directory) / folder
+        before = epochs.recorder
+        goes_on = before is not None and before.has_written and before.directory == path
         recorder = Recorder(
-            Path(directory) / folder,
+            path,
             facts,
             round(limit * 2**20),
             optimizer,
-            is_fresh=lambda: epochs.number == 0 and epochs.findings.resumed.visits == 0,
+            is_fresh=lambda: not (epochs.was_restored or goes_on),
             overwrite=overwrite,
         )
         epochs.start_recording(recorder)
