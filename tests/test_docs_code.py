@@ -75,13 +75,13 @@ def test_the_rest_of_readme(names, capsys):
 
 def test_loops(names):
     blocks = blocks_of("docs/loops.md")
-    within, graph, sliced, *_ = blocks
+    within, graph, *_ = blocks
     rest = [
         block
-        for block in blocks[3:]
+        for block in blocks[2:]
         if "integrations" not in block and "PrunedIterableDataset" not in block
     ]
-    assert len(blocks) == 3 + len(rest) + 3 + 1
+    assert len(blocks) == 2 + len(rest) + 3 + 1
     for images, labels in names["loader"]:
         exec(within, names | {"images": images, "labels": labels})
     captured = {
@@ -91,9 +91,18 @@ def test_loops(names):
     }
     for _ in names["loader"]:
         exec(graph, names | captured)
-    for block in (sliced, *rest):
+    for block in rest:
         exec(block, names)
     assert names["train"].summary().epochs == 4
+    lbfgs = torch.optim.LBFGS(names["model"].parameters(), max_iter=3)
+    for images, labels in names["loader"]:
+        names["step"](lbfgs, images, labels)
+    logged = []
+    names["train_epoch"](lambda name, value: logged.append((name, float(value))))
+    *steps, (name, mean) = logged
+    assert name == "mean loss of the epoch"
+    assert min(loss for _, loss in steps) < mean < max(loss for _, loss in steps)
+    assert names["train"].summary().epochs == 6
 
 
 def test_a_stream(names):
