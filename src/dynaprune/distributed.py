@@ -65,9 +65,10 @@ class Ranks:
         needed = len(encode(first, self._shares(plan)[self.own])) - HEADER.itemsize
         gathered = self._gather_numbers([*_numbers(facts), needed, first.indices.numel()])
         _check_agreement(gathered[:, : len(facts)], facts)
-        # a rank that has skipped all of its batches so far has none to go by
-        self._bytes_a_sample = float((gathered[:, -2] / np.maximum(1, gathered[:, -1])).max())
-        self._bytes_a_batch = _round_up(int(gathered[:, -2].max()))
+        sizes, samples = gathered[:, -2], gathered[:, -1]
+        if samples.max() > 0:  # else an epoch has ended before the first update of any rank
+            self._bytes_a_sample = float((sizes / np.maximum(1, samples)).max())
+            self._bytes_a_batch = _round_up(int(sizes.max()))
 
     def exchange(self, own: Batches, plan: Plan, facts: Mapping[str, Any]) -> Batches:
         """Return what all ranks have measured in an epoch: a collective.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -277,7 +278,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._coming = batches if is_over else None
         self._batches = done if is_over else batches
         announce(trainer, self._batches)
-        self._begun = [train.progress for train in self._datasets]
+        self._begun = [train.summary().visits_made for train in self._datasets]
         self._trained = 0
 
     def _find(self, trainer: Trainer) -> None:
@@ -362,6 +363,9 @@ class PruningCallback(Callback):  # type: ignore[misc]
             batch: the batch.
             batch_idx: its number.
         """
+        for train in self._datasets:
+            with suppress(RuntimeError):  # it was updated
+                train.skip_batch()
         if pl_module.automatic_optimization:
             self._trained += bool(outputs)
         else:
@@ -400,7 +404,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     def _check_updates(self, pl_module: LightningModule) -> None:
         """Raise `RuntimeError` if the batches of the epoch so far have seen no `update`."""
-        if [train.progress for train in self._datasets] == self._begun:
+        if [train.summary().visits_made for train in self._datasets] == self._begun:
             raise RuntimeError(
                 f"training_step of {type(pl_module).__name__} has not called update() in the "
                 f"{self._trained} batches that were trained: return train.update(loss) in place of "
