@@ -320,17 +320,28 @@ class Epochs:
             loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
-        if plan is not self.now.plan:
-            self._go_on_to(plan)
-        record = self.now.findings.record
+        is_of_next = plan is not self.now.plan
+        epoch = self._begun_by_training(plan) if is_of_next else self.now
+        record = epoch.findings.record
         is_first = not record
         if is_first:
-            record = self.now.findings.record = LossRecord(self._order_of(plan))
-        record.append(batch.indices, loss)
-        if current is None:
-            self.passes.forget()
-        else:
-            self.passes.take(current, batch)
+            record = epoch.findings.record = LossRecord(self._order_of(plan))
+
+        def count() -> None:
+            if is_of_next:
+                self._enter(epoch)
+            if current is None:
+                self.passes.forget()
+            else:
+                self.passes.take(current, batch)
+
+        try:
+            record.append(batch.indices, loss)
+            count()
+        except BaseException:  # Ctrl-C, say, which leaves all with the step or without it
+            if record.last is batch.indices:
+                count()
+            raise
         if self.recorder is not None:
             self.recorder.note_step()
         if is_first:
@@ -474,7 +485,7 @@ class Epochs:
             return False
         if self.ranks.in_step > 1 and self._joins(current):
             if current.plan is not self.plan:  # it was begun after an epoch that was left early
-                self._go_on_to(current.plan)
+                self._enter(self._begun_by_training(current.plan))
             if self.ranks.are_apart or self.folded().visits > 0:
                 self.advance()
                 return True
@@ -505,8 +516,12 @@ class Epochs:
                 f"{self.num_samples:,}",
             )
 
-    def advance(self, plan: Plan | None = None) -> None:
-        """Fold what the epoch has reported into the scores and go on to the next one.
+    def advance(self) -> None:
+        """Fold what the epoch has reported into the scores and go on to the next one."""
+        self._enter(self._next())
+
+    def _next(self, plan: Plan | None = None) -> Epoch:
+        """Return the epoch after the one in progress, which is recorded and logged.
 
         Arguments:
             plan: of the next epoch, if it is served already.
@@ -520,7 +535,7 @@ class Epochs:
                 before.number,
                 fold.left_out,
             )
-        self.now = Epoch(
+        return Epoch(
             before.number + 1,
             fold.score,
             Findings(self.ranks),
@@ -529,13 +544,23 @@ class Epochs:
             mean_loss_of(fold.batches) if len(fold.batches) else before.mean_loss,
             fold.plan if plan is None else plan,
         )
-        self._lengths.pop(before.number, None)
-        self.first_keys.pop(before.number, None)
-        if before.plan is not None:  # its memory is wanted for the next plan
-            self.passes.retire(before.plan)
-            self._begun = [
-                each.retired() if each.plan is before.plan else each for each in self._begun[-2:]
-            ]
+
+    def _enter(self, epoch: Epoch) -> None:
+        """Let an epoch take the place of the one before, and free what that one took.
+
+        It may be called again with the same epoch, where an interrupt has cut it short.
+        """
+        self.now, self._began_at = epoch, time.perf_counter()
+        self._lengths = {
+            number: each for number, each in self._lengths.items() if number >= epoch.number
+        }
+        self.first_keys = {
+            number: key for number, key in self.first_keys.items() if number >= epoch.number
+        }
+        self.passes.retire(epoch.number)  # the memory of a plan is wanted for the next one
+        self._begun = [
+            each.retired() if each.plan.epoch < epoch.number else each for each in self._begun[-2:]
+        ]
 
     def conclude(self) -> None:
         """Record and log the epoch, which is over, if that was asked for: one rank does it for all.
@@ -770,8 +795,8 @@ class Epochs:
             fold.plan = self._timed(lambda: make_plan(fold.score, now.number + 1))
         return fold.plan
 
-    def _go_on_to(self, plan: Plan) -> None:
-        """End the epoch in progress, because a batch of the next one, by `plan`, is trained on."""
+    def _begun_by_training(self, plan: Plan) -> Epoch:
+        """Return the next epoch, of which a batch, by `plan`, is trained on: it ends this one."""
         if self.plan is None or plan.epoch == self.number:
             raise RuntimeError(
                 "this batch is of a loop that was begun before load_state_dict() was called: leave "
@@ -782,8 +807,7 @@ class Epochs:
                 f"this batch belongs to epoch {plan.epoch}, which is over: another loop over the "
                 f"loader has gone on to epoch {self.number} in the meantime"
             )
-        self.advance(plan)
-        self._began_at = time.perf_counter()
+        return self._next(plan)
 
     def _timed(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, and add its time to that of planning."""

@@ -262,13 +262,16 @@ class Passes:
         return None
 
     def take(self, current: Pass, batch: Batch) -> None:
-        """Let a batch be updated: neither it nor those before it wait any longer."""
+        """Let a batch be updated: neither it nor those before it wait any longer.
+
+        It may be called again, where an interrupt has cut it short.
+        """
         self._is_plain = self._is_plain or (current.is_open and not current.has_lost)
-        if current.waiting[-1] is batch:
+        if current.waiting and current.waiting[-1] is batch:
             current.waiting = []
         else:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
-            current.waiting = current.waiting[places[0] + 1 :]
+            current.waiting = current.waiting[places[0] + 1 :] if places else current.waiting
         current.is_trained = True
         self.trained = current
 
@@ -292,11 +295,11 @@ class Passes:
             self._latest.waiting.clear()
         self.trained = None
 
-    def retire(self, over: Plan) -> None:
-        """Let passes over a plan whose epoch is over hold no more of it than messages need."""
+    def retire(self, number: int) -> None:
+        """Let passes of epochs before `number` hold no more of their plans than messages need."""
         for each in [*self._passes, *([] if self.trained is None else [self.trained])]:
-            if each.plan is over:
-                each.plan, each.is_over = over.retired(), True
+            if each.plan.epoch < number and not each.is_over:
+                each.plan, each.is_over = each.plan.retired(), True
 
     def under_way(self) -> Pass | None:
         """Return the pass that handed over a batch last and is not at its end."""

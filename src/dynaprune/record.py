@@ -31,6 +31,7 @@ class _Packed:
         counts: measurements of each step: 1, one a slice, or one a sample.
         losses: of all steps, in order.
         visits: samples in all steps.
+        last: the samples of the last step, as they were given.
     """
 
     followed: int = 0
@@ -39,6 +40,7 @@ class _Packed:
     counts: tuple[NDArray[np.int64], ...] = ()
     losses: tuple[Tensor, ...] = ()
     visits: int = 0
+    last: Indices | None = None
 
     @property
     def num_steps(self) -> int:
@@ -101,6 +103,12 @@ class LossRecord:
         """The number of samples in the recorded batches."""
         pending = self._pending
         return pending.packed.visits + sum(len(indices) for indices, _ in pending.steps)
+
+    @property
+    def last(self) -> Indices | None:
+        """The samples of the last step, the same object that was given."""
+        pending = self._pending
+        return pending.steps[-1][0] if pending.steps else pending.packed.last
 
     def is_in_order(self) -> bool:
         """Whether all samples came in the known order, none twice."""
@@ -203,6 +211,7 @@ def _packed(pending: _Pending, order: Tensor) -> _Packed:
         (*before.counts, counts),
         (*before.losses, *_losses(pending)),
         before.visits + int(lengths.sum()),
+        samples[-1],
     )
 
 

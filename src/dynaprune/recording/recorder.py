@@ -84,7 +84,7 @@ class Recorder:
         self._rates: list[float] = []
         self._planned_before = 0.0
         self._seconds = 0.0
-        self._last = NONE  # the epoch that was written last
+        self._last = NONE  # the epoch that was written last; what is there of one after it is torn
         self._sizes: dict[int, int] = {}  # bytes of the losses of epochs
 
     @property
@@ -121,10 +121,11 @@ class Recorder:
         assert counted is not None  # since the recording was begun
         visits, counted_epochs = counted
         epoch = self._epoch(number, batches, values, score.reliability, course, counted_epochs)
+        before, self._last = self._last, NONE  # until all is there: Ctrl-C may come in between
         try:
-            if not self.has_written:
+            if before == NONE:
                 self._write_run(score)
-            if number != self._last + 1:  # the first one here, or the run has gone back
+            if number != before + 1:  # the first one here, or the run has gone back
                 self._go_back_to(number)
             with whole_file(path, sync=False) as file:
                 pack_losses(file, batches)
@@ -134,7 +135,6 @@ class Recorder:
                 np.save(file, _samples(values, visits, score.keys))
             self._make_room(number)
         except OSError as error:
-            self._last = NONE  # what was written of it is removed before it is written again
             raise OSError(
                 f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
                 "train.record() another directory, and go on from the last checkpoint"
