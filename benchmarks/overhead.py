@@ -159,7 +159,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     share = train.begin_epoch()
     plan = share.plan
     weight = plan.mean_weight(batch)
-    current = Pass(plan, len(plan), None)
+    current = Pass(plan, len(plan), None, train.epochs.passes)
     whole = len(share) // BATCH  # batches that are full
     batches = chain.from_iterable(islice(share.batches(BATCH), whole) for _ in count())
 

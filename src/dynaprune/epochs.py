@@ -117,6 +117,7 @@ class Epochs:
         self._concluded: tuple[int, int, int] | None = None  # what was recorded and logged last
         self._times_begun = 0
         self._is_ours = False  # whether a loader of ours has begun last
+        self._counted: Plan | None = None  # what is counted at the moment
         self._looks = 0  # whole passes over one plan without an update
         self._distinct = (0, 0)  # visits, and how many different samples they were of
         self._began_at = 0.0
@@ -300,8 +301,23 @@ class Epochs:
         self._is_ours = True
         return result, self._begun[-1]
 
+    def counted_by(self, plan: Plan, call: Callable[[], T]) -> T:
+        """Return what `call` returns, which counts samples or batches, for a plan.
+
+        A batch sampler of the user's own counts by `len(train.sampler)`, which is about the epoch
+        in progress; but a loop may have begun the next one.
+        """
+        with self.lock:
+            self._counted = plan
+            try:
+                return call()
+            finally:
+                self._counted = None
+
     def coming_plan(self, make_plan: MakePlan) -> Plan:
         """Return the plan of the epoch that is being served or about to be."""
+        if self._counted is not None:
+            return self._counted
         if self.is_over():
             if not self.knows_all():
                 return self._next_plan(make_plan)
@@ -320,6 +336,11 @@ class Epochs:
             loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
+        if current is not None and current.home is not self.passes:
+            raise RuntimeError(
+                "this batch is of a loop that was begun before load_state_dict() was called: leave "
+                f"that loop, and begin a new one to go on in epoch {self.number}"
+            )
         is_of_next = plan is not self.now.plan
         epoch = self._begun_by_training(plan) if is_of_next else self.now
         record = epoch.findings.record
@@ -732,6 +753,8 @@ class Epochs:
 
     def _step(self) -> int:
         """Return a number that changes with each step on all ranks, also if one skips an update."""
+        if self.ranks.size == 1:  # here all is known by the visits
+            return 0
         current = self._training_pass() or self.passes.trained
         return 0 if current is None else current.num_handed_over
 
@@ -799,8 +822,9 @@ class Epochs:
         """Return the next epoch, of which a batch, by `plan`, is trained on: it ends this one."""
         if self.plan is None or plan.epoch == self.number:
             raise RuntimeError(
-                "this batch is of a loop that was begun before load_state_dict() was called: leave "
-                f"that loop, and begin a new one to go on in epoch {self.number}"
+                f"this batch is of a loop that planned epoch {self.number} before all of the epoch "
+                "before was trained, and another loop has trained more of that: leave this loop, "
+                "and begin a new one to go on"
             )
         if plan.epoch != self.number + 1 or not self.record:
             raise RuntimeError(

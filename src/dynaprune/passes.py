@@ -81,6 +81,7 @@ class Pass:
         num_samples: how many samples its batches hold; all of the share, or all but a tail that
             the loader drops. `None` if a batch sampler of the user's own may repeat or drop some.
         num_batches: how many batches it has; `None` if that is not known.
+        home: the passes that were under way when it began: others are, once a state is loaded.
 
     Attributes:
         waiting: the batches that were yielded and are without an update, the last one last.
@@ -95,8 +96,11 @@ class Pass:
         was_passed_over: whether an update went to another pass while a batch was waiting here.
     """
 
-    def __init__(self, plan: Plan, num_samples: int | None, num_batches: int | None) -> None:
+    def __init__(
+        self, plan: Plan, num_samples: int | None, num_batches: int | None, home: Passes
+    ) -> None:
         self.plan = plan
+        self.home = home
         self.num_samples = num_samples
         self.num_batches = num_batches
         self.waiting: list[Batch] = []
@@ -222,13 +226,14 @@ class Passes:
                 "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
                 "use prepare of dynaprune.integrations.accelerate"
             )
-        candidates = [each for each in self._passes if each.waiting and not each.is_over]
-        if not candidates:
-            candidates = [latest] if latest.waiting else []
+        candidates = [
+            each for each in self._passes if each.waiting and (not each.is_over or each is latest)
+        ]
         if not candidates:
             raise RuntimeError(_nothing_waits(latest, done))
         current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
-        if current.was_passed_over:
+        # a run that was taken for a look, and goes on, was none
+        if current.was_passed_over or (latest.was_passed_over and latest.waiting):
             raise RuntimeError(_several_wait(done))
         if len(current.waiting) > 1 or (current.has_lost and not self._is_plain):
             self._check_order(current, done)
@@ -272,7 +277,8 @@ class Passes:
         else:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
             current.waiting = current.waiting[places[0] + 1 :] if places else current.waiting
-        current.is_trained = True
+        current.has_lost = current.has_lost and bool(current.waiting)
+        current.is_trained, current.was_passed_over = True, False
         self.trained = current
 
     def skip(self) -> None:
