@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.utils.data import Sampler
 
 from dynaprune import BLS, DataLoader, InfoBatch, PrunedDataset, Selection
 from dynaprune.plan import epoch_generator
+from dynaprune.recording.reading import read_epochs
 
 LENGTH, SIZE, ALPHA = 11, 3, 0.7
 SLOTS = 3  # iterators that may be alive at the same time
@@ -105,7 +106,8 @@ class Run:
     is_open: bool = True
     is_over: bool = False
     has_skipped: bool = False  # a batch, since its last update
-    is_trained: bool = False
+    is_ahead: bool = False  # whether a batch was updated while later ones waited
+    is_at_end: bool = False  # and has yielded all
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Model:
     mean_loss: float = math.nan
     plan: Plan | None = None
     trained: Run | None = None
+    last: Run | None = None  # the one that yielded a batch last
 
     def scores(self) -> dict[int, float]:
         """s ← α·s + (1−α)·L for the samples of each batch, from the first batch's loss on."""
@@ -137,7 +140,10 @@ class Model:
         return sum(len(samples) for samples, _ in self.steps)
 
     def is_over(self) -> bool:
-        return self.has_begun_here() and self.trained is not None and not self.trained.is_open
+        run = self.trained
+        if run is None or not self.has_begun_here():
+            return False
+        return not run.is_open or (run.is_at_end and run is not self.last)
 
     def has_begun_here(self) -> bool:
         return self.visits_now() > len(self.resumed)
@@ -177,7 +183,6 @@ class Driver:
         self.iterators: list[Any] = [None] * SLOTS
         self.held: list[list[Tensor]] = [[] for _ in range(SLOTS)]
         self.runs: list[Run | None] = [None] * SLOTS
-        self.last: Run | None = None  # the one that yielded a batch last
         self.saved: list[tuple[bytes, Model]] = []
 
     @staticmethod
@@ -222,8 +227,9 @@ class Driver:
         self.runs[slot] = None
 
     def close(self, run: Run) -> None:
-        run.is_open = False
-        run.waiting.clear()
+        if not run.is_at_end:  # else nobody knows whether the rest is still to come
+            run.is_open = False
+            run.waiting.clear()
 
     def fetch(self, slot: int, keeps: bool) -> None:
         """Ask for the next batch; the loop may still hold those before."""
@@ -241,7 +247,11 @@ class Driver:
             expected = self.model.batches_of(len(run.due))
             assert run.batches == expected
             self.end_of(run)
-            self.drop(slot)
+            self.iterators[slot] = None
+            if run.is_ahead and run.waiting:
+                run.is_at_end = True
+            else:
+                self.drop(slot)
             return
         samples = batch.tolist()
         assert set(samples) <= run.due
@@ -253,7 +263,7 @@ class Driver:
         run.batches += 1
         assert max(Counter(run.served).values()) <= (2 if self.kind == "repeating" else 1)
         self.held[slot].append(batch)
-        self.last = run
+        self.model.last = run
 
     def begun(self) -> Run:
         """Return what an iterator serves that is asked for its first batch now."""
@@ -283,7 +293,9 @@ class Driver:
             return
         if way == "default":
             place = len(held) - 1
-            if run is not self.last:  # of the last batch that was yielded, unless that is told
+            if (
+                run is not self.model.last
+            ):  # of the last batch that was yielded, unless that is told
                 return
             if not run.waiting and any(each.waiting for each in self.runs if each is not None):
                 return  # twice for one batch: it could be about another one
@@ -313,6 +325,12 @@ class Driver:
         expected = float(loss) * run.plan.mean_weight(samples)
         assert float(scaled) == pytest.approx(expected, rel=1e-5)
         self.count(run, samples, float(loss))
+        if way == "batch":
+            held.pop(0)
+
+    def waiting(self, slot: int) -> list[list[int]]:
+        run = self.runs[slot]
+        return [] if run is None else run.waiting
 
     def judge(self, run: Run, samples: list[int], way: str) -> str:
         """Return what an update has to do: "counts", "is refused" or "may be refused"."""
@@ -338,9 +356,11 @@ class Driver:
             model.end(run.plan)
         model.steps.append((samples, loss))
         model.trained = run
-        run.is_trained = True
+        run.is_ahead |= samples != run.waiting[-1]
         run.waiting = run.waiting[run.waiting.index(samples) + 1 :]
         run.has_skipped = bool(run.waiting)
+        if run.is_at_end and not run.waiting:
+            run.is_open = run.is_at_end = False
 
     # What else there is
 
@@ -369,7 +389,8 @@ class Driver:
             self.loader = make_loader(self.train, self.kind)
         self.train.load_state_dict(state)
         self.generation += 1
-        self.model = copy.deepcopy(model)
+        last, self.model = self.model.last, copy.deepcopy(model)
+        self.model.last = last
         self.model.resumed = [sample for samples, _ in model.steps for sample in samples]
         self.model.trained = None
         if not self.model.steps:
@@ -435,7 +456,8 @@ ACTION = st.tuples(
         + ["hold"]
         + ["update"] * 6
         + ["update batch", "update indices", "iterate", "drop", "look"]
-        + ["end epoch", "save", "load", "load fresh", "read", "train", "train", "epoch", "epoch"]
+        + ["end epoch", "save", "load", "load fresh", "read", "train", "train"]
+        + ["epoch", "epoch", "epoch ahead"]
     ),
     st.integers(0, SLOTS - 1),
 )
@@ -474,6 +496,14 @@ def run_sequence(kind: str, looks: bool, actions: list[tuple[str, int]]) -> None
             while driver.iterators[number] is not None:
                 driver.update(number, "default")
                 driver.fetch(number, False)
+        elif name == "epoch ahead":
+            driver.drop(number)
+            driver.fetch(number, True)
+            while driver.iterators[number] is not None:
+                driver.fetch(number, True)
+                driver.update(number, "batch")
+            while driver.held[number] and driver.held[number][0].tolist() in driver.waiting(number):
+                driver.update(number, "batch")
         if looks:
             driver.compare()
     driver.compare()
@@ -594,6 +624,40 @@ def test_batches_of_ones_own_sampler_in_an_epoch_that_is_begun_while_another_is_
     for batch in second:
         train.update(mean_loss(batch))
     assert train.progress == 2
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("way", ["batch", "indices", "indices of a copy"])
+@pytest.mark.parametrize("records", [False, True])
+def test_a_loop_that_fetches_ahead_updates_its_last_batches_after_the_loader_has_ended(
+    depth, way, records, tmp_path
+):
+    train, loader = training()
+    if records:
+        train.record(tmp_path)
+    visits = 0
+    for epoch in range(3):
+        waiting, served = deque(), []
+
+        def update(batch, served=served):
+            assert train.epoch == epoch  # noqa: B023
+            given = {"batch": batch} if way == "batch" else {"indices": batch}
+            train.update(mean_loss(batch), **given)
+            served += batch.tolist()
+
+        for batch in loader:
+            waiting.append(batch.clone() if way == "indices of a copy" else batch)
+            del batch
+            if len(waiting) > depth:
+                update(waiting.popleft())
+        while waiting:
+            update(waiting.popleft())
+        assert len(served) == len(set(served))
+        visits += len(served)
+        assert train.summary().visits_made == visits
+        assert (train.epoch, train.progress) == (epoch + 1, epoch + 1)
+    if records:
+        assert sum(each.visits for each in read_epochs(tmp_path)) == visits
 
 
 def test_two_iterators_that_are_planned_by_the_same_scores_serve_one_epoch():

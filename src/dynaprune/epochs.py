@@ -388,7 +388,7 @@ class Epochs:
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
         trained = self.passes.trained
-        return bool(self.record) and trained is not None and not trained.is_open
+        return bool(self.record) and trained is not None and self.passes.have_left(trained)
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""

@@ -26,6 +26,9 @@ from .plan import Indices, Plan
 LEAVES = 4
 """Tensors of a batch that it is known by, at most."""
 
+AHEAD = 64
+"""Batches that nobody holds any more and that may still be updated, by their indices, at most."""
+
 SEARCHED = 64
 """Parts of a batch that are searched for them, at most."""
 
@@ -89,7 +92,9 @@ class Pass:
         samples_handed_over: how many samples these had.
         has_lost: whether a batch without an update is gone.
         asked_by: the functions that asked for its first batch, the innermost one first.
-        is_open: whether more batches may come.
+        is_open: whether more batches may come, or updates of those that have come.
+        is_ahead: whether the loop fetches batches before it updates those before.
+        is_at_end: whether all batches were yielded, and the last ones are still to be updated.
         is_over: whether its epoch is over.
         is_trained: whether `update` has taken one of its batches.
         is_graded: whether gradients were enabled when its first batch was asked for.
@@ -109,6 +114,8 @@ class Pass:
         self.has_lost = False
         self.asked_by: tuple[Place, ...] = ()
         self.is_open = True
+        self.is_ahead = False
+        self.is_at_end = False
         self.is_over = False
         self.is_trained = False
         self.is_graded = True
@@ -173,7 +180,8 @@ class Passes:
             current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
             current.is_graded = torch.is_grad_enabled()
         if current.waiting:
-            current.waiting = [each for each in current.waiting if not each.is_gone()]
+            if len(current.waiting) >= AHEAD:
+                current.waiting = [each for each in current.waiting if not each.is_gone()]
             current.has_lost = True
         leaves = leaves_of(content)
         rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
@@ -187,9 +195,13 @@ class Passes:
 
     def close(self, current: Pass) -> None:
         """End a pass. If it is the only one, its last batch may still be updated."""
-        current.is_open = False
+        current.is_open = current.is_at_end = False
         others = [each for each in self._passes if each is not current]
         self._passes = others or self._passes
+
+    def have_left(self, current: Pass) -> bool:
+        """Whether a pass is at its end: others go on, if some of its batches may still come."""
+        return not current.is_open or (current.is_at_end and current is not self._latest)
 
     def note_end(self, current: Pass, num_samples: int) -> None:
         """Remember who has run a pass, and how many samples it served."""
@@ -277,6 +289,7 @@ class Passes:
         else:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
             current.waiting = current.waiting[places[0] + 1 :] if places else current.waiting
+            current.is_ahead = True
         current.has_lost = current.has_lost and bool(current.waiting)
         current.is_trained, current.was_passed_over = True, False
         self.trained = current
