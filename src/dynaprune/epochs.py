@@ -115,6 +115,7 @@ class Epochs:
         self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
         self._last_lengths: tuple[int, int] | None = None
         self._concluded: tuple[int, int, int] | None = None  # what was recorded and logged last
+        self._is_concluding = False
         self._times_begun = 0
         self._is_ours = False  # whether a loader of ours has begun last
         self._counted: Plan | None = None  # what is counted at the moment
@@ -388,7 +389,9 @@ class Epochs:
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
         trained = self.passes.trained
-        return bool(self.record) and trained is not None and self.passes.have_left(trained)
+        if trained is None or trained.plan is not self.plan or not self.record:
+            return False
+        return self.passes.have_left(trained)
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""
@@ -427,7 +430,7 @@ class Epochs:
             left = self.expected_visits() - self.findings.visits
             return max(1, -(-left // self.ranks.size))
         current = self._training_pass()
-        left_of_pass = None if current is None else current.samples_left()
+        left_of_pass = None if current is None else current.samples_left(self.record.last)
         if left_of_pass is not None:
             return left_of_pass
         return max(0, self._share_length() - self._distinct_visits())
@@ -455,11 +458,13 @@ class Epochs:
         if not self.record or self.score.keys is not None:
             return 1
         current = self._training_pass()
-        left = None if current is None else current.samples_left()
+        left = None if current is None else current.samples_left(self.record.last)
         if current is None or left is None or current.num_samples is not None:
             times = self.record.num_visits / max(1, self._distinct_visits())
             return 1 if current is not None and current.num_samples is not None else round(times)
-        return max(1, round((current.samples_done() + left) / max(1, self._share_length())))
+        return max(
+            1, round((current.samples_done(self.record.last) + left) / max(1, self._share_length()))
+        )
 
     def expected_visits(self) -> int:
         """Return how many samples of a stream the epoch will serve, as far as is known."""
@@ -480,8 +485,8 @@ class Epochs:
             return self.number, 0, 1  # the first pass over a stream: nobody knows where it ends
         current = self._training_pass()
         if current is not None and self.score.keys is None:
-            done = self.findings.resumed.visits + size * current.samples_done()
-            if current.samples_left() is None:
+            done = self.findings.resumed.visits + size * current.samples_done(self.record.last)
+            if current.samples_left(self.record.last) is None:
                 done = self.findings.resumed.visits + size * self._distinct_visits()
         else:
             done = visits
@@ -596,10 +601,11 @@ class Epochs:
         if (self.recorder is None and not self.loggers) or self.ranks.own > 0:
             return
         fold = self.folded()
-        if self._concluded == (self.number, *fold.folded_at):
-            return
+        if self._is_concluding or self._concluded == (self.number, *fold.folded_at):
+            return  # a handler of a signal may ask for a state while the epoch is written
         totals = self._summary(fold.visits, fold.left_out)
         kept = 0 if self.plan is None else len(self.plan)
+        self._is_concluding = True
         try:
             self._write_down(fold)
             self._concluded = (self.number, *fold.folded_at)  # one that raises is not asked again
@@ -614,6 +620,8 @@ class Epochs:
                 "epoch %d could not be recorded or logged: the run goes on without", self.number
             )
             self.recorder, self.loggers = None, []
+        finally:
+            self._is_concluding = False
 
     def _write_down(self, fold: Fold) -> None:
         """Record the epoch, which is over, if that was asked for."""

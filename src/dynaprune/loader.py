@@ -296,7 +296,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             home = train.epochs.passes
         if first is _END:
             if share is not None:
-                train.epochs.pass_over(share.plan)
+                with train.epochs.lock:
+                    train.epochs.pass_over(share.plan)
             return
         if share is None:
             raise RuntimeError(

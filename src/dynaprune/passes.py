@@ -127,13 +127,23 @@ class Pass:
             return self.plan.sample_weights(batch.indices)
         return torch.from_numpy(batch.weights)
 
-    def samples_done(self) -> int:
-        """Return how many samples were trained on or skipped: all but those of the last batch."""
-        return self.samples_handed_over - (len(self.waiting[-1]) if self.waiting else 0)
+    def samples_done(self, recorded: Indices | None) -> int:
+        """Return how many samples were trained on or skipped: all but those of the last batch.
 
-    def samples_left(self) -> int | None:
+        Arguments:
+            recorded: the samples of the last step of all: their batch waits no longer, even where
+                `update` was cut short, or is asked in its middle, by the handler of a signal.
+        """
+        return self.samples_handed_over - self._num_waiting(recorded)
+
+    def _num_waiting(self, recorded: Indices | None) -> int:
+        if not self.waiting or self.waiting[-1].indices is recorded:
+            return 0
+        return len(self.waiting[-1])
+
+    def samples_left(self, recorded: Indices | None) -> int | None:
         """Return how many samples are still to be trained on; `None` if that is not known."""
-        waiting = len(self.waiting[-1]) if self.waiting else 0
+        waiting = self._num_waiting(recorded)
         if self.num_samples is not None:
             return max(0, self.num_samples - self.samples_handed_over) + waiting
         if self.num_batches is None:
