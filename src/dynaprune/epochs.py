@@ -239,10 +239,14 @@ class Epochs:
                 "update(loss, indices=...) was called, but no loader has asked train.sampler for "
                 "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
             )
+        if len(self._begun) == 1:  # as in nearly every step
+            return self._begun[0].plan
         live = [each for each in self._begun if self._may_be_served(each)] or self._begun[-1:]
         shares = list({id(each.plan): each for each in live}.values())
+        if len(shares) == 1:
+            return shares[0].plan
         visits = self.record.num_visits
-        if len(shares) > 1 and visits >= len(shares[0]) and shares[0].plan is self.plan:
+        if visits >= len(shares[0]) and shares[0].plan is self.plan:
             shares = shares[1:]  # all of it was trained on
         if len(shares) == 1:
             return shares[0].plan

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -41,7 +40,7 @@ class Place(NamedTuple):
     instruction: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # one a step: frozen, it would take three times as long
 class Batch:
     """A batch that was yielded, and is still without an update.
 
@@ -199,7 +198,7 @@ class Passes:
         current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
         current.num_handed_over += 1
         current.samples_handed_over += len(indices)
-        if self._passes[-1:] != [current]:
+        if current is not self._latest:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]
 
@@ -393,19 +392,19 @@ def _several_wait(done: str) -> str:
 
 def leaves_of(content: Any) -> list[Any]:
     """Return the first tensors of a batch, or other objects that can be told from copies."""
-    if not isinstance(content, (list, tuple, dict)) and not isinstance(content, Mapping):
-        return [content] if type(content).__weakrefoffset__ else []
     found: list[Any] = []
-    unseen, searched = deque([content]), 0
-    while unseen and searched < SEARCHED and len(found) < LEAVES:
-        part = unseen.popleft()
-        searched += 1
-        if isinstance(part, Mapping):
-            unseen += islice(part.values(), SEARCHED)
+    parts = [content]
+    for part in parts:  # which grows: the outer ones come first
+        if isinstance(part, Tensor):
+            found.append(part)
         elif isinstance(part, (list, tuple)):
-            unseen += part[:SEARCHED]
+            parts += part[: SEARCHED - len(parts)]
+        elif isinstance(part, Mapping):
+            parts += islice(part.values(), SEARCHED - len(parts))
         elif type(part).__weakrefoffset__:
             found.append(part)
+        if len(found) == LEAVES:
+            break
     return found
 
 
