@@ -108,6 +108,7 @@ class Run:
     has_skipped: bool = False  # a batch, since its last update
     is_ahead: bool = False  # whether a batch was updated while later ones waited
     is_at_end: bool = False  # and has yielded all
+    is_left: bool = False  # another has yielded a batch since then
 
 
 @dataclass
@@ -143,7 +144,7 @@ class Model:
         run = self.trained
         if run is None or not self.has_begun_here():
             return False
-        return not run.is_open or (run.is_at_end and run is not self.last)
+        return not run.is_open or run.is_left
 
     def has_begun_here(self) -> bool:
         return self.visits_now() > len(self.resumed)
@@ -264,6 +265,9 @@ class Driver:
         assert max(Counter(run.served).values()) <= (2 if self.kind == "repeating" else 1)
         self.held[slot].append(batch)
         self.model.last = run
+        for other in [*self.runs, self.model.trained]:
+            if other is not None and other is not run:
+                other.is_left = other.is_at_end
 
     def begun(self) -> Run:
         """Return what an iterator serves that is asked for its first batch now."""
@@ -431,7 +435,8 @@ class Driver:
             assert train.mean_loss == pytest.approx(mean, rel=1e-5)
         else:
             assert train.mean_loss == pytest.approx(model.mean_loss, rel=1e-5, nan_ok=True)
-        if run is not None and run.is_open and self.kind in ("plain", "drop_last"):
+        is_counted = self.kind in ("plain", "drop_last") and not model.is_over()
+        if run is not None and run.is_open and is_counted:
             done = len(model.resumed) + len(run.served) - len((run.waiting or [[]])[-1])
             count = len(run.due)
             count -= count % SIZE if self.kind == "drop_last" else 0

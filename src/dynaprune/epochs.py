@@ -353,20 +353,16 @@ class Epochs:
         if is_first:
             record = epoch.findings.record = LossRecord(self._order_of(plan))
 
-        def count() -> None:
-            if is_of_next:
-                self._enter(epoch)
-            if current is None:
-                self.passes.forget()
-            else:
-                self.passes.take(current, batch)
-
         try:
             record.append(batch.indices, loss)
-            count()
+            if is_of_next:
+                self._enter(epoch)
+            self.passes.take(current, batch)
         except BaseException:  # Ctrl-C, say, which leaves all with the step or without it
             if record.last is batch.indices:
-                count()
+                if is_of_next:
+                    self._enter(epoch)
+                self.passes.take(current, batch)
             raise
         if self.recorder is not None:
             self.recorder.note_step()

@@ -94,6 +94,7 @@ class Pass:
         is_open: whether more batches may come, or updates of those that have come.
         is_ahead: whether the loop fetches batches before it updates those before.
         is_at_end: whether all batches were yielded, and the last ones are still to be updated.
+        is_left: whether another pass has yielded a batch since then.
         is_over: whether its epoch is over.
         is_trained: whether `update` has taken one of its batches.
         is_graded: whether gradients were enabled when its first batch was asked for.
@@ -115,6 +116,7 @@ class Pass:
         self.is_open = True
         self.is_ahead = False
         self.is_at_end = False
+        self.is_left = False
         self.is_over = False
         self.is_trained = False
         self.is_graded = True
@@ -193,14 +195,18 @@ class Passes:
                 current.waiting = [each for each in current.waiting if not each.is_gone()]
             current.has_lost = True
         leaves = leaves_of(content)
-        rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
+        rows = 0
+        if leaves and isinstance(leaves[0], (Tensor, np.ndarray)) and leaves[0].ndim:
+            rows = leaves[0].shape[0]
         refs = tuple(map(weakref.ref, leaves))
         current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
         current.num_handed_over += 1
         current.samples_handed_over += len(indices)
-        if current is not self._latest:
+        if not self._passes or self._passes[-1] is not current:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]
+            for each in others:
+                each.is_left = each.is_at_end
 
     def close(self, current: Pass) -> None:
         """End a pass. If it is the only one, its last batch may still be updated."""
@@ -210,7 +216,7 @@ class Passes:
 
     def have_left(self, current: Pass) -> bool:
         """Whether a pass is at its end: others go on, if some of its batches may still come."""
-        return not current.is_open or (current.is_at_end and current is not self._latest)
+        return not current.is_open or current.is_left
 
     def note_end(self, current: Pass, num_samples: int) -> None:
         """Remember who has run a pass, and how many samples it served."""
@@ -287,11 +293,15 @@ class Passes:
                     return current, batch
         return None
 
-    def take(self, current: Pass, batch: Batch) -> None:
+    def take(self, current: Pass | None, batch: Batch) -> None:
         """Let a batch be updated: neither it nor those before it wait any longer.
 
-        It may be called again, where an interrupt has cut it short.
+        It may be called again, where an interrupt has cut it short. Without a pass, the batch was
+        said by indices that are of no batch of our loader.
         """
+        if current is None:
+            self.forget()
+            return
         self._is_plain = self._is_plain or (current.is_open and not current.has_lost)
         if current.waiting and current.waiting[-1] is batch:
             current.waiting = []
@@ -299,7 +309,8 @@ class Passes:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
             current.waiting = current.waiting[places[0] + 1 :] if places else current.waiting
             current.is_ahead = True
-        current.has_lost = current.has_lost and bool(current.waiting)
+        if not current.waiting:
+            current.has_lost = False
         current.is_trained, current.was_passed_over = True, False
         self.trained = current
 
@@ -395,7 +406,7 @@ def leaves_of(content: Any) -> list[Any]:
     found: list[Any] = []
     parts = [content]
     for part in parts:  # which grows: the outer ones come first
-        if isinstance(part, Tensor):
+        if type(part) is Tensor:  # the usual case; other tensors are found below
             found.append(part)
         elif isinstance(part, (list, tuple)):
             parts += part[: SEARCHED - len(parts)]
@@ -403,13 +414,9 @@ def leaves_of(content: Any) -> list[Any]:
             parts += islice(part.values(), SEARCHED - len(parts))
         elif type(part).__weakrefoffset__:
             found.append(part)
-        if len(found) == LEAVES:
+        if found[LEAVES - 1 :]:  # enough, without a call of len()
             break
     return found
-
-
-def _has_rows(leaf: Any) -> bool:
-    return isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0
 
 
 def _nothing_waits(latest: Pass, done: str) -> str:
