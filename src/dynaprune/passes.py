@@ -287,11 +287,14 @@ class Passes:
         """Return the batch that has these samples, in this order, and its pass, if one waits."""
         if isinstance(indices, Tensor):
             return None
-        for current in reversed(self._passes):
-            for batch in current.waiting:
-                if np.array_equal(batch.indices, indices):
-                    return current, batch
-        return None
+        found = [
+            (current, batch)
+            for current in reversed(self._passes)
+            for batch in current.waiting
+            if np.array_equal(batch.indices, indices)
+        ]
+        alive = [each for each in found if not each[1].is_gone()]
+        return next(iter(alive or found), None)
 
     def take(self, current: Pass | None, batch: Batch) -> None:
         """Let a batch be updated: neither it nor those before it wait any longer.
