@@ -159,7 +159,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     share = train.begin_epoch()
     plan = share.plan
     weight = plan.mean_weight(batch)
-    current = Pass(plan, len(plan))
+    current = Pass(plan, len(plan), None, train.epochs.passes)
     whole = len(share) // BATCH  # batches that are full
     batches = chain.from_iterable(islice(share.batches(BATCH), whole) for _ in count())
 
@@ -170,7 +170,12 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
         return (time.perf_counter() - started) / steps
 
     def hand_over() -> None:
-        train.epochs.passes.hand_over(current, *next(batches))
+        content = indices.view(-1)  # a loader yields an object of its own each time, too
+        train.epochs.passes.hand_over(current, content, *next(batches))
+
+    def hand_over_alone() -> None:
+        hand_over()
+        current.waiting.clear()
 
     def both() -> None:
         hand_over()
@@ -178,7 +183,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
 
     times = []
     for _ in range(repeats):
-        handing = per_step(hand_over)
+        handing = per_step(hand_over_alone)
         times.append(
             Step(
                 per_step(both) - handing,

@@ -117,8 +117,10 @@ class Epochs:
         self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
         self._last_lengths: tuple[int, int] | None = None
         self._concluded: tuple[int, int, int] | None = None  # what was recorded and logged last
+        self._is_concluding = False
         self._times_begun = 0
         self._is_ours = False  # whether a loader of ours has begun last
+        self._counted: Plan | None = None  # what is counted at the moment
         self._looks = 0  # whole passes over one plan without an update
         self._distinct = (0, 0)  # visits, and how many different samples they were of
         self._began_at = 0.0
@@ -245,10 +247,14 @@ class Epochs:
                 "update(loss, indices=...) was called, but no loader has asked train.sampler for "
                 "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
             )
+        if len(self._begun) == 1:  # as in nearly every step
+            return self._begun[0].plan
         live = [each for each in self._begun if self._may_be_served(each)] or self._begun[-1:]
         shares = list({id(each.plan): each for each in live}.values())
+        if len(shares) == 1:
+            return shares[0].plan
         visits = self.record.num_visits
-        if len(shares) > 1 and visits >= len(shares[0]) and shares[0].plan is self.plan:
+        if visits >= len(shares[0]) and shares[0].plan is self.plan:
             shares = shares[1:]  # all of it was trained on
         if len(shares) == 1:
             return shares[0].plan
@@ -308,8 +314,23 @@ class Epochs:
         self._is_ours = True
         return result, self._begun[-1]
 
+    def counted_by(self, plan: Plan, call: Callable[[], T]) -> T:
+        """Return what `call` returns, which counts samples or batches, for a plan.
+
+        A batch sampler of the user's own counts by `len(train.sampler)`, which is about the epoch
+        in progress; but a loop may have begun the next one.
+        """
+        with self.lock:
+            self._counted = plan
+            try:
+                return call()
+            finally:
+                self._counted = None
+
     def coming_plan(self, make_plan: MakePlan) -> Plan:
         """Return the plan of the epoch that is being served or about to be."""
+        if self._counted is not None:
+            return self._counted
         if self.is_over():
             if not self.knows_all():
                 return self._next_plan(make_plan)
@@ -328,19 +349,31 @@ class Epochs:
             loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
-        if plan is not self.now.plan:
-            self._go_on_to(plan)
+        if current is not None and current.home is not self.passes:
+            raise RuntimeError(
+                "this batch is of a loop that was begun before load_state_dict() was called: leave "
+                f"that loop, and begin a new one to go on in epoch {self.number}"
+            )
         if self.recorder is not None:
             self.recorder.note_step()  # first: it raises if the recording is not this run's
-        record = self.now.findings.record
+        is_of_next = plan is not self.now.plan
+        epoch = self._begun_by_training(plan) if is_of_next else self.now
+        record = epoch.findings.record
         is_first = not record
         if is_first:
-            record = self.now.findings.record = LossRecord(self._order_of(plan))
-        record.append(batch.indices, loss)
-        if current is None:
-            self.passes.forget()
-        else:
+            record = epoch.findings.record = LossRecord(self._order_of(plan))
+
+        try:
+            record.append(batch.indices, loss)
+            if is_of_next:
+                self._enter(epoch)
             self.passes.take(current, batch)
+        except BaseException:  # Ctrl-C, say, which leaves all with the step or without it
+            if record.last is batch.indices:
+                if is_of_next:
+                    self._enter(epoch)
+                self.passes.take(current, batch)
+            raise
         if is_first:
             self._looks = 0
             self._log(plan)
@@ -364,7 +397,9 @@ class Epochs:
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
         trained = self.passes.trained
-        return bool(self.record) and trained is not None and not trained.is_open
+        if trained is None or trained.plan is not self.plan or not self.record:
+            return False
+        return self.passes.have_left(trained)
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""
@@ -403,7 +438,7 @@ class Epochs:
             left = self.expected_visits() - self.findings.visits
             return max(1, -(-left // self.ranks.size))
         current = self._training_pass()
-        left_of_pass = None if current is None else current.samples_left()
+        left_of_pass = None if current is None else current.samples_left(self.record.last)
         if left_of_pass is not None:
             return left_of_pass
         return max(0, self._share_length() - self._distinct_visits())
@@ -431,11 +466,13 @@ class Epochs:
         if not self.record or self.score.keys is not None:
             return 1
         current = self._training_pass()
-        left = None if current is None else current.samples_left()
+        left = None if current is None else current.samples_left(self.record.last)
         if current is None or left is None or current.num_samples is not None:
             times = self.record.num_visits / max(1, self._distinct_visits())
             return 1 if current is not None and current.num_samples is not None else round(times)
-        return max(1, round((current.samples_done() + left) / max(1, self._share_length())))
+        return max(
+            1, round((current.samples_done(self.record.last) + left) / max(1, self._share_length()))
+        )
 
     def expected_visits(self) -> int:
         """Return how many samples of a stream the epoch will serve, as far as is known."""
@@ -456,8 +493,8 @@ class Epochs:
             return self.number, 0, 1  # the first pass over a stream: nobody knows where it ends
         current = self._training_pass()
         if current is not None and self.score.keys is None:
-            done = self.findings.resumed.visits + size * current.samples_done()
-            if current.samples_left() is None:
+            done = self.findings.resumed.visits + size * current.samples_done(self.record.last)
+            if current.samples_left(self.record.last) is None:
                 done = self.findings.resumed.visits + size * self._distinct_visits()
         else:
             done = visits
@@ -482,7 +519,7 @@ class Epochs:
             return False
         if self.ranks.in_step > 1 and self._joins(current):
             if current.plan is not self.plan:  # it was begun after an epoch that was left early
-                self._go_on_to(current.plan)
+                self._enter(self._begun_by_training(current.plan))
             if self.ranks.are_apart or self.gathered().visits > 0:
                 self.advance()
                 return True
@@ -513,8 +550,12 @@ class Epochs:
                 f"{self.num_samples:,}",
             )
 
-    def advance(self, plan: Plan | None = None) -> None:
-        """Fold what the epoch has reported into the scores and go on to the next one.
+    def advance(self) -> None:
+        """Fold what the epoch has reported into the scores and go on to the next one."""
+        self._enter(self._next())
+
+    def _next(self, plan: Plan | None = None) -> Epoch:
+        """Return the epoch after the one in progress, which is recorded and logged.
 
         Arguments:
             plan: of the next epoch, if it is served already.
@@ -528,7 +569,7 @@ class Epochs:
                 before.number,
                 fold.left_out,
             )
-        self.now = Epoch(
+        return Epoch(
             before.number + 1,
             fold.score,
             Findings(self.ranks),
@@ -537,13 +578,23 @@ class Epochs:
             mean_loss_of(fold.batches) if len(fold.batches) else before.mean_loss,
             fold.plan if plan is None else plan,
         )
-        self._lengths.pop(before.number, None)
-        self.first_keys.pop(before.number, None)
-        if before.plan is not None:  # its memory is wanted for the next plan
-            self.passes.retire(before.plan)
-            self._begun = [
-                each.retired() if each.plan is before.plan else each for each in self._begun[-2:]
-            ]
+
+    def _enter(self, epoch: Epoch) -> None:
+        """Let an epoch take the place of the one before, and free what that one took.
+
+        It may be called again with the same epoch, where an interrupt has cut it short.
+        """
+        self.now, self._began_at = epoch, time.perf_counter()
+        self._lengths = {
+            number: each for number, each in self._lengths.items() if number >= epoch.number
+        }
+        self.first_keys = {
+            number: key for number, key in self.first_keys.items() if number >= epoch.number
+        }
+        self.passes.retire(epoch.number)  # the memory of a plan is wanted for the next one
+        self._begun = [
+            each.retired() if each.plan.epoch < epoch.number else each for each in self._begun[-2:]
+        ]
 
     def conclude(self) -> None:
         """Record and log the epoch, which is over, if that was asked for: one rank does it for all.
@@ -558,10 +609,11 @@ class Epochs:
         if (self.recorder is None and not self.loggers) or self.ranks.own > 0:
             return
         fold = self.folded()
-        if self._concluded == (self.number, *fold.folded_at):
-            return
+        if self._is_concluding or self._concluded == (self.number, *fold.folded_at):
+            return  # a handler of a signal may ask for a state while the epoch is written
         totals = self._summary(fold.visits, fold.left_out)
         kept = 0 if self.plan is None else len(self.plan)
+        self._is_concluding = True
         try:
             self._write_down(fold)
             self._concluded = (self.number, *fold.folded_at)  # one that raises is not asked again
@@ -576,6 +628,8 @@ class Epochs:
                 "epoch %d could not be recorded or logged: the run goes on without", self.number
             )
             self.recorder, self.loggers = None, []
+        finally:
+            self._is_concluding = False
 
     def _write_down(self, fold: Fold) -> None:
         """Record the epoch, which is over, if that was asked for."""
@@ -724,6 +778,8 @@ class Epochs:
 
     def _step(self) -> int:
         """Return a number that changes with each step on all ranks, also if one skips an update."""
+        if self.ranks.size == 1:  # here all is known by the visits
+            return 0
         current = self._training_pass() or self.passes.trained
         return 0 if current is None else current.num_handed_over
 
@@ -787,20 +843,20 @@ class Epochs:
             fold.plan = self._timed(lambda: make_plan(fold.score, now.number + 1))
         return fold.plan
 
-    def _go_on_to(self, plan: Plan) -> None:
-        """End the epoch in progress, because a batch of the next one, by `plan`, is trained on."""
+    def _begun_by_training(self, plan: Plan) -> Epoch:
+        """Return the next epoch, of which a batch, by `plan`, is trained on: it ends this one."""
         if self.plan is None or plan.epoch == self.number:
             raise RuntimeError(
-                "this batch is of a loop that was begun before load_state_dict() was called: leave "
-                f"that loop, and begin a new one to go on in epoch {self.number}"
+                f"this batch is of a loop that planned epoch {self.number} before all of the epoch "
+                "before was trained, and another loop has trained more of that: leave this loop, "
+                "and begin a new one to go on"
             )
         if plan.epoch != self.number + 1 or not self.record:
             raise RuntimeError(
                 f"this batch belongs to epoch {plan.epoch}, which is over: another loop over the "
                 f"loader has gone on to epoch {self.number} in the meantime"
             )
-        self.advance(plan)
-        self._began_at = time.perf_counter()
+        return self._next(plan)
 
     def _timed(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, and add its time to that of planning."""

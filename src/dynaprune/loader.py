@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, Sampler
 
 from .fetching import Fetcher, IndexedFetcher, SlicesFetcher, StreamFetcher
 from .fetching.tails import drops_lone_sample, is_ours
-from .passes import Pass, Place, is_behind_loop
+from .passes import Pass, Passes, Place, is_behind_loop
 from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
@@ -209,9 +209,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         with resuming():
             # workers begin the epoch at once, a loader without them with its first batch
             fetched, share = train.epochs.begun_by(partial(self._fetcher.begin, train))
-        return self._serve(
-            train, self._fetcher, fetched, share, resuming if self._is_replaced else nullcontext
-        )
+        if not self._is_replaced:
+            resuming = nullcontext
+        return self._serve(train, self._fetcher, fetched, share, train.epochs.passes, resuming)
 
     def _has_drawn(self, train: PrunedDataset) -> bool:
         """Whether the run has drawn the number for this epoch's iterator before a checkpoint.
@@ -284,15 +284,19 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         fetcher: Fetcher,
         fetched: Iterator[Any],
         begun: Share | None,
+        home: Passes,
         resuming: Callable[[], AbstractContextManager[None]],
     ) -> Iterator[Any]:
         """Yield batches, and hand the samples of each to the dataset just before."""
         with resuming():  # loaders that were put around torch's make its iterator only now
             first, begun_now = train.epochs.begun_by(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
+        if begun is None:
+            home = train.epochs.passes
         if first is _END:
             if share is not None:
-                train.epochs.pass_over(share.plan)
+                with train.epochs.lock:
+                    train.epochs.pass_over(share.plan)
             return
         if share is None:
             raise RuntimeError(
@@ -300,8 +304,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current = Pass(share.plan, *self._count_served(share))
-        passes, is_whole = train.epochs.passes, False
+        current, is_whole = Pass(share.plan, *self._count_served(share), home), False
         try:
             told = fetcher.told(chain(_once(first), fetched), share)
             del first, share, begun, begun_now  # what they take is not wanted for the whole pass
@@ -313,12 +316,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 held = [each.batch]
                 del each  # only the loop holds on to a batch, so it is known when it is done with
                 yield held.pop()
-            current.waiting.clear()
             is_whole = True
             train.finish(current)
         finally:
             with train.epochs.lock:
-                passes.close(current)
+                if not current.is_at_end:
+                    train.epochs.passes.close(current)
             if is_whole or current.is_trained:
                 length = current.num_batches or current.num_handed_over
                 self._ended = current.asked_by, length
@@ -340,6 +343,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             count -= drops_lone_sample(batches, count)
             return count, -(-count // size)
         try:
-            return None, len(batches)
+            return None, self._train().epochs.counted_by(share.plan, lambda: len(batches))
         except (TypeError, NotImplementedError):
             return None, None

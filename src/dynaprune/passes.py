@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import CO_GENERATOR
@@ -42,7 +41,7 @@ class Place(NamedTuple):
     instruction: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # one a step: frozen, it would take three times as long
 class Batch:
     """A batch that was yielded, and is still without an update.
 
@@ -85,6 +84,7 @@ class Pass:
         num_samples: how many samples its batches hold; all of the share, or all but a tail that
             the loader drops. `None` if a batch sampler of the user's own may repeat or drop some.
         num_batches: how many batches it has; `None` if that is not known.
+        home: the passes that were under way when it began: others are, once a state is loaded.
 
     Attributes:
         waiting: the batches that were yielded and are without an update, the last one last.
@@ -93,15 +93,21 @@ class Pass:
         was_ahead: whether a batch was asked for while another waited.
         asked_by: the functions that asked for its first batch, the innermost one first.
         last_weight: the mean weight of the last batch that it has yielded.
-        is_open: whether more batches may come.
+        is_open: whether more batches may come, or updates of those that have come.
+        is_ahead: whether the loop fetches batches before it updates those before.
+        is_at_end: whether all batches were yielded, and the last ones are still to be updated.
+        is_left: whether another pass has yielded a batch since then.
         is_over: whether its epoch is over.
         is_trained: whether `update` has taken one of its batches.
         is_graded: whether gradients were enabled when its first batch was asked for.
         was_passed_over: whether an update went to another pass while a batch was waiting here.
     """
 
-    def __init__(self, plan: Plan, num_samples: int | None, num_batches: int | None) -> None:
+    def __init__(
+        self, plan: Plan, num_samples: int | None, num_batches: int | None, home: Passes
+    ) -> None:
         self.plan = plan
+        self.home = home
         self.num_samples = num_samples
         self.num_batches = num_batches
         self.waiting: list[Batch] = []
@@ -111,6 +117,9 @@ class Pass:
         self.asked_by: tuple[Place, ...] = ()
         self.last_weight: float | Tensor = 1.0
         self.is_open = True
+        self.is_ahead = False
+        self.is_at_end = False
+        self.is_left = False
         self.is_over = False
         self.is_trained = False
         self.is_graded = True
@@ -126,13 +135,23 @@ class Pass:
             return self.plan.sample_weights(batch.indices)
         return torch.from_numpy(batch.weights)
 
-    def samples_done(self) -> int:
-        """Return how many samples were trained on or skipped: all but those of the last batch."""
-        return self.samples_handed_over - (len(self.waiting[-1]) if self.waiting else 0)
+    def samples_done(self, recorded: Indices | None) -> int:
+        """Return how many samples were trained on or skipped: all but those of the last batch.
 
-    def samples_left(self) -> int | None:
+        Arguments:
+            recorded: the samples of the last step of all: their batch waits no longer, even where
+                `update` was cut short, or is asked in its middle, by the handler of a signal.
+        """
+        return self.samples_handed_over - self._num_waiting(recorded)
+
+    def _num_waiting(self, recorded: Indices | None) -> int:
+        if not self.waiting or self.waiting[-1].indices is recorded:
+            return 0
+        return len(self.waiting[-1])
+
+    def samples_left(self, recorded: Indices | None) -> int | None:
         """Return how many samples are still to be trained on; `None` if that is not known."""
-        waiting = len(self.waiting[-1]) if self.waiting else 0
+        waiting = self._num_waiting(recorded)
         if self.num_samples is not None:
             return max(0, self.num_samples - self.samples_handed_over) + waiting
         if self.num_batches is None:
@@ -181,21 +200,29 @@ class Passes:
             del current.waiting[:-MOST_WAITING]
             current.was_ahead = True
         leaves = leaves_of(content)
-        rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
+        rows = 0
+        if leaves and isinstance(leaves[0], (Tensor, np.ndarray)) and leaves[0].ndim:
+            rows = leaves[0].shape[0]
         refs = tuple(map(weakref.ref, leaves))
         current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
         current.last_weight = mean_weight
         current.num_handed_over += 1
         current.samples_handed_over += len(indices)
-        if self._passes[-1:] != [current]:
+        if not self._passes or self._passes[-1] is not current:
             others = [each for each in self._passes if each.is_open and each is not current]
             self._passes = [*others, current]
+            for each in others:
+                each.is_left = each.is_at_end
 
     def close(self, current: Pass) -> None:
         """End a pass. If it is the only one, its last batch may still be updated."""
-        current.is_open = False
+        current.is_open = current.is_at_end = False
         others = [each for each in self._passes if each is not current]
         self._passes = others or self._passes
+
+    def have_left(self, current: Pass) -> bool:
+        """Whether a pass is at its end: others go on, if some of its batches may still come."""
+        return not current.is_open or current.is_left
 
     def to_update(self, done: str = "update() was called") -> tuple[Pass, Batch]:
         """Return the batch that an update is about, and its pass.
@@ -218,13 +245,14 @@ class Passes:
                 "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
                 "use prepare of dynaprune.integrations.accelerate"
             )
-        candidates = [each for each in self._passes if each.waiting and not each.is_over]
-        if not candidates:
-            candidates = [latest] if latest.waiting else []
+        candidates = [
+            each for each in self._passes if each.waiting and (not each.is_over or each is latest)
+        ]
         if not candidates:
             raise RuntimeError(_nothing_waits(latest, done))
         current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
-        if current.was_passed_over:
+        # a run that was taken for a look, and goes on, was none
+        if current.was_passed_over or (latest.was_passed_over and latest.waiting):
             raise RuntimeError(_several_wait(done))
         if len(current.waiting) > 1 or (current.was_ahead and not self._is_plain):
             self._check_order(current, done)
@@ -265,21 +293,34 @@ class Passes:
         """Return the batch that has these samples, in this order, and its pass, if one waits."""
         if isinstance(indices, Tensor):
             return None
-        for current in reversed(self._passes):
-            for batch in current.waiting:
-                if np.array_equal(batch.indices, indices):
-                    return current, batch
-        return None
+        found = [
+            (current, batch)
+            for current in reversed(self._passes)
+            for batch in current.waiting
+            if np.array_equal(batch.indices, indices)
+        ]
+        alive = [each for each in found if not each[1].is_gone()]
+        return next(iter(alive or found), None)
 
-    def take(self, current: Pass, batch: Batch) -> None:
-        """Let a batch be updated: neither it nor those before it wait any longer."""
+    def take(self, current: Pass | None, batch: Batch) -> None:
+        """Let a batch be updated: neither it nor those before it wait any longer.
+
+        It may be called again, where an interrupt has cut it short. Without a pass, the batch was
+        said by indices that are of no batch of our loader.
+        """
+        if current is None:
+            self.forget()
+            return
         self._is_plain = self._is_plain or (current.is_open and not current.was_ahead)
-        if current.waiting[-1] is batch:
+        if current.waiting and current.waiting[-1] is batch:
             current.waiting = []
         else:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
-            current.waiting = current.waiting[places[0] + 1 :]
-        current.is_trained = True
+            current.waiting = current.waiting[places[0] + 1 :] if places else current.waiting
+            current.is_ahead = True
+        if not current.waiting:
+            current.was_ahead = False
+        current.is_trained, current.was_passed_over = True, False
         self.trained = current
 
     def skip(self) -> None:
@@ -302,11 +343,11 @@ class Passes:
             self._latest.waiting.clear()
         self.trained = None
 
-    def retire(self, over: Plan) -> None:
-        """Let passes over a plan whose epoch is over hold no more of it than messages need."""
+    def retire(self, number: int) -> None:
+        """Let passes of epochs before `number` hold no more of their plans than messages need."""
         for each in [*self._passes, *([] if self.trained is None else [self.trained])]:
-            if each.plan is over:
-                each.plan, each.is_over = over.retired(), True
+            if each.plan.epoch < number and not each.is_over:
+                each.plan, each.is_over = each.plan.retired(), True
 
     def under_way(self) -> Pass | None:
         """Return the pass that handed over a batch last and is not at its end."""
@@ -378,24 +419,20 @@ def _several_wait(done: str) -> str:
 
 def leaves_of(content: Any) -> list[Any]:
     """Return the first tensors of a batch, or other objects that can be told from copies."""
-    if not isinstance(content, (list, tuple, dict)) and not isinstance(content, Mapping):
-        return [content] if type(content).__weakrefoffset__ else []
     found: list[Any] = []
-    unseen, searched = deque([content]), 0
-    while unseen and searched < SEARCHED and len(found) < LEAVES:
-        part = unseen.popleft()
-        searched += 1
-        if isinstance(part, Mapping):
-            unseen += islice(part.values(), SEARCHED)
+    parts = [content]
+    for part in parts:  # which grows: the outer ones come first
+        if type(part) is Tensor:  # the usual case; other tensors are found below
+            found.append(part)
         elif isinstance(part, (list, tuple)):
-            unseen += part[:SEARCHED]
+            parts += part[: SEARCHED - len(parts)]
+        elif isinstance(part, Mapping):
+            parts += islice(part.values(), SEARCHED - len(parts))
         elif type(part).__weakrefoffset__:
             found.append(part)
+        if found[LEAVES - 1 :]:  # enough, without a call of len()
+            break
     return found
-
-
-def _has_rows(leaf: Any) -> bool:
-    return isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0
 
 
 def _nothing_waits(latest: Pass, done: str) -> str:

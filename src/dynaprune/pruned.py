@@ -254,6 +254,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             else:
                 scaled = scale(loss, found.mean_weight)
             epochs.report(plan, found, measured, current)
+            if current is not None and current.is_at_end and not current.waiting:
+                self.finish(current)
+                epochs.passes.close(current)
             return scaled
 
     def skip_batch(self) -> None:
@@ -768,10 +771,16 @@ class PrunedDataset(Wrapping, Dataset[Any]):
     def finish(self, current: Pass) -> None:
         """End the epoch that `current` has trained to its end, where all ranks come by.
 
+        A loop that fetches ahead has its last batches still to update, and ends it with them.
+
         Arguments:
             current: a run of our loader.
         """
         with self.epochs.lock:
+            if current.is_ahead and current.waiting:
+                current.is_at_end = True
+                return
+            current.waiting.clear()
             if self.epochs.finish(current):
                 self._agree_on_length()
 

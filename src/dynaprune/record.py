@@ -31,6 +31,7 @@ class _Packed:
         counts: measurements of each step: 1, one a slice, or one a sample.
         losses: of all steps, in order.
         visits: samples in all steps.
+        last: the samples of the last step, as they were given.
     """
 
     followed: int = 0
@@ -39,6 +40,7 @@ class _Packed:
     counts: tuple[NDArray[np.int64], ...] = ()
     losses: tuple[Tensor, ...] = ()
     visits: int = 0
+    last: Indices | None = None
 
     @property
     def num_steps(self) -> int:
@@ -79,7 +81,8 @@ class LossRecord:
 
     A step is there once it is in `steps` of `_Pending`, and packing replaces `_Pending` by another:
     each is one operation of the interpreter. So Ctrl-C, or a handler of a signal that raises,
-    leaves the record with a step or without it, and never with half of one.
+    leaves the record with a step or without it, and never with half of one. What reads the record
+    changes nothing: such a handler may read it while a step is being appended.
 
     Arguments:
         order: shape (K,): the samples in the order in which they are served, if that is known.
@@ -102,13 +105,19 @@ class LossRecord:
         pending = self._pending
         return pending.packed.visits + sum(len(indices) for indices, _ in pending.steps)
 
+    @property
+    def last(self) -> Indices | None:
+        """The samples of the last step, the same object that was given."""
+        pending = self._pending
+        return pending.steps[-1][0] if pending.steps else pending.packed.last
+
     def is_in_order(self) -> bool:
         """Whether all samples came in the known order, none twice."""
-        return not self._pack().packed.blocks
+        return not self._packed().blocks
 
     def num_distinct(self) -> int:
         """Return how many different samples were recorded; those on a device count as such."""
-        packed = self._pack().packed
+        packed = self._packed()
         if any(each.device.type != "cpu" for each in packed.blocks):
             return packed.visits  # to read them would wait for the device
         return count_distinct(self._samples(packed).numpy())
@@ -132,7 +141,7 @@ class LossRecord:
 
     def first(self) -> Batches:
         """Return the first step with losses of 0, which tells its form without reading a loss."""
-        packed = self._pack().packed
+        packed = self._packed()
         if packed.visits == 0:
             return Batches.none()
         lengths, counts = packed.lengths[0][:1], packed.counts[0][:1]
@@ -143,7 +152,7 @@ class LossRecord:
 
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
-        packed = self._pack().packed
+        packed = self._packed()
         if packed.visits == 0:
             return Batches.none()
         lengths, counts = np.concatenate(packed.lengths), np.concatenate(packed.counts)
@@ -160,6 +169,10 @@ class LossRecord:
         followed = self._order[: packed.followed]
         return _to_host((followed, *packed.blocks)) if packed.blocks else followed
 
+    def _packed(self) -> _Packed:
+        """Return all steps packed, and leave them as they are."""
+        return _packed(self._pending, self._order)
+
     def _pack(self, device: torch.device | None = None) -> _Pending:
         """Pack the pending steps, and return what the next ones are appended to.
 
@@ -172,12 +185,12 @@ class LossRecord:
             with torch.inference_mode(False):  # else no slot could be written to outside of it
                 staging = torch.empty(PENDING, dtype=torch.float32, device=device)
             slots = torch.split(staging, 1)
-        self._pending = after = _Pending(_packed(before, self._order), staging, slots)
+        self._pending = after = _Pending(self._packed(), staging, slots)
         return after
 
     def __getstate__(self) -> dict[str, Any]:
-        self._pack()  # a pickle's slots would be views of nothing
-        return {**vars(self), "_pending": _Pending(self._pending.packed)}
+        # a pickle's slots would be views of nothing
+        return {**vars(self), "_pending": _Pending(self._packed())}
 
 
 def _packed(pending: _Pending, order: Tensor) -> _Packed:
@@ -203,6 +216,7 @@ def _packed(pending: _Pending, order: Tensor) -> _Packed:
         (*before.counts, counts),
         (*before.losses, *_losses(pending)),
         before.visits + int(lengths.sum()),
+        samples[-1],
     )
 
 

@@ -113,7 +113,7 @@ class Recorder:
         self._rates_written = 0  # of these, those of the epoch that was written last
         self._planned_before = self._planned = 0.0
         self._seconds = 0.0
-        self._last = NONE  # the epoch that was written last
+        self._last = NONE  # the epoch that was written last; what is there of one after it is torn
         self._content: tuple[int, ...] | None = None  # what it was
         self._sizes: dict[int, int] = {}  # bytes of the losses of epochs
         self._check_run(facts)
@@ -172,11 +172,12 @@ class Recorder:
         epoch = self._epoch(number, batches, values, score.reliability, course, counted_epochs)
         for each in (path, *(self.directory / name for name in (RUN, SAMPLES, EPOCHS))):
             check_writable(each)
+        before, self._last = self._last, NONE  # until all is there: Ctrl-C may come in between
         try:
             self._check_writer()
             if self._writer is None:
                 self._begin(score)
-            if number != self._last + 1:  # the first one here, or the run has gone back
+            if number != before + 1:  # the first one here, or the run has gone back
                 self._go_back_to(number)
             self._check_ours([path])
             with whole_file(path, sync=False) as file:
@@ -188,7 +189,6 @@ class Recorder:
                 lines.write(json.dumps(epoch.to_json(), allow_nan=False) + "\n")
             self._make_room(number)
         except OSError as error:
-            self._last = NONE  # what was written of it is removed before it is written again
             raise OSError(
                 f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
                 "train.record() another directory, and go on from the last checkpoint"
