@@ -188,7 +188,7 @@ def _state_of(base: Any) -> _State:
 
 
 def _update(base: Any, loss: Tensor) -> Tensor:
-    """Score the batch at hand by its loss and return the loss, rescaled by its weights.
+    """Score the current batch by its loss and return the loss, rescaled by its weights.
 
     Arguments:
         base: the object.
@@ -196,7 +196,7 @@ def _update(base: Any, loss: Tensor) -> Tensor:
             of C slices of the batch, of shape (C,).
 
     Raises:
-        RuntimeError: there is no batch at hand, or the loss has the wrong shape.
+        RuntimeError: there is no current batch, or the loss has the wrong shape.
     """
     state = _state_of(base)
     require_single_process(f"{state.name}.proxy() on a {type(base).__name__}")
