@@ -13,6 +13,7 @@ import threading
 import zipfile
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from helpers import (
@@ -732,6 +733,33 @@ def test_what_may_not_be_loaded_is_not_called_damaged(tmp_path):
     save_checkpoint(tmp_path / "state.pt", dataset=Numbers(3))
     with pytest.raises(RuntimeError, match=r"it is as it was written, but holds .*plain values"):
         load_checkpoint(tmp_path / "state.pt")
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"), reason="torch before 2.6"
+)
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"best": np.float64(0.9)}, "scalar"),
+        ({"history": [np.zeros(3)]}, "numpy.ndarray"),
+        (Numbers(3), "helpers.Numbers"),
+        (os.getcwd, "posix"),
+        ({"step": 3, "rate": 0.1, "weights": torch.ones(3), "names": ("a", None)}, None),
+    ],
+)
+def test_what_could_not_be_loaded_is_told_when_it_is_saved(state, said, tmp_path, caplog):
+    """At the end of a long run it would be too late."""
+    save_checkpoint(tmp_path / "state.pt", state=state)
+    if said is None:
+        assert caplog.messages == []
+        load_checkpoint(tmp_path / "state.pt")
+    else:
+        assert len(caplog.messages) == 1
+        assert said in caplog.text
+        assert "plain values" in caplog.text
+        with pytest.raises(RuntimeError, match="plain values"):
+            load_checkpoint(tmp_path / "state.pt")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -172,6 +172,11 @@ def test_misuse():
         train.cur_batch_index = wrong
         with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch wants"):
             train.update(torch.tensor(1.0))
+    for wrong in (-1, 20):
+        train.cur_batch_index = torch.tensor([3, wrong])
+        with pytest.raises(RuntimeError, match=f"sample numbers from 0 to 19, but {wrong} was"):
+            train.update(torch.tensor(1.0))
+    assert train.scores.equal(TheirInfoBatch(list(range(20))).scores)
     train.cur_batch_index = torch.tensor([1, 2])
     with pytest.raises(RuntimeError, match=r"shape \(3,\) was given for a batch of 2"):
         train.update(torch.ones(3))
@@ -309,6 +314,24 @@ def test_a_sampler_that_restarts_itself_serves_one_epoch_a_time(kind, drop_last)
     assert sum(len(indices) for indices, _ in loader) == (20 if drop_last else 23)
 
 
+def test_a_sampler_is_indexed_as_theirs():
+    """As the distributed sampler of the published InfoBatch does."""
+
+    class Indexed(RestartingSampler):
+        def __getitem__(self, index):
+            return 10 * index
+
+    theirs = TheirInfoBatch(list(range(8)))
+    theirs.sampler = Indexed(theirs)
+    assert BLS(theirs).proxy().sampler[3] == 30
+
+
+def test_weights_of_integers():
+    train = BLS(theirs_with(weights=torch.tensor([1, 2] * 4))).proxy()
+    train.cur_batch_index = [0, 1]
+    assert train.update(torch.tensor(3.0)).item() == 4.5  # 3 times (1 + 2)/2
+
+
 def test_samplers_that_are_no_iterators_are_left_alone():
     theirs = TheirInfoBatch(list(range(8)))
     theirs.sampler = torch.utils.data.SequentialSampler(theirs)
@@ -436,6 +459,11 @@ def theirs_with(**attributes):
             lambda: theirs_with(scores=np.ones(8)),
             r"scores of this TheirInfoBatch must be a tensor of shape \(8,\).*ndarray was found",
         ),
+        (
+            lambda: theirs_with(scores=torch.ones(8, dtype=torch.int64)),
+            r"scores of this .* and float, but torch.int64 of shape \(8,\) was found",
+        ),
+        (lambda: TheirInfoBatch, "but the class TheirInfoBatch was given"),
         (
             lambda: theirs_with(weights=torch.ones(9)),
             r"weights of this TheirInfoBatch must be a tensor of shape \(8,\).*shape \(9,\) was",

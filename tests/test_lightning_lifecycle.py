@@ -49,6 +49,62 @@ def test_skipped_batches(skipped, tmp_path):
     assert len(module.served) == 18 - len(skipped)
 
 
+class Evaluates(Module):
+    """Is trained by LBFGS, for which Lightning calls `training_step` several times for a batch."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.is_scored = False
+
+    def training_step(self, batch, batch_idx):
+        if not self.is_scored:
+            self.is_scored = True
+            return super().training_step(batch, batch_idx)
+        return self.loss(batch) * self.train_set.batch_weight
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+
+def test_a_step_that_is_evaluated_several_times(tmp_path):
+    """It is the run of a plain loop with the same closure."""
+    train = bls(InfoBatch, 60, num_epochs=EPOCHS)
+    module = Evaluates(train)
+    trainer(tmp_path, PruningCallback()).fit(module, DataLoader(train, batch_size=7))
+    assert train.summary().visits_made == sum(map(len, module.batches()))
+    assert train.summary().visits_avoided > 0
+
+    plain = bls(InfoBatch, 60, num_epochs=EPOCHS)
+    alone = Evaluates(plain)
+    optimizer = alone.configure_optimizers()
+    loader = DataLoader(plain, batch_size=7)
+    for _ in range(EPOCHS):
+        for batch in loader:
+            scored = []
+
+            def closure(batch=batch, scored=scored):
+                optimizer.zero_grad()
+                loss = alone.loss(batch)
+                weighted = loss * plain.batch_weight if scored else plain.update(loss)
+                scored.append(True)
+                weighted.backward()
+                return weighted
+
+            optimizer.step(closure)
+            assert len(scored) > 1
+    assert module.weight.equal(alone.weight)
+    assert train.scores.equal(plain.scores)
+
+
+def test_a_step_that_updates_in_each_evaluation(tmp_path):
+    class Twice(Module):
+        configure_optimizers = Evaluates.configure_optimizers
+
+    train = bls(InfoBatch, 60)
+    message = r"LBFGS\) updates with the first evaluation, and .* by train.batch_weight"
+    with pytest.raises(RuntimeError, match=message):
+        trainer(tmp_path, PruningCallback()).fit(Twice(train), DataLoader(train, batch_size=7))
+
+
 @pytest.mark.parametrize(("samples", "told"), [(20, 4), (100, 8)])
 def test_a_forgotten_update(samples, told, tmp_path):
     """It is told after eight batches, or at the end of a shorter epoch."""

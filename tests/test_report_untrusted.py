@@ -182,6 +182,11 @@ def saved(picture, kind, **options):
     return Image.open(io.BytesIO(content.getvalue()))
 
 
+def picture_in(content):
+    """Return the picture in a data URI."""
+    return Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2])))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_thumbnails_are_pixels_alone(kind):
     profile, noise = np.random.default_rng(0).bytes(2**20), np.random.default_rng(1)
@@ -193,7 +198,7 @@ def test_thumbnails_are_pixels_alone(kind):
     found, content = show((picture, 1))
     assert found == "image"
     assert len(content) < 60_000  # 96 × 96 pixels of 3 bytes, as base64, are 37 thousand
-    shown = Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2])))
+    shown = picture_in(content)
     shown.load()
     assert shown.info == {}
     assert shown.mode == "RGB"
@@ -236,3 +241,37 @@ def test_sounds_that_are_not_finite_are_none():
     sound = np.zeros(1000, np.float32)
     sound[500] = np.nan
     assert show((sound, 1))[0] == "other"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [[[0, 0, 3, 3], [1, 1]], [torch.zeros(2), torch.zeros(3)], [np.zeros(2), np.zeros((3, 3))]],
+    ids=["polygons", "tensors", "arrays"],
+)
+def test_a_picture_beside_targets_of_several_lengths(target):
+    sample = (torch.zeros(3, 20, 20), target)
+    assert label_of(sample, None) == ""
+    assert show(sample)[0] == "image"
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_whose_difference_is_infinite():
+    sound = np.zeros(1200)
+    sound[10], sound[1190] = 1e308, -1e308
+    kind, points = show(sound)
+    assert kind == "sound"
+    assert {float(each.partition(",")[2]) for each in points.split()} == {1, 20, 39}
+    picture = np.full((8, 8), -1e308)
+    picture[:, 4:] = 1e308
+    thumbnail = picture_in(show(picture)[1])
+    assert thumbnail.getpixel((0, 0)) == (0, 0, 0)
+    assert thumbnail.getpixel((95, 0)) == (255, 255, 255)
+
+
+def test_a_tensor_that_is_negated_when_it_is_read():
+    """The imaginary part of what is conjugated has a bit that says so, and numbers of its own."""
+    picture = torch.zeros(8, 8, dtype=torch.complex64)
+    picture[:, 4:] = 1j
+    thumbnail = picture_in(show(picture.conj().imag)[1])
+    assert thumbnail.getpixel((0, 0)) == (255, 255, 255)
+    assert thumbnail.getpixel((95, 0)) == (0, 0, 0)

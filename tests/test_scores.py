@@ -261,6 +261,8 @@ def test_where_bls_starts_is_a_setting():
         (float("nan"), ValueError, "initial must be finite, but nan was given"),
         (None, TypeError, r"initial must be a number, but None \(NoneType\) was given"),
         (True, TypeError, "initial must be a number, but True"),
+        (-1e39, ValueError, r"a number of float32, at most 3.4e\+38, but -1e\+39 was given"),
+        (10**400, ValueError, "initial must be finite, but 1000"),
     ],
 )
 def test_a_start_that_is_none(initial, error, message):

@@ -18,7 +18,7 @@ from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, Sharded
 class Mosaic(Numbers):
     def __init__(self, length):
         super().__init__(length)
-        self.mosaic = True
+        self.mosaic = self._mixes = True
 
 
 @pytest.mark.parametrize("kind", ["plain", "sharded", "with indices"])
@@ -31,8 +31,10 @@ def test_an_attribute_that_is_the_datasets_is_set_there(kind):
         if kind == "with indices"
         else DataLoader(train)
     )
-    loader.dataset.mosaic = False
-    assert dataset.mosaic is False
+    loader.dataset.mosaic = loader.dataset._mixes = False
+    assert (dataset.mosaic, dataset._mixes) == (False, False)
+    loader.dataset._mark = 1  # as frameworks leave in objects; the dataset has none
+    assert not hasattr(dataset, "_mark")
 
 
 def test_an_attribute_of_a_stream():
@@ -67,7 +69,9 @@ class Own(RandomPrune):
 
 def test_a_class_of_ones_own_has_attributes_of_its_own():
     train = bls(Own, 20)
+    train.dataset._private = "the dataset's"
     train_epoch(DataLoader(train, batch_size=5), mean_loss)
+    assert (train._private, train.dataset._private) == (0, "the dataset's")
     train.prune_ratio = 0.25
     copied = copy.deepcopy(train)
     copied.calls = 7

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import pickle
 import re
 import zlib
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import IO, Any
 import torch
 
 from .whole_file import whole_file as whole_file  # recordings and reports write so too
+
+logger = logging.getLogger("dynaprune")
 
 CHUNK = 1 << 20
 COMMENT = b"dynaprune crc32 %08x"
@@ -31,7 +35,8 @@ def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
     Arguments:
         path: of the file; its folder must exist.
         states: what is saved, by name, such as `model=model.state_dict()`; of an object that has a
-            `state_dict()`, such as `model=model`, that.
+            `state_dict()`, such as `model=model`, that. All that `load_checkpoint` cannot read,
+            such as numbers and arrays of NumPy, is warned of by the logger `dynaprune`.
 
     Raises:
         OSError: the file cannot be written.
@@ -50,6 +55,13 @@ def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
     }
     with whole_file(Path(path)) as file:
         torch.save(saved, file)
+        if unreadable := _unreadable(file):
+            logger.warning(
+                "the checkpoint %s holds %s, which load_checkpoint cannot read: save tensors and "
+                "plain values, such as float(x) of a number of NumPy",
+                path,
+                ", ".join(unreadable),
+            )
         _write_checksum(file)
 
 
@@ -93,6 +105,18 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "save_checkpoint are a dictionary"
         )
     return states
+
+
+def _unreadable(file: IO[bytes]) -> list[str]:
+    """Return the classes and functions in a file of `torch.save` that `weights_only` refuses."""
+    find = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
+    if find is None:  # before torch 2.6
+        return []
+    file.seek(0)
+    try:
+        return sorted(find(file))
+    except pickle.UnpicklingError as error:  # of modules that it would not even look into
+        return [str(error)]
 
 
 def _write_checksum(file: IO[bytes]) -> None:

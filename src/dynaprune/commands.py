@@ -140,7 +140,7 @@ def audit(
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Samples to measure.")] = 1000,
 ) -> None:
-    """Hold the scores of a run against the true losses of some samples, and give advice."""
+    """Compare the scores of a run with the true losses of some samples, and give advice."""
     try:
         arguments = load(place, checkpoint)
     except Mistake as error:

@@ -76,13 +76,14 @@ class Wrapping(metaclass=_MadeWhole):
     """The attribute that holds the dataset."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_own = name.startswith("_") or name in vars(self) or hasattr(type(self), name)
+        is_private, is_ours = name.startswith("_"), type(self).__module__.startswith(__package__)
+        is_own = name in vars(self) or hasattr(type(self), name) or (is_private and not is_ours)
         if is_own or "_is_made" not in vars(self):
             super().__setattr__(name, value)
         elif _reaches(inner := getattr(self, self.wraps), name):
             setattr(inner, name, value)
-        elif not type(self).__module__.startswith(__package__):
-            super().__setattr__(name, value)  # a class of the user's own keeps what it likes
+        elif is_private or not is_ours:  # a class of the user's own keeps what it likes
+            super().__setattr__(name, value)
         else:
             raise AttributeError(
                 f"{name!r} was set on a {type(self).__name__}, but neither it nor its "

@@ -18,11 +18,11 @@ NAMES = ("label", "labels", "target", "targets")
 
 
 def labels_of(dataset: Any) -> NDArray[Any] | None:
-    """Return the label of each sample, shape (N,), or `None` where they are not at hand.
+    """Return the label of each sample, shape (N,), or `None` where they are not known.
 
-    They are at hand in a `TensorDataset` whose second tensor is of integers, in `targets` and
-    `labels` as in torchvision, in a column `label` as in Hugging Face's datasets, and in a `Subset`
-    of one of these. What cannot be read, or is not one a sample, is not at hand.
+    They are read from the second tensor of a `TensorDataset` if it is of integers, from `targets`
+    and `labels` as in torchvision, from a column `label` as in Hugging Face's datasets, and from a
+    `Subset` of one of these. What cannot be read, or is not one a sample, is not taken for labels.
     """
     try:
         found = _labels_in(dataset)
@@ -51,11 +51,11 @@ def _labels_in(dataset: Any) -> NDArray[Any] | None:
 
 
 def check_labels(labels: Any, dataset: Any, count: int) -> NDArray[Any] | None:
-    """Return the label of each sample, shape (N,): those given, or those at hand, if there are any.
+    """Return the label of each sample, shape (N,): those given, or those that the dataset has.
 
     Arguments:
         labels: as given, or `None`.
-        dataset: what may have them at hand, or `None`.
+        dataset: what may have them, or `None`.
         count: N.
 
     Raises:

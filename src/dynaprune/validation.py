@@ -55,7 +55,10 @@ def _number(name: str, value: float) -> float:
         raise TypeError(
             f"{name} must be a number, but {value!r} ({type(value).__name__}) was given"
         )
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # of an integer
+        return math.inf if value > 0 else -math.inf
 
 
 def check_integer(name: str, value: int, *, minimum: int) -> int:

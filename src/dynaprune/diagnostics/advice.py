@@ -103,7 +103,7 @@ def _on_scores(audit: Audit) -> str:
     if found.high < 0:
         return (
             f"The scores order the samples against their losses, {found}: does update() get the "
-            "loss of the batch at hand, and loss_fn compute the same loss?"
+            "loss of the current batch, and loss_fn compute the same loss?"
         )
     if found.low <= 0:
         instead = "Or take RandomPrune, which needs no scores."

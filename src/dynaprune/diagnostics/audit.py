@@ -1,4 +1,4 @@
-"""Scores held against the true losses of some samples."""
+"""Scores compared with the true losses of some samples."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def audit(
         num_samples: how many samples are measured, at least 1; all, if there are fewer. The
             rank correlation of 1,000 is known to ±0.06.
         labels: the class of each sample, shape (N,), to see whether some are rare; by default what
-            the dataset has at hand: `targets`, `labels`, the second tensor of a `TensorDataset`.
+            the dataset has as a whole: `targets`, `labels`, the second tensor of a `TensorDataset`.
         collate_fn: makes a batch of a list of one sample; by default that of torch.
         device: where the batch goes; by default where the model's first parameter is.
         seed: fixes the samples and all draws, at least 0.

@@ -109,7 +109,7 @@ class PrunedTrainerMixin:
         self._pruning = pruning
         self.pruned = self._prune()
         self._fetched: deque[_MicroBatch] = deque()  # and not yet trained on
-        self._at_hand: _MicroBatch | None = None  # in the training step
+        self._current: _MicroBatch | None = None  # in the training step
         self._is_normalised: bool | None = None  # whether losses are, by num_items_in_batch
         self._outlook: Outlook  # of the run, once there is one
         self._steps_per_full_epoch = 1
@@ -193,13 +193,13 @@ class PrunedTrainerMixin:
             RuntimeError: `inputs` is no batch of the loader, or `compute_loss` was not called, or
                 more than once.
         """
-        self._at_hand = micro_batch = self._take(inputs)
+        self._current = micro_batch = self._take(inputs)
         try:
             loss: Tensor = super().training_step(  # type: ignore[misc]
                 model, inputs, *arguments, **keywords
             )
         finally:
-            self._at_hand = None
+            self._current = None
         if not micro_batch.is_scored:
             raise RuntimeError(
                 "a training step has not called compute_loss of PrunedTrainerMixin, so nothing was "
@@ -233,7 +233,7 @@ class PrunedTrainerMixin:
         Raises:
             RuntimeError: in training, if it is called twice for a micro-batch.
         """
-        micro_batch = self._at_hand
+        micro_batch = self._current
         if micro_batch is None:  # in evaluation
             return super().compute_loss(  # type: ignore[misc]
                 model, inputs, *arguments, **keywords
@@ -428,7 +428,7 @@ class PrunedTrainerMixin:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model, and in a checkpoint the pruning state beside it.
 
-        All processes come by here, with the checkpoint's folder, whoever has asked for one.
+        All processes call it, with the checkpoint's folder, whoever has asked for one.
 
         Arguments:
             output_dir: the folder; by default that of the arguments.

@@ -78,7 +78,7 @@ class Recorder:
         directory: made if it is not there.
         facts: what `run.json` says of the run, besides its score and its number of samples.
         max_bytes: that the losses may take; the oldest ones are removed.
-        optimizer: whose learning rate is taken down, if any.
+        optimizer: whose learning rate is recorded, if any.
         is_fresh: says whether the run trains from its beginning, and does not go on from a state.
         overwrite: whether a recording that is there may be replaced by one of a fresh run, or of
             another run.
@@ -134,7 +134,7 @@ class Recorder:
         self._content, self._may_begin = None, False
 
     def note_step(self) -> None:
-        """Take down the learning rate of a step. One on a device is not read: that would wait.
+        """Note the learning rate of a step. One on a device is not read: that would wait.
 
         Raises:
             RuntimeError: at the first step of a fresh run, there is a recording already.

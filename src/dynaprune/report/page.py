@@ -40,8 +40,8 @@ def write_report(
         path: of the page.
         dataset: the one that was trained on, for the samples that were skipped and served most;
             without it there are only numbers.
-        labels: of all samples, shape (N,), for how each class fared; by default what the dataset
-            has at hand.
+        labels: of all samples, shape (N,), for how each class fared; by default those
+            that the dataset has as a whole.
         view: returns what of a sample is to be shown, as a picture, a text or the numbers of a
             sound; by default that is found out.
 

@@ -125,11 +125,10 @@ def _label_of(sample: Any, names: Sequence[str] | None) -> str:
         return ""
     if isinstance(sample, (list, tuple)) and len(sample) >= 2:
         label = sample[1]
-        is_single = getattr(label, "numel", lambda: 1)() == 1 and np.ndim(label) == 0
-        if isinstance(label, (str, int, float, np.generic)) or (
-            is_single and hasattr(label, "item")
-        ):
-            return name_of(label.item() if hasattr(label, "item") else label, names)
+        # not by np.ndim, which cannot take lists of several lengths, such as polygons
+        is_single = getattr(label, "ndim", None) == 0 and hasattr(label, "item")
+        if is_single or isinstance(label, (str, int, float)):
+            return name_of(label.item() if is_single else label, names)
     return ""
 
 
@@ -174,7 +173,9 @@ def _picture(part: Any) -> Any:
     if array.dtype != np.uint8:
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 255 and array.dtype.kind in "ui"):
-            array = (array.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+            most = max(-low, high, 1.0)  # the difference of two large numbers may be infinite
+            array = array.astype(np.float64) / most - low / most
+            array *= 255 / max(high / most - low / most, 1e-12)
         array = array.astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -222,7 +223,7 @@ def _waveform(sound: NDArray[Any]) -> str | None:
     if not (np.isfinite(most).all() and np.isfinite(least).all()):
         return None
     loudest = max(float(np.abs([most, least]).max()), 1e-12)
-    highs, lows = (20 - 19 * each / loudest for each in (most, least))
+    highs, lows = (20 - 19 * (each / loudest) for each in (most, least))
     along = [*enumerate(highs), *reversed(list(enumerate(lows)))]
     return " ".join(f"{x},{y:.1f}" for x, y in along)
 
@@ -232,7 +233,7 @@ def _array(part: Any) -> NDArray[Any] | None:
     if isinstance(part, torch.Tensor):
         if part.layout != torch.strided or part.is_quantized or part.is_meta or part.is_complex():
             return None
-        part = part.detach().cpu()
+        part = part.detach().cpu().resolve_neg()
         part = part.float().numpy() if part.is_floating_point() else part.numpy()
     if not isinstance(part, np.ndarray) or part.dtype.kind not in "uifb":
         return None

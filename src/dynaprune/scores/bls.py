@@ -12,6 +12,8 @@ from .score import Score
 
 Initial = float | Literal["first"]
 
+LARGEST = torch.finfo(torch.float32).max
+
 
 class BLS(Score):
     r"""Batch Loss Score: an exponential moving average of the mean losses of a sample's batches.
@@ -40,8 +42,8 @@ class BLS(Score):
 
     Raises:
         TypeError: `base` has no length, or `alpha` or `initial` is of another type.
-        ValueError: `alpha` lies outside [0, 1), `initial` is another word or not finite, or `dtype`
-            is none of those allowed.
+        ValueError: `alpha` lies outside [0, 1), `initial` is another word or no finite number of
+            float32, or `dtype` is none of those allowed.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -84,4 +86,9 @@ def _check_initial(initial: Initial) -> Initial:
                 f"{initial!r} was given"
             )
         return initial
-    return check_number("initial", initial)
+    number = check_number("initial", initial)
+    if abs(number) > LARGEST:
+        raise ValueError(
+            f"initial must be a number of float32, at most {LARGEST:.3g}, but {initial!r} was given"
+        )
+    return number

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..distributed import require_single_process
-from ..indexed import as_indices
+from ..indexed import as_indices, check_range
 from ..loss import check_loss, scale, scale_slices
 from ..record import LossRecord
 from .restarting import as_one_epoch
@@ -107,12 +107,15 @@ def _has(base: Any, name: str) -> bool:
 
 
 def _check_vector(base: Any, name: str, values: Any) -> None:
-    if isinstance(values, Tensor) and values.shape == (len(base),):
-        return
-    given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+    given = type(values).__name__
+    if isinstance(values, Tensor):
+        # means written to integers would lose what tells samples apart
+        if values.shape == (len(base),) and (values.is_floating_point() or name == "weights"):
+            return
+        given = f"{values.dtype} of shape {tuple(values.shape)}"
     raise TypeError(
         f"{name} of this {type(base).__name__} must be a tensor of shape ({len(base)},), one "
-        f"number for each sample, but {given} was found"
+        f"number for each sample{', and float' * (name == 'scores')}, but {given} was found"
     )
 
 
@@ -185,7 +188,7 @@ def _state_of(base: Any) -> _State:
 
 
 def _update(base: Any, loss: Tensor) -> Tensor:
-    """Score the batch at hand by its loss and return the loss, rescaled by its weights.
+    """Score the current batch by its loss and return the loss, rescaled by its weights.
 
     Arguments:
         base: the object.
@@ -193,7 +196,7 @@ def _update(base: Any, loss: Tensor) -> Tensor:
             of C slices of the batch, of shape (C,).
 
     Raises:
-        RuntimeError: there is no batch at hand, or the loss has the wrong shape.
+        RuntimeError: there is no current batch, or the loss has the wrong shape.
     """
     state = _state_of(base)
     require_single_process(f"{state.name}.proxy() on a {type(base).__name__}")
@@ -204,6 +207,8 @@ def _update(base: Any, loss: Tensor) -> Tensor:
             "has set cur_batch_index"
         )
     positions = as_indices(base.cur_batch_index, f"cur_batch_index of this {type(base).__name__}")
+    if positions.device.type == "cpu":  # on another device, it would have to be waited for
+        check_range(positions, len(base))
     check_loss(loss, len(positions), state.score)
     weights = _weights_of(base, positions)
     if loss.numel() > 1:
@@ -230,7 +235,7 @@ def _weights_of(base: Any, positions: Tensor) -> float | Tensor:
     if weights is None:
         return 1.0
     found: Tensor = weights[positions.to(weights.device)]
-    return found
+    return found if found.is_floating_point() else found.float()
 
 
 def _samplers_of(base: Any) -> list[str]:

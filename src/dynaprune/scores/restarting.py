@@ -32,6 +32,9 @@ class OneEpoch(Sampler[Any]):
     def __len__(self) -> int:
         return len(self.sampler)
 
+    def __getitem__(self, index: Any) -> Any:
+        return self.sampler[index]
+
     def __getattr__(self, name: str) -> Any:
         if name == "sampler":  # while this is being copied
             raise AttributeError(name)

@@ -59,11 +59,13 @@ class Score(ABC):
     sample, or at least the mean losses of several slices."""
 
     def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
-        if not hasattr(base, "__len__"):
+        if not hasattr(base, "__len__") or isinstance(base, type):
+            is_class = isinstance(base, type)
+            given = f"the class {base.__name__}" if is_class else f"a {type(base).__name__}"
             raise TypeError(
                 f"{type(self).__name__} scores the samples of a pruned dataset, such as "
-                f"{type(self).__name__}(InfoBatch(train_set, num_epochs=90)).proxy(), but a "
-                f"{type(base).__name__} was given"
+                f"{type(self).__name__}(InfoBatch(train_set, num_epochs=90)).proxy(), but {given} "
+                "was given"
             )
         if dtype not in DTYPES:
             allowed = " or ".join(map(str, DTYPES))
