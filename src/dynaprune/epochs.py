@@ -314,6 +314,9 @@ class Epochs:
             if not self.knows_all():
                 return self._next_plan(make_plan)
             self.advance()  # whatever is read says the same after it; the old plan's memory is free
+        follower = self.passes.follower()
+        if follower is not None:
+            return follower.plan
         now = self.now
         if now.plan is None:
             now.plan = self._timed(lambda: make_plan(now.score, now.number))
@@ -364,7 +367,9 @@ class Epochs:
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
         trained = self.passes.trained
-        return bool(self.record) and trained is not None and not trained.is_open
+        if trained is None or trained.is_open or not self.record:
+            return False
+        return not trained.is_awaited()
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""
@@ -473,6 +478,8 @@ class Epochs:
         evaluation. An epoch that is to be recorded or logged is ended here also on one rank:
         nothing follows the last one.
         """
+        if current.is_awaited():  # its last update does it
+            return False
         if current is self.passes.trained and current.plan is self.plan:
             if self.ranks.in_step > 1 or self.recorder is not None or self.loggers:
                 self.advance()

@@ -313,7 +313,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 held = [each.batch]
                 del each  # only the loop holds on to a batch, so it is known when it is done with
                 yield held.pop()
-            current.waiting.clear()
+            with train.epochs.lock:
+                current.end()
             is_whole = True
             train.finish(current)
         finally:

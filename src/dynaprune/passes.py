@@ -2,12 +2,14 @@
 
 Usually one loop fetches a batch and updates it before it fetches the next. Where it does not, a
 batch is known by what is left of it (is one of its tensors still alive?) and by who asked for it
-(is that function one of those that have called `update`?). What these cannot tell is refused.
+(did those functions ever train a batch before they asked for another?). What these cannot tell is
+refused.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,9 +94,15 @@ class Pass:
         samples_handed_over: how many samples these had.
         was_ahead: whether a batch was asked for while another waited.
         asked_by: the functions that asked for its first batch, the innermost one first.
+        thread: the thread that did.
+        asks_differ: whether a batch was asked for elsewhere while another waited.
         last_weight: the mean weight of the last batch that it has yielded.
         is_open: whether more batches may come.
         is_over: whether its epoch is over.
+        is_whole: whether it has come to its end.
+        is_told: whether a loop that fetches ahead has said which of its batches an update is about.
+        is_told_by_indices: whether it said so by indices, and may keep copies only.
+        is_followed: whether the next pass began while batches of this one were to be updated yet.
         is_trained: whether `update` has taken one of its batches.
         is_graded: whether gradients were enabled when its first batch was asked for.
         was_passed_over: whether an update went to another pass while a batch was waiting here.
@@ -109,9 +117,15 @@ class Pass:
         self.samples_handed_over = 0
         self.was_ahead = False
         self.asked_by: tuple[Place, ...] = ()
+        self.thread = 0
+        self.asks_differ = False
         self.last_weight: float | Tensor = 1.0
         self.is_open = True
         self.is_over = False
+        self.is_whole = False
+        self.is_told = False
+        self.is_told_by_indices = False
+        self.is_followed = False
         self.is_trained = False
         self.is_graded = True
         self.was_passed_over = False
@@ -126,13 +140,45 @@ class Pass:
             return self.plan.sample_weights(batch.indices)
         return torch.from_numpy(batch.weights)
 
+    def be_told(self, by_indices: bool) -> None:
+        """Take note that the loop has said which batch an update is about."""
+        if self.was_ahead or self.is_fetched_apart():
+            self.is_told = True
+            self.is_told_by_indices |= by_indices
+
+    def is_fetched_apart(self) -> bool:
+        """Whether another thread than this one asks for the batches, as some prefetchers do."""
+        return self.thread != threading.get_ident()
+
+    def end(self) -> None:
+        """Take note that all batches were yielded.
+
+        Those that wait were skipped, unless the loop fetches ahead and says which batch it updates;
+        one that has made no update yet may still do so.
+        """
+        self.is_whole = True
+        if self.is_trained and not self.is_told:
+            self.waiting = []
+
+    def is_awaited(self) -> bool:
+        """Whether updates are to come, from a loop that has fetched the last batches ahead."""
+        if not (self.is_whole and self.is_told):
+            return False
+        return self.is_followed or any(
+            self.is_told_by_indices or not each.is_gone() for each in self.waiting
+        )
+
+    def samples_waiting(self) -> int:
+        """Return how many samples are in batches that are still to be trained on."""
+        return sum(map(len, self.waiting if self.is_told else self.waiting[-1:]))
+
     def samples_done(self) -> int:
-        """Return how many samples were trained on or skipped: all but those of the last batch."""
-        return self.samples_handed_over - (len(self.waiting[-1]) if self.waiting else 0)
+        """Return how many samples were trained on or skipped."""
+        return self.samples_handed_over - self.samples_waiting()
 
     def samples_left(self) -> int | None:
         """Return how many samples are still to be trained on; `None` if that is not known."""
-        waiting = len(self.waiting[-1]) if self.waiting else 0
+        waiting = self.samples_waiting()
         if self.num_samples is not None:
             return max(0, self.num_samples - self.samples_handed_over) + waiting
         if self.num_batches is None:
@@ -154,8 +200,12 @@ class Passes:
 
     def __init__(self) -> None:
         self._passes: list[Pass] = []  # those under way, the last one to hand over a batch last
-        self._is_plain = False  # whether a batch was updated while its pass had no other waiting
+        self._plain: set[tuple[Any, ...]] = set()  # manners of asking that do not fetch ahead
         self.trained: Pass | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is of the code that runs here."""
+        return {**vars(self), "_plain": set()}
 
     def hand_over(
         self,
@@ -176,10 +226,12 @@ class Passes:
         """
         if not current.asked_by:
             current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
+            current.thread = threading.get_ident()
             current.is_graded = torch.is_grad_enabled()
         if current.waiting:
             del current.waiting[:-MOST_WAITING]
             current.was_ahead = True
+            current.asks_differ |= sys._getframe(2).f_lasti != current.asked_by[0].instruction
         leaves = leaves_of(content)
         rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
         refs = tuple(map(weakref.ref, leaves))
@@ -188,13 +240,16 @@ class Passes:
         current.num_handed_over += 1
         current.samples_handed_over += len(indices)
         if self._passes[-1:] != [current]:
-            others = [each for each in self._passes if each.is_open and each is not current]
-            self._passes = [*others, current]
+            others = [each for each in self._passes if each is not current]
+            for each in others:
+                each.is_followed |= each.is_awaited()
+            live = [each for each in others if each.is_open or (each.is_whole and each.waiting)]
+            self._passes = [*live, current]
 
     def close(self, current: Pass) -> None:
         """End a pass. If it is the only one, its last batch may still be updated."""
         current.is_open = False
-        others = [each for each in self._passes if each is not current]
+        others = [each for each in self._passes if each is not current or each.is_awaited()]
         self._passes = others or self._passes
 
     def to_update(self, done: str = "update() was called") -> tuple[Pass, Batch]:
@@ -218,15 +273,16 @@ class Passes:
                 "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
                 "use prepare of dynaprune.integrations.accelerate"
             )
-        candidates = [each for each in self._passes if each.waiting and not each.is_over]
+        waiting = [each for each in self._passes if each.waiting and not each.is_whole]
+        candidates = [each for each in waiting if not each.is_over]
         if not candidates:
-            candidates = [latest] if latest.waiting else []
+            candidates = [latest] if latest in waiting else []
         if not candidates:
             raise RuntimeError(_nothing_waits(latest, done))
         current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
         if current.was_passed_over:
             raise RuntimeError(_several_wait(done))
-        if len(current.waiting) > 1 or (current.was_ahead and not self._is_plain):
+        if current.was_ahead and not current.is_over:
             self._check_order(current, done)
         return current, current.waiting[-1]
 
@@ -273,7 +329,9 @@ class Passes:
 
     def take(self, current: Pass, batch: Batch) -> None:
         """Let a batch be updated: neither it nor those before it wait any longer."""
-        self._is_plain = self._is_plain or (current.is_open and not current.was_ahead)
+        is_first = not current.is_trained and current.num_handed_over == 1
+        if is_first and not current.is_fetched_apart():
+            self._plain.add(_manner(current.asked_by))
         if current.waiting[-1] is batch:
             current.waiting = []
         else:
@@ -313,6 +371,13 @@ class Passes:
         latest = self._latest
         return latest if latest is not None and latest.is_open else None
 
+    def follower(self) -> Pass | None:
+        """Return the pass over the next epoch that began while this one awaits its last updates."""
+        latest = self.under_way()
+        if self.trained is None or not self.trained.is_followed or latest is self.trained:
+            return None
+        return latest
+
     @property
     def _latest(self) -> Pass | None:
         return self._passes[-1] if self._passes else None
@@ -324,8 +389,11 @@ class Passes:
             RuntimeError: that cannot be told.
         """
         *earlier, last = current.waiting
-        is_asking = bool(current.asked_by) and _depth(current.asked_by[:1]) < sys.maxsize
-        if any(each.is_alive() for each in earlier) or not (self._is_plain or is_asking):
+        is_skipping = not current.is_fetched_apart() and (
+            _manner(current.asked_by) in self._plain
+            or (_asks_itself(current) and not current.asks_differ and last.is_alive())
+        )
+        if any(each.is_alive() for each in earlier) or not is_skipping:
             raise RuntimeError(
                 f"{done}, but the loader has yielded another batch before, which is without an "
                 "update, so it cannot be told which one the loss is of. A loop that fetches ahead "
@@ -436,6 +504,21 @@ def _depth(places: Sequence[Place]) -> int:
     return sys.maxsize
 
 
+def _asks_itself(current: Pass) -> bool:
+    """Whether the function that asked for the batches of a pass is running: it is the loop's."""
+    return bool(current.asked_by) and _depth(current.asked_by[:1]) < sys.maxsize
+
+
+def _manner(places: Sequence[Place]) -> tuple[Any, ...]:
+    """Return where in the code a pass was asked for: in the loop, and generators before it."""
+    inner = next((n for n, each in enumerate(places) if not _is_generator(each)), len(places))
+    return tuple((each.code, each.instruction) for each in places[: inner + 1])
+
+
+def _is_generator(place: Place) -> bool:
+    return bool(place.code.co_flags & CO_GENERATOR)
+
+
 def is_behind_loop(places: Sequence[Place], frame: FrameType) -> bool:
     """Whether the function that has run a loop is now behind it.
 
@@ -444,7 +527,7 @@ def is_behind_loop(places: Sequence[Place], frame: FrameType) -> bool:
         frame: of the function that is running.
     """
     # generators between the loop and the loader, as those of progress bars, run none of their own
-    of_loop = next((each for each in places if not each.code.co_flags & CO_GENERATOR), None)
+    of_loop = next((each for each in places if not _is_generator(each)), None)
     if of_loop is None or (id(frame), frame.f_code) != of_loop[:2]:
         return False
     return frame.f_lasti > of_loop.instruction
