@@ -67,7 +67,7 @@ class Ranks:
         _check_agreement(gathered[:, : len(facts)], facts)
         # a rank that has skipped all of its batches so far has none to go by
         self._bytes_a_sample = float((gathered[:, -2] / np.maximum(1, gathered[:, -1])).max())
-        self._bytes_a_batch = _round_up(int(gathered[:, -2].max()))
+        self._bytes_a_batch = _round_up(max(1, int(gathered[:, -2].max())))
 
     def exchange(self, own: Batches, plan: Plan, facts: Mapping[str, Any]) -> Batches:
         """Return what all ranks have measured in an epoch: a collective.

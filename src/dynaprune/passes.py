@@ -340,8 +340,8 @@ class Passes:
         current.is_trained = True
         self.trained = current
 
-    def skip(self) -> None:
-        """Let the last batch go without an update, because the loop skips it.
+    def skip(self) -> Pass:
+        """Let the last batch go without an update, because the loop skips it; return its pass.
 
         Raises:
             RuntimeError: none waits.
@@ -353,6 +353,7 @@ class Passes:
                 "update(), once for each batch that is skipped"
             )
         latest.waiting.clear()
+        return latest
 
     def forget(self) -> None:
         """Let the last batch be updated by way of indices that are not its own."""

@@ -271,7 +271,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             RuntimeError: no batch waits for its update.
         """
         with self.epochs.lock:
-            self.epochs.passes.skip()
+            skipped = self.epochs.passes.skip()
+            if skipped.is_whole:  # the loop has fetched ahead
+                self.finish(skipped)
 
     @property
     def batch_weight(self) -> float:
@@ -813,8 +815,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         if self.is_stream:
             return Share(plan, plan.order, 1)
         if ranks.are_apart:
-            due = plan.due.numel()
-            least, most = self.epochs.agreed_length(plan) or self.epochs.length_before(due)
+            least, most = self.epochs.agreed_length(plan) or self.epochs.length_before(plan)
             before = self.epochs.findings.resumed.visits if plan is self.epochs.plan else 0
             each = least if drop_last else most
             if start is None:
