@@ -280,6 +280,52 @@ def test_a_loop_may_skip_batches(skipped):
     assert train.epoch == 1
 
 
+class InMemory(torch.utils.data.Dataset):
+    """Pictures of several sizes, say, that are kept; a batch is a list of them."""
+
+    def __init__(self, length):
+        self.samples = [torch.tensor(float(number)) for number in range(length)]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        return self.samples[index]
+
+
+@pytest.mark.parametrize("keeper", ["dataset", "loop"])
+def test_a_loop_may_skip_batches_that_live_on_anyway(keeper):
+    as_list = {"collate_fn": list} if keeper == "dataset" else {}
+    train = BLS(NoPrune(InMemory(60), 10), alpha=ALPHA).proxy()
+    steps, kept = [], []
+    for number, batch in enumerate(DataLoader(train, batch_size=5, **as_list)):
+        if keeper == "loop":
+            kept.append(batch)
+        if number in {2, 5, 6}:
+            continue
+        numbers = torch.stack(list(batch))
+        loss = mean_loss(numbers)
+        train.update(loss)
+        steps.append((numbers.long().tolist(), float(loss)))
+    assert len(steps) == 9
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+def test_a_loop_that_holds_a_batch_back_after_some_steps_is_refused():
+    train, held, trained = bls(InfoBatch, 60), None, 0
+    for number, batch in enumerate(DataLoader(train, batch_size=5)):
+        if number < 3:
+            train.update(mean_loss(batch))
+            trained += 1
+        elif held is None:
+            held = batch
+        else:
+            with pytest.raises(RuntimeError, match="another batch before"):
+                train.update(mean_loss(held))
+            break
+    assert (trained, number) == (3, 4)
+
+
 def passed_on(loader):
     yield from loader
 

@@ -754,7 +754,7 @@ class Epochs:
             visits_made=self.totals.visits_made + visits,
             # a visit of an epoch that keeps K of N samples stands for N/K visits
             visits_avoided=self.totals.visits_avoided
-            + min(visits, kept) * (self.num_samples - kept) // max(1, kept),
+            + min(visits, kept * self.repeats()) * (self.num_samples - kept) // max(1, kept),
             seconds=self.totals.seconds + self.seconds(),
             losses_left_out=self.totals.losses_left_out + left_out,
         )

@@ -53,7 +53,7 @@ class Batch:
         mean_weight: their mean weight.
         weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
         leaves: its first tensors.
-        rows: the length of the first one, 0 if it has none.
+        rows: the length of one of them that has a row for each sample, or of the first; 0 for none.
     """
 
     indices: Indices
@@ -90,6 +90,7 @@ class Pass:
 
     Attributes:
         waiting: the batches that were yielded and are without an update, the last one last.
+        first: the first batch that was updated.
         num_handed_over: how many batches it has yielded.
         samples_handed_over: how many samples these had.
         was_ahead: whether a batch was asked for while another waited.
@@ -113,6 +114,7 @@ class Pass:
         self.num_samples = num_samples
         self.num_batches = num_batches
         self.waiting: list[Batch] = []
+        self.first: Batch | None = None
         self.num_handed_over = 0
         self.samples_handed_over = 0
         self.was_ahead = False
@@ -132,13 +134,20 @@ class Pass:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is of the loop: a copy of the dataset, or a worker, has none."""
-        return {**vars(self), "waiting": [], "asked_by": ()}
+        return {**vars(self), "waiting": [], "first": None, "asked_by": ()}
 
     def sample_weights(self, batch: Batch) -> float | Tensor:
         """Return the weights of a batch's samples: float32, shape (B,), or 1.0 if all are 1."""
         if batch.weights is None:
             return self.plan.sample_weights(batch.indices)
         return torch.from_numpy(batch.weights)
+
+    def keeps_all(self) -> bool:
+        """Whether what was trained lives on: in a list of the loop's, or where data is in memory.
+
+        Then a batch that waits may have been skipped, although it lives.
+        """
+        return self.first is not None and self.first.is_alive()
 
     def be_told(self, by_indices: bool) -> None:
         """Take note that the loop has said which batch an update is about."""
@@ -233,12 +242,14 @@ class Passes:
             current.was_ahead = True
             current.asks_differ |= sys._getframe(2).f_lasti != current.asked_by[0].instruction
         leaves = leaves_of(content)
-        rows = leaves[0].shape[0] if leaves and _has_rows(leaves[0]) else 0
+        rows, num_samples = _rows_of(leaves[0]) if leaves else 0, len(indices)
+        if leaves and rows != num_samples and num_samples in map(_rows_of, leaves):
+            rows = num_samples
         refs = tuple(map(weakref.ref, leaves))
         current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
         current.last_weight = mean_weight
         current.num_handed_over += 1
-        current.samples_handed_over += len(indices)
+        current.samples_handed_over += num_samples
         if self._passes[-1:] != [current]:
             others = [each for each in self._passes if each is not current]
             for each in others:
@@ -337,7 +348,8 @@ class Passes:
         else:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
             current.waiting = current.waiting[places[0] + 1 :]
-        current.is_trained = True
+        if not current.is_trained:
+            current.first, current.is_trained = batch, True
         self.trained = current
 
     def skip(self) -> Pass:
@@ -390,11 +402,14 @@ class Passes:
             RuntimeError: that cannot be told.
         """
         *earlier, last = current.waiting
-        is_skipping = not current.is_fetched_apart() and (
-            _manner(current.asked_by) in self._plain
-            or (_asks_itself(current) and not current.asks_differ and last.is_alive())
-        )
-        if any(each.is_alive() for each in earlier) or not is_skipping:
+        is_plain = _manner(current.asked_by) in self._plain
+        if is_plain and current.keeps_all():
+            is_skipping = True
+        else:
+            is_loop = _asks_itself(current) and not current.asks_differ and last.is_alive()
+            is_held = any(each.is_alive() for each in earlier)
+            is_skipping = (is_plain or is_loop) and not is_held
+        if current.is_fetched_apart() or not is_skipping:
             raise RuntimeError(
                 f"{done}, but the loader has yielded another batch before, which is without an "
                 "update, so it cannot be told which one the loss is of. A loop that fetches ahead "
@@ -463,8 +478,9 @@ def leaves_of(content: Any) -> list[Any]:
     return found
 
 
-def _has_rows(leaf: Any) -> bool:
-    return isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0
+def _rows_of(leaf: Any) -> int:
+    is_array = isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0
+    return leaf.shape[0] if is_array else 0
 
 
 def _nothing_waits(latest: Pass, done: str) -> str:
