@@ -176,19 +176,19 @@ def test_bad_arguments():
 
 
 def left_early(rank):
-    """The ranks prune unequally, and have not come together before the third epoch begins."""
+    """The ranks prune unequally, and have not come together before the second epoch begins."""
     train = BLS(InfoBatch(Sharded(Numbers(48)), 10, prune_ratio=0.5, delta=1.0)).proxy()
     batches = []
     for epoch in range(4):
         for number, batch in enumerate(DataLoader(train, batch_size=4)):
             train.update((batch.long() * 7 % 11 + 1).float().mean())
-            if epoch < 2 and number == 2:
+            if epoch == 0 and number == 2:
                 break
         batches.append(number + 1)
     return batches
 
 
-def test_epochs_after_some_that_were_left_are_as_long_on_all_ranks():
+def test_an_epoch_after_one_that_was_left_is_as_long_on_all_ranks():
     one, other = on_ranks(2, left_early)
-    assert one[:2] == other[:2] == [3, 3]
+    assert one[0] == other[0] == 3
     assert one == other
