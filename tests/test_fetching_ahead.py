@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import deque
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from helpers import Numbers, bls, mean_loss, train_epoch
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, read_recording
 
 ALPHA = 0.7
 
@@ -54,6 +57,76 @@ def test_a_batch_that_was_fetched_ahead_is_refused_at_the_first_step(ahead):
     assert train.summary().visits_made == 0
 
 
+def written_out(loader, train):
+    """Fetch ahead in the loop itself."""
+    batches = iter(loader)
+    held = next(batches).clone()
+    for batch in batches:
+        train.update(mean_loss(held))
+        held = batch.clone()
+
+
+def one_behind(loader, train):
+    """The same, with the copy in place of what was fetched."""
+    held = None
+    for batch in loader:
+        batch = batch.clone()
+        if held is not None:
+            train.update(mean_loss(held))
+        held = batch
+
+
+def copies_ahead(loader, train):
+    for batch in copied_ahead(loader):
+        train.update(mean_loss(batch))
+
+
+def by_a_thread(loader, train):
+    """A queue between the loader and the loop, with copies."""
+    fetched = queue.Queue()
+
+    def fetch():
+        fetched.put(next(batches).clone())
+        fetched.put(next(batches).clone())
+
+    batches = iter(loader)
+    fetching = threading.Thread(target=fetch)
+    fetching.start()
+    fetching.join()
+    train.update(mean_loss(fetched.get()))
+
+
+@pytest.mark.parametrize("loop", [written_out, one_behind, copies_ahead, by_a_thread])
+@pytest.mark.parametrize("plain_epochs", [0, 1])
+def test_copies_that_were_fetched_ahead_are_refused_after_a_plain_loop_too(loop, plain_epochs):
+    train = bls(InfoBatch, 60)
+    loader = DataLoader(train, batch_size=5)
+    for _ in range(plain_epochs):
+        train_epoch(loader, mean_loss)
+    made = train.summary().visits_made
+    with pytest.raises(RuntimeError, match=r"another batch before.*update\(loss, batch=batch"):
+        loop(loader, train)
+    assert train.summary().visits_made == made
+
+
+def test_a_thread_that_fetches_is_not_taken_for_a_loop_that_skips():
+    """Its first batch may be updated before it has fetched the second."""
+    train = bls(InfoBatch, 60)
+    batches = iter(DataLoader(train, batch_size=5))
+
+    def fetched():
+        got = []
+        fetching = threading.Thread(target=lambda: got.append(next(batches).clone()))
+        fetching.start()
+        fetching.join()
+        return got.pop()
+
+    train.update(mean_loss(fetched()))
+    second, _ = fetched(), fetched()
+    with pytest.raises(RuntimeError, match="another batch before"):
+        train.update(mean_loss(second))
+
+
 def test_the_batch_may_be_said_by_itself():
     train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
     steps = []
@@ -88,6 +161,86 @@ def test_the_batch_may_be_said_by_a_tensor_of_it(depth):
                 step(waiting.popleft())
         served = len(steps)
         assert served == len(loader) - depth
+
+
+def all_at_once(loader):
+    return list(loader)
+
+
+def by_fours(loader):
+    """As gradient accumulation groups them: the last group may be smaller, and ends the epoch."""
+    batches = iter(loader)
+    while group := list(islice(batches, 4)):
+        yield from group
+
+
+@pytest.mark.parametrize("ahead", [held_back, all_at_once, by_fours])
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_the_last_batches_of_an_epoch_may_be_said_too(ahead, is_recorded, tmp_path):
+    """They are updated when the loader has come to its end already."""
+    train = BLS(NoPrune(Numbers(50), 10), alpha=ALPHA).proxy()
+    if is_recorded:
+        train.record(tmp_path)
+    loader, steps = DataLoader(train, batch_size=5), []
+    for epoch in range(2):
+        for batch in ahead(loader):
+            loss = mean_loss(batch) / (epoch + 1)
+            train.update(loss, batch=batch)
+            steps.append((batch.tolist(), float(loss)))
+            assert train.progress == pytest.approx(len(steps) / 10)
+        assert train.epoch == epoch + 1
+    assert len(steps) == 20
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 50))
+    assert train.summary().visits_made == 100
+    if is_recorded:
+        assert [len(batches) for batches in read_recording(tmp_path)] == [10, 10]
+
+
+def test_the_last_batches_may_be_said_by_indices(tmp_path):
+    train = BLS(NoPrune(Numbers(60), 10), alpha=ALPHA).proxy()
+    train.record(tmp_path)
+    loader, steps = DataLoader(train, batch_size=5), []
+    for epoch in range(2):
+        for batch in copied_ahead(loader):
+            loss = mean_loss(batch)
+            train.update(loss, indices=batch)
+            steps.append((batch.tolist(), float(loss)))
+        assert train.epoch == epoch + 1
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+    assert [len(batches) for batches in read_recording(tmp_path)] == [12, 12]
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_batch_may_be_said_when_the_next_epoch_has_begun(is_recorded, tmp_path):
+    def endless(loader):
+        while True:
+            yield from loader
+
+    train = BLS(InfoBatch(Numbers(60), 10, prune_ratio=0.5), alpha=ALPHA).proxy()
+    if is_recorded:
+        train.record(tmp_path)
+    loader, steps, visits = DataLoader(train, batch_size=5), [], []
+    for batch in held_back(endless(loader)):
+        loss = mean_loss(batch)
+        train.update(loss, batch=batch)
+        assert len(loader) > 0  # asks for the plan
+        steps.append((batch.tolist(), float(loss)))
+        visits.append(train.epochs.number)
+        if len(steps) == 30:
+            break
+    assert visits[:13] == [0] * 12 + [1]
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+def test_a_checkpoint_while_the_last_batches_wait():
+    train = bls(NoPrune, 60)
+    batches = list(DataLoader(train, batch_size=5))
+    for batch in batches[:-2]:
+        train.update(mean_loss(batch), batch=batch)
+    resumed = bls(NoPrune, 60)
+    resumed.load_state_dict(train.state_dict())
+    left = [batch.tolist() for batch in DataLoader(resumed, batch_size=5)]
+    assert left == [batch.tolist() for batch in batches[-2:]]
 
 
 def test_what_is_no_batch_is_refused():
@@ -125,6 +278,52 @@ def test_a_loop_may_skip_batches(skipped):
     assert len(steps) == 12 - len(skipped)
     assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
     assert train.epoch == 1
+
+
+class InMemory(torch.utils.data.Dataset):
+    """Pictures of several sizes, say, that are kept; a batch is a list of them."""
+
+    def __init__(self, length):
+        self.samples = [torch.tensor(float(number)) for number in range(length)]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        return self.samples[index]
+
+
+@pytest.mark.parametrize("keeper", ["dataset", "loop"])
+def test_a_loop_may_skip_batches_that_live_on_anyway(keeper):
+    as_list = {"collate_fn": list} if keeper == "dataset" else {}
+    train = BLS(NoPrune(InMemory(60), 10), alpha=ALPHA).proxy()
+    steps, kept = [], []
+    for number, batch in enumerate(DataLoader(train, batch_size=5, **as_list)):
+        if keeper == "loop":
+            kept.append(batch)
+        if number in {2, 5, 6}:
+            continue
+        numbers = torch.stack(list(batch))
+        loss = mean_loss(numbers)
+        train.update(loss)
+        steps.append((numbers.long().tolist(), float(loss)))
+    assert len(steps) == 9
+    assert train.scores.tolist() == pytest.approx(moving_average(steps, 60))
+
+
+def test_a_loop_that_holds_a_batch_back_after_some_steps_is_refused():
+    train, held, trained = bls(InfoBatch, 60), None, 0
+    for number, batch in enumerate(DataLoader(train, batch_size=5)):
+        if number < 3:
+            train.update(mean_loss(batch))
+            trained += 1
+        elif held is None:
+            held = batch
+        else:
+            with pytest.raises(RuntimeError, match="another batch before"):
+                train.update(mean_loss(held))
+            break
+    assert (trained, number) == (3, 4)
 
 
 def passed_on(loader):

@@ -390,6 +390,23 @@ def test_batches_are_attributed_right_whatever_is_changed(change):
             loader.batch_sampler.batch_size = 8
 
 
+def test_a_look_leaves_workers_that_live_on_to_their_loop():
+    """Also with other plans than the look's: torch's loader goes on with the look's batches."""
+    served = []
+    for looks in (False, True):
+        train = bls(InfoBatch, 80, delta=1.0)
+        loader = DataLoader(train, batch_size=4, num_workers=2, persistent_workers=True)
+        batches = []
+        for _ in range(3):
+            for step, batch in enumerate(loader):
+                train.update(mean_loss(batch))
+                batches.append(batch.tolist())
+                if looks and step in (0, 3):
+                    assert len(next(iter(loader))) == 4
+        served.append((batches, train.epoch, train.scores.tolist()))
+    assert served[0] == served[1]
+
+
 def test_fetchers_are_put_around_each_other_and_keep_what_was_set_later():
     train = bls(NoPrune, 20)
     loader = DataLoader(train, batch_size=4)

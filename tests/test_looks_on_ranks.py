@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 
@@ -112,6 +113,87 @@ def test_one_rank_may_evaluate_alone_without_gradients():
     one, other = on_ranks(2, evaluating_alone)
     assert one[0].equal(other[0])
     assert one[1] == other[1] == 3
+
+
+def saving_alone(rank):
+    """Rank 0 asks for the next length, shows a batch and saves, between two epochs."""
+    train = bls(InfoBatch, LENGTH)
+    loader = DataLoader(train, batch_size=4)
+    for epoch in range(3):
+        for batch in loader:
+            train.update(mean_loss(batch))
+        if rank == 0:
+            assert len(loader) > 0
+            next(iter(loader))
+            assert train.scores.numel() == LENGTH
+            resumed = bls(InfoBatch, LENGTH)
+            resumed.load_state_dict(train.state_dict())
+            assert resumed.epoch == epoch + 1
+        distributed.barrier()
+    return train.scores, train.epoch
+
+
+def test_one_rank_may_save_alone_between_epochs_after_it_has_looked():
+    one, other = on_ranks(2, saving_alone)
+    assert one[0].equal(other[0])
+    assert one[1] == other[1] == 3
+
+
+def evaluating_together(rank):
+    """All ranks go through the loader with gradients and without an update, around each epoch."""
+    train = bls(InfoBatch, LENGTH)
+    loader = DataLoader(train, batch_size=4)
+    epochs = []
+    for epoch in range(3):
+        assert sum(map(len, loader)) > 0
+        for step, batch in enumerate(loader):
+            train.update(mean_loss(batch))
+            if epoch == 1 and step == 2:
+                state = train.state_dict()
+        assert sum(map(len, loader)) > 0
+        epochs.append(train.epoch)
+    resumed = copy.deepcopy(train)
+    resumed.load_state_dict(state)
+    left = DataLoader(resumed, batch_size=4)
+    looked_at = sum(map(len, left))
+    return epochs, resumed.epoch, looked_at == sum(map(len, left)) > 0
+
+
+def test_evaluations_by_all_ranks_are_no_epochs():
+    for epochs, resumed, is_the_same in on_ranks(2, evaluating_together):
+        assert epochs == [1, 2, 3]
+        assert resumed == 1
+        assert is_the_same
+
+
+def skipping_the_last_one(rank, kind):
+    """Rank 1 holds a batch back, and skips the one that is left at the end of an epoch."""
+    numbers = Numbers(LENGTH)
+    if kind == "sharded":
+        train = BLS(NoPrune(Sharded(numbers), 10)).proxy()
+    else:
+        train = bls(InfoBatch, LENGTH)
+    loader, epochs = DataLoader(train, batch_size=4), []
+    for epoch in range(3):
+        batches = iter(loader)
+        held = next(batches)
+        for batch in batches:
+            train.update(mean_loss(held), batch=held)
+            held = batch
+        if rank == 1 and epoch == 1:
+            train.skip_batch()
+        else:
+            train.update(mean_loss(held), batch=held)
+        epochs.append(train.epoch)
+    return epochs, train.scores
+
+
+@pytest.mark.parametrize("kind", ["plain", "sharded"])
+def test_the_last_batch_that_is_held_back_may_be_skipped_on_one_rank(kind):
+    ranks = on_ranks(2, skipping_the_last_one, kind)
+    assert [epochs for epochs, _ in ranks] == [[1, 2, 3]] * 2
+    if kind == "plain":
+        assert ranks[0][1].equal(ranks[1][1])
 
 
 def skipping(rank, kind, epochs_skipped, saves):

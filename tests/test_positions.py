@@ -194,3 +194,12 @@ def test_what_was_skipped_is_behind():
         assert train.progress == pytest.approx(number / 10)
     assert train.progress == 1.0
     assert train.epoch == 1
+
+
+@pytest.mark.parametrize("kind", ["twice", "three times", "rounds"])
+def test_what_is_saved_is_a_share_of_all_visits(kind):
+    train = bls(RandomPrune, 80, num_epochs=3, prune_ratio=0.25)
+    for _ in range(3):
+        for batch in DataLoader(train, batch_sampler=MADE[kind](train.sampler)):
+            train.update(mean_loss(batch))
+    assert train.summary().share_saved == pytest.approx(0.25)

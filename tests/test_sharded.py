@@ -173,3 +173,22 @@ def test_bad_arguments():
         Sharded(Numbers(5), rank=2, world_size=2)
     with pytest.raises(TypeError, match="dataset must be map-style"):
         Sharded(iter([1]), rank=0, world_size=1)
+
+
+def left_early(rank):
+    """The ranks prune unequally, and have not come together before the second epoch begins."""
+    train = BLS(InfoBatch(Sharded(Numbers(48)), 10, prune_ratio=0.5, delta=1.0)).proxy()
+    batches = []
+    for epoch in range(4):
+        for number, batch in enumerate(DataLoader(train, batch_size=4)):
+            train.update((batch.long() * 7 % 11 + 1).float().mean())
+            if epoch == 0 and number == 2:
+                break
+        batches.append(number + 1)
+    return batches
+
+
+def test_an_epoch_after_one_that_was_left_is_as_long_on_all_ranks():
+    one, other = on_ranks(2, left_early)
+    assert one[0] == other[0] == 3
+    assert one == other

@@ -346,3 +346,20 @@ def test_a_message_of_slices_takes_four_bytes_for_each(is_known):
     assert read.sizes.tolist() == [2, 2, 2, 2, 1, 3, 3, 3, 1, 1]
     for name, values in vars(measured).items():
         assert getattr(read, name).tolist() == values.tolist()
+
+
+def sequences_first(samples):
+    """Two tokens of each sample, as recurrent networks read them, and a label for each sample."""
+    labels = torch.stack(samples)
+    return torch.stack([labels, labels]), labels
+
+
+def test_slices_as_many_as_rows_of_another_dimension_lose_no_samples():
+    train = BLS(NoPrune(Numbers(24), 3), alpha=0.0).proxy()
+    halves = {}
+    for _, labels in DataLoader(train, batch_size=4, collate_fn=sequences_first):
+        means = sample_losses(labels).view(2, 2).mean(1)
+        train.update(means)
+        for half, mean in zip(labels.view(2, 2).tolist(), means.tolist(), strict=True):
+            halves |= dict.fromkeys(map(int, half), mean)
+    assert train.scores.tolist() == pytest.approx([halves[i] for i in range(24)])

@@ -289,15 +289,19 @@ class Epochs:
         self._last_lengths = (least, most) if self.ranks.in_step > 1 else None
         return least, most
 
-    def length_before(self, due: int) -> tuple[int, int]:
+    def length_before(self, plan: Plan) -> tuple[int, int]:
         """Return how many samples ranks that are apart serve of a plan whose length is not agreed.
 
         They agree where they all arrive. An epoch that begins without that, after one that was
-        left early, is as long as the last one that they have agreed upon; so is a look.
+        left early, is as long as the last one that they have agreed upon, or as the first; so is a
+        look.
 
         Arguments:
-            due: samples of the plan that are due on this rank.
+            plan: it.
         """
+        if plan.epoch == 0:
+            return self.agree_on_length(plan)  # no collective
+        due = plan.due.numel()
         return self._last_lengths or (due, due)
 
     def agreed_length(self, plan: Plan) -> tuple[int, int] | None:
@@ -335,6 +339,9 @@ class Epochs:
             if not self.knows_all():
                 return self._next_plan(make_plan)
             self.advance()  # whatever is read says the same after it; the old plan's memory is free
+        follower = self.passes.follower()
+        if follower is not None:
+            return follower.plan
         now = self.now
         if now.plan is None:
             now.plan = self._timed(lambda: make_plan(now.score, now.number))
@@ -399,7 +406,7 @@ class Epochs:
         trained = self.passes.trained
         if trained is None or trained.plan is not self.plan or not self.record:
             return False
-        return self.passes.have_left(trained)
+        return not trained.is_open and not trained.is_awaited()
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""
@@ -510,6 +517,8 @@ class Epochs:
         evaluation. An epoch that is to be recorded or logged is ended here also on one rank:
         nothing follows the last one.
         """
+        if current.is_awaited():  # its last update does it
+            return False
         if current is self.passes.trained and current.plan is self.plan:
             if self.ranks.in_step > 1 or self.recorder is not None or self.loggers:
                 self.advance()
@@ -520,7 +529,8 @@ class Epochs:
         if self.ranks.in_step > 1 and self._joins(current):
             if current.plan is not self.plan:  # it was begun after an epoch that was left early
                 self._enter(self._begun_by_training(current.plan))
-            if self.ranks.are_apart or self.gathered().visits > 0:
+            before = self.findings.resumed.visits
+            if self.ranks.are_apart or self.gathered().visits > before:
                 self.advance()
                 return True
         self._note_whole_look(current.plan)
@@ -560,7 +570,7 @@ class Epochs:
         Arguments:
             plan: of the next epoch, if it is served already.
         """
-        before, fold = self.now, self.folded()
+        before, fold = self.now, self._fold()
         totals = self._summary(fold.visits, fold.left_out)
         self.conclude()
         if fold.left_out:
@@ -608,7 +618,7 @@ class Epochs:
         """
         if (self.recorder is None and not self.loggers) or self.ranks.own > 0:
             return
-        fold = self.folded()
+        fold = self._fold()
         if self._is_concluding or self._concluded == (self.number, *fold.folded_at):
             return  # a handler of a signal may ask for a state while the epoch is written
         totals = self._summary(fold.visits, fold.left_out)
@@ -731,14 +741,18 @@ class Epochs:
         """
         self.now.fold = None
         self.findings.forget_others()
-        return self.folded()
+        return self._fold()
 
     def folded(self) -> Fold:
         """Return the scores with the findings folded in; the epoch's own stay as they are."""
-        visits = self.findings.visits
-        if self.plan is None or (visits == 0 and self.ranks.size == 1):
+        if not self.is_under_way():  # a rank that only looks, or asks for lengths, may be alone
             return Fold(self.score, Batches.none(), 0, 0, (0, 0))
-        now = self._step(), visits
+        return self._fold()
+
+    def _fold(self) -> Fold:
+        if self.plan is None or (self.findings.visits == 0 and self.ranks.size == 1):
+            return Fold(self.score, Batches.none(), 0, 0, (0, 0))
+        now = self._step(), self.findings.visits
         if self.now.fold is None or self.now.fold.folded_at != now:
             self.now.fold = self._timed(lambda: self._fold_measured(now))
         return self.now.fold
@@ -794,7 +808,7 @@ class Epochs:
             visits_made=self.totals.visits_made + visits,
             # a visit of an epoch that keeps K of N samples stands for N/K visits
             visits_avoided=self.totals.visits_avoided
-            + min(visits, kept) * (self.num_samples - kept) // max(1, kept),
+            + min(visits, kept * self.repeats()) * (self.num_samples - kept) // max(1, kept),
             seconds=self.totals.seconds + self.seconds(),
             losses_left_out=self.totals.losses_left_out + left_out,
         )

@@ -316,12 +316,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 held = [each.batch]
                 del each  # only the loop holds on to a batch, so it is known when it is done with
                 yield held.pop()
+            with train.epochs.lock:
+                current.end()
             is_whole = True
             train.finish(current)
         finally:
             with train.epochs.lock:
-                if not current.is_at_end:
-                    train.epochs.passes.close(current)
+                train.epochs.passes.close(current)
             if is_whole or current.is_trained:
                 length = current.num_batches or current.num_handed_over
                 self._ended = current.asked_by, length

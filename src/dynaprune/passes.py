@@ -2,12 +2,14 @@
 
 Usually one loop fetches a batch and updates it before it fetches the next. Where it does not, a
 batch is known by what is left of it (is one of its tensors still alive?) and by who asked for it
-(is that function one of those that have called `update`?). What these cannot tell is refused.
+(did those functions ever train a batch before they asked for another?). What these cannot tell is
+refused.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +52,7 @@ class Batch:
         mean_weight: their mean weight.
         weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
         leaves: its first tensors.
-        rows: the length of the first one, 0 if it has none.
+        rows: the length of one of them that has a row for each sample, or of the first; 0 for none.
     """
 
     indices: Indices
@@ -88,16 +90,20 @@ class Pass:
 
     Attributes:
         waiting: the batches that were yielded and are without an update, the last one last.
+        first: the first batch that was updated.
         num_handed_over: how many batches it has yielded.
         samples_handed_over: how many samples these had.
         was_ahead: whether a batch was asked for while another waited.
         asked_by: the functions that asked for its first batch, the innermost one first.
+        thread: the thread that did.
+        asks_differ: whether a batch was asked for elsewhere while another waited.
         last_weight: the mean weight of the last batch that it has yielded.
-        is_open: whether more batches may come, or updates of those that have come.
-        is_ahead: whether the loop fetches batches before it updates those before.
-        is_at_end: whether all batches were yielded, and the last ones are still to be updated.
-        is_left: whether another pass has yielded a batch since then.
+        is_open: whether more batches may come.
         is_over: whether its epoch is over.
+        is_whole: whether it has come to its end.
+        is_told: whether a loop that fetches ahead has said which of its batches an update is about.
+        is_told_by_indices: whether it said so by indices, and may keep copies only.
+        is_followed: whether the next pass began while batches of this one were to be updated yet.
         is_trained: whether `update` has taken one of its batches.
         is_graded: whether gradients were enabled when its first batch was asked for.
         was_passed_over: whether an update went to another pass while a batch was waiting here.
@@ -111,23 +117,27 @@ class Pass:
         self.num_samples = num_samples
         self.num_batches = num_batches
         self.waiting: list[Batch] = []
+        self.first: Batch | None = None
         self.num_handed_over = 0
         self.samples_handed_over = 0
         self.was_ahead = False
         self.asked_by: tuple[Place, ...] = ()
+        self.thread = 0
+        self.asks_differ = False
         self.last_weight: float | Tensor = 1.0
         self.is_open = True
-        self.is_ahead = False
-        self.is_at_end = False
-        self.is_left = False
         self.is_over = False
+        self.is_whole = False
+        self.is_told = False
+        self.is_told_by_indices = False
+        self.is_followed = False
         self.is_trained = False
         self.is_graded = True
         self.was_passed_over = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is of the loop: a copy of the dataset, or a worker, has none."""
-        return {**vars(self), "waiting": [], "asked_by": ()}
+        return {**vars(self), "waiting": [], "first": None, "asked_by": ()}
 
     def sample_weights(self, batch: Batch) -> float | Tensor:
         """Return the weights of a batch's samples: float32, shape (B,), or 1.0 if all are 1."""
@@ -135,8 +145,43 @@ class Pass:
             return self.plan.sample_weights(batch.indices)
         return torch.from_numpy(batch.weights)
 
+    def keeps_all(self) -> bool:
+        """Whether what was trained lives on: in a list of the loop's, or where data is in memory.
+
+        Then a batch that waits may have been skipped, although it lives.
+        """
+        return self.first is not None and self.first.is_alive()
+
+    def be_told(self, by_indices: bool) -> None:
+        """Take note that the loop has said which batch an update is about."""
+        if self.was_ahead or self.is_fetched_apart():
+            self.is_told = True
+            self.is_told_by_indices |= by_indices
+
+    def is_fetched_apart(self) -> bool:
+        """Whether another thread than this one asks for the batches, as some prefetchers do."""
+        return self.thread != threading.get_ident()
+
+    def end(self) -> None:
+        """Take note that all batches were yielded.
+
+        Those that wait were skipped, unless the loop fetches ahead and says which batch it updates;
+        one that has made no update yet may still do so.
+        """
+        self.is_whole = True
+        if self.is_trained and not self.is_told:
+            self.waiting = []
+
+    def is_awaited(self) -> bool:
+        """Whether updates are to come, from a loop that has fetched the last batches ahead."""
+        if not (self.is_whole and self.is_told):
+            return False
+        return self.is_followed or any(
+            self.is_told_by_indices or not each.is_gone() for each in self.waiting
+        )
+
     def samples_done(self, recorded: Indices | None) -> int:
-        """Return how many samples were trained on or skipped: all but those of the last batch.
+        """Return how many samples were trained on or skipped.
 
         Arguments:
             recorded: the samples of the last step of all: their batch waits no longer, even where
@@ -145,9 +190,8 @@ class Pass:
         return self.samples_handed_over - self._num_waiting(recorded)
 
     def _num_waiting(self, recorded: Indices | None) -> int:
-        if not self.waiting or self.waiting[-1].indices is recorded:
-            return 0
-        return len(self.waiting[-1])
+        waiting = self.waiting if self.is_told else self.waiting[-1:]
+        return sum(len(each) for each in waiting if each.indices is not recorded)
 
     def samples_left(self, recorded: Indices | None) -> int | None:
         """Return how many samples are still to be trained on; `None` if that is not known."""
@@ -173,8 +217,12 @@ class Passes:
 
     def __init__(self) -> None:
         self._passes: list[Pass] = []  # those under way, the last one to hand over a batch last
-        self._is_plain = False  # whether a batch was updated while its pass had no other waiting
+        self._plain: set[tuple[Any, ...]] = set()  # manners of asking that do not fetch ahead
         self.trained: Pass | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is of the code that runs here."""
+        return {**vars(self), "_plain": set()}
 
     def hand_over(
         self,
@@ -195,34 +243,33 @@ class Passes:
         """
         if not current.asked_by:
             current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
+            current.thread = threading.get_ident()
             current.is_graded = torch.is_grad_enabled()
         if current.waiting:
             del current.waiting[:-MOST_WAITING]
             current.was_ahead = True
+            current.asks_differ |= sys._getframe(2).f_lasti != current.asked_by[0].instruction
         leaves = leaves_of(content)
-        rows = 0
-        if leaves and isinstance(leaves[0], (Tensor, np.ndarray)) and leaves[0].ndim:
-            rows = leaves[0].shape[0]
+        rows, num_samples = _rows_of(leaves[0]) if leaves else 0, len(indices)
+        if leaves and rows != num_samples and num_samples in map(_rows_of, leaves):
+            rows = num_samples
         refs = tuple(map(weakref.ref, leaves))
         current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
         current.last_weight = mean_weight
         current.num_handed_over += 1
-        current.samples_handed_over += len(indices)
+        current.samples_handed_over += num_samples
         if not self._passes or self._passes[-1] is not current:
-            others = [each for each in self._passes if each.is_open and each is not current]
-            self._passes = [*others, current]
+            others = [each for each in self._passes if each is not current]
             for each in others:
-                each.is_left = each.is_at_end
+                each.is_followed |= each.is_awaited()
+            live = [each for each in others if each.is_open or (each.is_whole and each.waiting)]
+            self._passes = [*live, current]
 
     def close(self, current: Pass) -> None:
         """End a pass. If it is the only one, its last batch may still be updated."""
-        current.is_open = current.is_at_end = False
-        others = [each for each in self._passes if each is not current]
+        current.is_open = False
+        others = [each for each in self._passes if each is not current or each.is_awaited()]
         self._passes = others or self._passes
-
-    def have_left(self, current: Pass) -> bool:
-        """Whether a pass is at its end: others go on, if some of its batches may still come."""
-        return not current.is_open or current.is_left
 
     def to_update(self, done: str = "update() was called") -> tuple[Pass, Batch]:
         """Return the batch that an update is about, and its pass.
@@ -245,16 +292,15 @@ class Passes:
                 "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
                 "use prepare of dynaprune.integrations.accelerate"
             )
-        candidates = [
-            each for each in self._passes if each.waiting and (not each.is_over or each is latest)
-        ]
+        waiting = [each for each in self._passes if each.waiting and not each.is_whole]
+        candidates = [each for each in waiting if not each.is_over or each is latest]
         if not candidates:
             raise RuntimeError(_nothing_waits(latest, done))
         current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
         # a run that was taken for a look, and goes on, was none
         if current.was_passed_over or (latest.was_passed_over and latest.waiting):
             raise RuntimeError(_several_wait(done))
-        if len(current.waiting) > 1 or (current.was_ahead and not self._is_plain):
+        if current.was_ahead and not current.is_over:
             self._check_order(current, done)
         return current, current.waiting[-1]
 
@@ -311,20 +357,23 @@ class Passes:
         if current is None:
             self.forget()
             return
-        self._is_plain = self._is_plain or (current.is_open and not current.was_ahead)
+        is_first = not current.is_trained and current.num_handed_over == 1
+        if is_first and not current.is_fetched_apart():
+            self._plain.add(_manner(current.asked_by))
         if current.waiting and current.waiting[-1] is batch:
             current.waiting = []
         else:
             places = [place for place, each in enumerate(current.waiting) if each is batch]
             current.waiting = current.waiting[places[0] + 1 :] if places else current.waiting
-            current.is_ahead = True
         if not current.waiting:
             current.was_ahead = False
+        if not current.is_trained:
+            current.first = batch
         current.is_trained, current.was_passed_over = True, False
         self.trained = current
 
-    def skip(self) -> None:
-        """Let the last batch go without an update, because the loop skips it.
+    def skip(self) -> Pass:
+        """Let the last batch go without an update, because the loop skips it; return its pass.
 
         Raises:
             RuntimeError: none waits.
@@ -336,6 +385,7 @@ class Passes:
                 "update(), once for each batch that is skipped"
             )
         latest.waiting.clear()
+        return latest
 
     def forget(self) -> None:
         """Let the last batch be updated by way of indices that are not its own."""
@@ -354,6 +404,13 @@ class Passes:
         latest = self._latest
         return latest if latest is not None and latest.is_open else None
 
+    def follower(self) -> Pass | None:
+        """Return the pass over the next epoch that began while this one awaits its last updates."""
+        latest = self.under_way()
+        if self.trained is None or not self.trained.is_followed or latest is self.trained:
+            return None
+        return latest
+
     @property
     def _latest(self) -> Pass | None:
         return self._passes[-1] if self._passes else None
@@ -365,8 +422,14 @@ class Passes:
             RuntimeError: that cannot be told.
         """
         *earlier, last = current.waiting
-        is_asking = bool(current.asked_by) and _depth(current.asked_by[:1]) < sys.maxsize
-        if any(each.is_alive() for each in earlier) or not (self._is_plain or is_asking):
+        is_plain = _manner(current.asked_by) in self._plain
+        if is_plain and current.keeps_all():
+            is_skipping = True
+        else:
+            is_loop = _asks_itself(current) and not current.asks_differ and last.is_alive()
+            is_held = any(each.is_alive() for each in earlier)
+            is_skipping = (is_plain or is_loop) and not is_held
+        if current.is_fetched_apart() or not is_skipping:
             raise RuntimeError(
                 f"{done}, but the loader has yielded another batch before, which is without an "
                 "update, so it cannot be told which one the loss is of. A loop that fetches ahead "
@@ -435,6 +498,11 @@ def leaves_of(content: Any) -> list[Any]:
     return found
 
 
+def _rows_of(leaf: Any) -> int:
+    is_array = isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0
+    return leaf.shape[0] if is_array else 0
+
+
 def _nothing_waits(latest: Pass, done: str) -> str:
     if latest.is_open:
         return (
@@ -473,6 +541,21 @@ def _depth(places: Sequence[Place]) -> int:
     return sys.maxsize
 
 
+def _asks_itself(current: Pass) -> bool:
+    """Whether the function that asked for the batches of a pass is running: it is the loop's."""
+    return bool(current.asked_by) and _depth(current.asked_by[:1]) < sys.maxsize
+
+
+def _manner(places: Sequence[Place]) -> tuple[Any, ...]:
+    """Return where in the code a pass was asked for: in the loop, and generators before it."""
+    inner = next((n for n, each in enumerate(places) if not _is_generator(each)), len(places))
+    return tuple((each.code, each.instruction) for each in places[: inner + 1])
+
+
+def _is_generator(place: Place) -> bool:
+    return bool(place.code.co_flags & CO_GENERATOR)
+
+
 def is_behind_loop(places: Sequence[Place], frame: FrameType) -> bool:
     """Whether the function that has run a loop is now behind it.
 
@@ -481,7 +564,7 @@ def is_behind_loop(places: Sequence[Place], frame: FrameType) -> bool:
         frame: of the function that is running.
     """
     # generators between the loop and the loader, as those of progress bars, run none of their own
-    of_loop = next((each for each in places if not each.code.co_flags & CO_GENERATOR), None)
+    of_loop = next((each for each in places if not _is_generator(each)), None)
     if of_loop is None or (id(frame), frame.f_code) != of_loop[:2]:
         return False
     return frame.f_lasti > of_loop.instruction

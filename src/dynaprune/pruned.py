@@ -253,10 +253,11 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 scaled = scale(loss, plan.mean_weight(found.indices))
             else:
                 scaled = scale(loss, found.mean_weight)
+            if current is not None and not (indices is None and batch is None):
+                current.be_told(by_indices=indices is not None)
             epochs.report(plan, found, measured, current)
-            if current is not None and current.is_at_end and not current.waiting:
+            if current is not None and current.is_whole and not current.waiting:
                 self.finish(current)
-                epochs.passes.close(current)
             return scaled
 
     def skip_batch(self) -> None:
@@ -270,7 +271,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             RuntimeError: no batch waits for its update.
         """
         with self.epochs.lock:
-            self.epochs.passes.skip()
+            skipped = self.epochs.passes.skip()
+            if skipped.is_whole:  # the loop has fetched ahead
+                self.finish(skipped)
 
     @property
     def batch_weight(self) -> float:
@@ -769,7 +772,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         return -(-samples // (self.epochs.ranks.size if world_size is None else world_size))
 
     def finish(self, current: Pass) -> None:
-        """End the epoch that `current` has trained to its end, where all ranks come by.
+        """End the epoch that `current` has trained to its end, where all ranks arrive.
 
         A loop that fetches ahead has its last batches still to update, and ends it with them.
 
@@ -777,10 +780,6 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             current: a run of our loader.
         """
         with self.epochs.lock:
-            if current.is_ahead and current.waiting:
-                current.is_at_end = True
-                return
-            current.waiting.clear()
             if self.epochs.finish(current):
                 self._agree_on_length()
 
@@ -818,8 +817,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         if self.is_stream:
             return Share(plan, plan.order, 1)
         if ranks.are_apart:
-            due = plan.due.numel()
-            least, most = self.epochs.agreed_length(plan) or self.epochs.length_before(due)
+            least, most = self.epochs.agreed_length(plan) or self.epochs.length_before(plan)
             before = self.epochs.findings.resumed.visits if plan is self.epochs.plan else 0
             each = least if drop_last else most
             if start is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ..indexed import Forwarding, fetch
+from ..pruned import PrunedDataset
 from ..share import Share
 from .fetcher import Fetcher, Told
 from .tails import WithoutLoneSample, is_ours
@@ -44,6 +47,7 @@ class IndexedFetcher(Fetcher):
         else:
             spread = WithoutLoneSample(batch_sampler) if is_ours(batch_sampler) else batch_sampler
             arguments |= {"batch_sampler": spread}
+        self._under_way: weakref.ref[Iterator[Any]] | None = None
         super().__init__(
             torch.utils.data.DataLoader(
                 Indexing(dataset, one_by_one), collate_fn=self.collate(collate_fn), **arguments
@@ -54,6 +58,20 @@ class IndexedFetcher(Fetcher):
         """Return the user's collate function, applied to the samples and not to the indices."""
         return Collate(collate_fn)
 
+    def begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Return an iterator over what is fetched in the next pass.
+
+        Workers that live on serve one pass at a time: torch lets a second one, such as a look at a
+        batch, take them over from a loop that is under way. Here it gets workers of its own.
+        """
+        if self.loader is not self.inner or not self.inner.persistent_workers:
+            return super().begin(train)
+        if self._under_way is not None and self._under_way() is not None:
+            return iter(_with_new_workers(self.inner))
+        fetched = _passed_on(iter(self.inner))
+        self._under_way = weakref.ref(fetched)
+        return fetched
+
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the indices that came with them."""
         plan = share.plan
@@ -62,6 +80,19 @@ class IndexedFetcher(Fetcher):
             return Told(each.indices, plan.mean_weight(each.indices), None, each.batch)
 
         return map(tell, fetched)
+
+
+def _passed_on(fetched: Iterator[Any]) -> Generator[Any, None, None]:
+    """Yield the same: torch's iterator lives on, while this one is gone when its loop is left."""
+    yield from fetched
+
+
+def _with_new_workers(
+    loader: torch.utils.data.DataLoader[Any],
+) -> torch.utils.data.DataLoader[Any]:
+    other = copy.copy(loader)
+    vars(other).update(persistent_workers=False, _iterator=None)
+    return other
 
 
 class Indexed(NamedTuple):

@@ -115,7 +115,8 @@ class StreamFetcher(Fetcher):
         is_pruned = len(plan) < len(plan.keys or ())
         if not is_pruned or self.drop_last or self.batch_size is None or self.batch_size == 1:
             return False
-        return train.full_length() % self.batch_size != 1
+        is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
+        return not is_known or train.full_length() % self.batch_size != 1
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
         """Yield batches with the keys and weights that came with them."""
