@@ -8,19 +8,20 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .batches import Batches
+from .begun import Begun
 from .distributed import Ranks
 from .drawing import count_distinct
+from .epoch import Epoch, Fold
 from .epoch_metrics import metrics_of
 from .findings import Findings, Progress
+from .lengths import Lengths
 from .passes import Batch, Pass, Passes
 from .plan import Indices, Plan, digest
 from .record import LossRecord
@@ -39,33 +40,6 @@ WHOLE = 0.9
 
 MakePlan: TypeAlias = Callable[[Score, int], Plan]
 """Makes the plan of an epoch from scores and the epoch's number."""
-
-
-@dataclass
-class Epoch:
-    """An epoch from its start on. The next one takes its place in one assignment.
-
-    Attributes:
-        number: from 0.
-        score: the scores at its start.
-        findings: what it has reported.
-        num_samples: N; of a stream those that are known.
-        totals: of the epochs before it.
-        mean_loss: of the epoch before it: the mean of its finite losses over its sample visits.
-        plan: made when it is first needed.
-        plan_ahead: of the next epoch, by the scores at the start of this one.
-        fold: the findings, folded, as far as they were then.
-    """
-
-    number: int
-    score: Score
-    findings: Findings
-    num_samples: int
-    totals: Summary = field(default_factory=Summary)
-    mean_loss: float = math.nan
-    plan: Plan | None = None
-    plan_ahead: Plan | None = None
-    fold: Fold | None = None
 
 
 class Epochs:
@@ -93,6 +67,8 @@ class Epochs:
         first_keys: by epoch, the fingerprint of the first key of a stream that is the same on all
             ranks.
         passes: the runs of loaders that are under way.
+        begun: what samplers serve.
+        lengths: what ranks that are apart have agreed upon.
         ranks: the processes that train together.
         recorder: where each epoch that is over is written, if anywhere.
         loggers: what gets its numbers.
@@ -112,15 +88,13 @@ class Epochs:
         self.recorder: Recorder | None = None
         self.loggers: list[Any] = []
         self.was_restored = False
-        self._begun: list[Share] = []  # what samplers serve, the newest last
+        self.begun = Begun()
+        self.lengths = Lengths(self.ranks)
         self._have_agreed = False
-        self._lengths: dict[int, tuple[Plan, int, int]] = {}  # by epoch, of ranks that are apart
-        self._last_lengths: tuple[int, int] | None = None
         self._concluded: tuple[int, int, int] | None = None  # what was recorded and logged last
         self._is_concluding = False
-        self._times_begun = 0
-        self._is_ours = False  # whether a loader of ours has begun last
         self._counted: Plan | None = None  # what is counted at the moment
+        self._is_past_end = False  # whether it was said that the run goes on after its last epoch
         self._looks = 0  # whole passes over one plan without an update
         self._distinct = (0, 0)  # visits, and how many different samples they were of
         self._began_at = 0.0
@@ -188,9 +162,8 @@ class Epochs:
             self.recorder.start(totals.planning_seconds)
         findings = Findings(self.ranks, resumed)
         self.was_restored = True
-        self.passes, self._begun = Passes(), []
+        self.passes, self.begun, self.lengths = Passes(), Begun(), Lengths(self.ranks)
         self._have_agreed, self._concluded, self._looks = False, None, 0
-        self._lengths, self._last_lengths = {}, None
         self._began_at = self._updated_at = 0.0
         self.now = Epoch(number, score, findings, score.num_samples, totals, mean_loss, plan)
 
@@ -216,107 +189,19 @@ class Epochs:
 
     def hand_out(self, share: Share) -> Share:
         """Remember what the sampler serves from now on, and return it."""
-        if self._begun and not self._is_ours and self._begun[-1].drawn.left() == 0:
-            self._note_whole_look(self._begun[-1].plan)
-        self._is_ours = False
-        live = [each for each in self._begun if self._may_be_served(each)]
-        self._begun = [*live, share]
-        self._times_begun += 1
+        looked_at = self.begun.looked_through()
+        if looked_at is not None:
+            self._note_whole_look(looked_at)
+        self.begun.add(share, self.number)
         return share
 
-    @property
-    def begun(self) -> Share | None:
-        """What a sampler was given last, if anything."""
-        return self._begun[-1] if self._begun else None
-
-    def _may_be_served(self, share: Share) -> bool:
-        """Whether batches of a share may still come, as far as its sampler can tell."""
-        return share.plan.epoch >= self.number and not share.drawn.is_given_up()
-
     def plan_of(self, indices: Indices) -> Plan:
-        """Return the plan by which another library's loader has served a batch.
-
-        Loaders whose workers live on fetch the next epoch's first batches while this one's last
-        ones are trained, so the plan that was begun last need not be that of the batch.
+        """Return the plan by which another library's loader has served a batch; see `Begun`.
 
         Raises:
-            RuntimeError: no sampler was asked for an epoch, or both plans have the batch.
+            RuntimeError: no sampler was asked for an epoch, or the plans of two have the batch.
         """
-        if not self._begun:
-            raise RuntimeError(
-                "update(loss, indices=...) was called, but no loader has asked train.sampler for "
-                "an epoch, so nothing is pruned: give the loader sampler=train.sampler"
-            )
-        if len(self._begun) == 1:  # as in nearly every step
-            return self._begun[0].plan
-        live = [each for each in self._begun if self._may_be_served(each)] or self._begun[-1:]
-        shares = list({id(each.plan): each for each in live}.values())
-        if len(shares) == 1:
-            return shares[0].plan
-        visits = self.record.num_visits
-        if visits >= len(shares[0]) and shares[0].plan is self.plan:
-            shares = shares[1:]  # all of it was trained on
-        if len(shares) == 1:
-            return shares[0].plan
-        wanted = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices)
-        for share in shares:
-            start = visits if share.plan is self.plan else 0
-            if np.array_equal(share.order[start : start + wanted.size].numpy(), wanted):
-                return share.plan
-        for fits in (_has_slice, _has_all):
-            found = [share for share in shares if fits(share.order.numpy(), wanted)]
-            if len(found) == 1:
-                return found[0].plan
-        raise RuntimeError(
-            "update(loss, indices=...) was called while the loader fetches the next epoch already, "
-            "and both have these samples, so it cannot be told which epoch the batch is of. Call "
-            "train.end_epoch() after an epoch that is left early, or use a batch sampler that "
-            "keeps the order of train.sampler"
-        )
-
-    def agree_on_length(self, plan: Plan) -> tuple[int, int]:
-        """Return the fewest and the most samples that a rank has due: a collective, once a plan.
-
-        Only for ranks that are apart. In the first epoch all have equally many.
-        """
-        if (known := self.agreed_length(plan)) is not None:
-            return known
-        due = plan.due.numel()
-        is_first = plan.epoch == 0 or self.ranks.in_step == 1
-        least, most = (due, due) if is_first else self.ranks.range_of(due)
-        self._lengths = {each: self._lengths[each] for each in self._lengths if each >= self.number}
-        self._lengths[plan.epoch] = plan, least, most
-        self._last_lengths = (least, most) if self.ranks.in_step > 1 else None
-        return least, most
-
-    def length_before(self, plan: Plan) -> tuple[int, int]:
-        """Return how many samples ranks that are apart serve of a plan whose length is not agreed.
-
-        They agree where they all arrive. An epoch that begins without that, after one that was
-        left early, is as long as the last one that they have agreed upon, or as the first; so is a
-        look.
-
-        Arguments:
-            plan: it.
-        """
-        if plan.epoch == 0:
-            return self.agree_on_length(plan)  # no collective
-        due = plan.due.numel()
-        return self._last_lengths or (due, due)
-
-    def agreed_length(self, plan: Plan) -> tuple[int, int] | None:
-        """Return what `agree_on_length` has found out about a plan, if it has been called."""
-        known = self._lengths.get(plan.epoch)
-        return None if known is None or known[0] is not plan else known[1:]
-
-    def begun_by(self, call: Callable[[], T]) -> tuple[T, Share | None]:
-        """Return what `call` returns, and the share that a sampler has begun in it, if one has."""
-        times_begun = self._times_begun
-        result = call()
-        if self._times_begun == times_begun:
-            return result, None
-        self._is_ours = True
-        return result, self._begun[-1]
+        return self.begun.plan_of(indices, self.plan, self.number, lambda: self.record.num_visits)
 
     def counted_by(self, plan: Plan, call: Callable[[], T]) -> T:
         """Return what `call` returns, which counts samples or batches, for a plan.
@@ -384,7 +269,8 @@ class Epochs:
         if is_first:
             self._looks = 0
             self._log(plan)
-            if plan.epoch == self.num_epochs:
+            if plan.epoch >= self.num_epochs and not self._is_past_end:
+                self._is_past_end = True
                 logger.warning(
                     "epoch %d begins, but the run was made with num_epochs=%d: methods and "
                     "schedules that plan for its end have ended. Make it with the number of epochs "
@@ -399,7 +285,8 @@ class Epochs:
         """Return the samples of a plan in the order in which this rank serves them, if known."""
         if plan.keys is not None:  # the samples of a stream are said by keys of 64 bits
             return torch.empty(0, dtype=torch.int64, device="cpu")
-        return next((each.order for each in self._begun if each.plan is plan), plan.order[:0])
+        share = self.begun.of(plan)
+        return plan.order[:0] if share is None else share.order
 
     def is_over(self) -> bool:
         """Whether the epoch was trained on and its pass has ended."""
@@ -453,9 +340,9 @@ class Epochs:
     def _share_length(self) -> int:
         """Return how many samples of the epoch a sampler serves on this rank, from its start on."""
         assert self.plan is not None
-        for share in self._begun:
-            if share.plan is self.plan:
-                return -(-len(share) * share.world_size // self.ranks.size)
+        share = self.begun.of(self.plan)
+        if share is not None:
+            return -(-len(share) * share.world_size // self.ranks.size)
         return -(-self.plan.due.numel() // self.ranks.size)
 
     def _distinct_visits(self) -> int:
@@ -595,16 +482,12 @@ class Epochs:
         It may be called again with the same epoch, where an interrupt has cut it short.
         """
         self.now, self._began_at = epoch, time.perf_counter()
-        self._lengths = {
-            number: each for number, each in self._lengths.items() if number >= epoch.number
-        }
+        self.lengths.forget(epoch.number)
         self.first_keys = {
             number: key for number, key in self.first_keys.items() if number >= epoch.number
         }
         self.passes.retire(epoch.number)  # the memory of a plan is wanted for the next one
-        self._begun = [
-            each.retired() if each.plan.epoch < epoch.number else each for each in self._begun[-2:]
-        ]
+        self.begun.retire(epoch.number)
 
     def conclude(self) -> None:
         """Record and log the epoch, which is over, if that was asked for: one rank does it for all.
@@ -895,34 +778,3 @@ class Epochs:
             float(self.score.values().sum()) / max(1, self.num_samples),
             self.score.reliability,
         )
-
-
-@dataclass
-class Fold:
-    """Scores with findings folded in.
-
-    Attributes:
-        score: the scores.
-        batches: the findings, losses that are not finite included.
-        visits: the sample visits of the epoch, by all ranks.
-        left_out: how many losses were not finite.
-        folded_at: the step, and how many visits were known of then.
-        plan: the next epoch's plan by these scores, once it was asked for.
-    """
-
-    score: Score
-    batches: Batches
-    visits: int
-    left_out: int
-    folded_at: tuple[int, int]
-    plan: Plan | None = None
-
-
-def _has_slice(order: NDArray[np.integer[Any]], wanted: NDArray[np.int64]) -> bool:
-    """Whether `wanted` is in `order`, side by side."""
-    starts = np.flatnonzero(order == wanted[0])
-    return any(np.array_equal(order[each : each + wanted.size], wanted) for each in starts)
-
-
-def _has_all(order: NDArray[np.integer[Any]], wanted: NDArray[np.int64]) -> bool:
-    return bool(np.isin(wanted, order).all())

@@ -15,7 +15,8 @@ from torch.utils.data import BatchSampler, Sampler
 
 from .fetching import Fetcher, IndexedFetcher, SlicesFetcher, StreamFetcher
 from .fetching.tails import drops_lone_sample, is_ours
-from .passes import Pass, Passes, Place, is_behind_loop
+from .passes import Pass, Passes
+from .places import Place, is_behind_loop
 from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
@@ -208,7 +209,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._is_begun = True
         with resuming():
             # workers begin the epoch at once, a loader without them with its first batch
-            fetched, share = train.epochs.begun_by(partial(self._fetcher.begin, train))
+            fetched, share = train.epochs.begun.by(partial(self._fetcher.begin, train))
         if not self._is_replaced:
             resuming = nullcontext
         return self._serve(train, self._fetcher, fetched, share, train.epochs.passes, resuming)
@@ -289,7 +290,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> Iterator[Any]:
         """Yield batches, and hand the samples of each to the dataset just before."""
         with resuming():  # loaders that were put around torch's make its iterator only now
-            first, begun_now = train.epochs.begun_by(partial(next, fetched, _END))
+            first, begun_now = train.epochs.begun.by(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
         if begun is None:
             home = train.epochs.passes

@@ -11,18 +11,17 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import CO_GENERATOR
 from itertools import islice
-from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .places import Place, depth_of, manner_of, places_from
 from .plan import Indices, Plan
 
 LEAVES = 4
@@ -33,14 +32,6 @@ MOST_WAITING = 256
 
 SEARCHED = 64
 """Parts of a batch that are searched for them, at most."""
-
-
-class Place(NamedTuple):
-    """Where a function was, without keeping it or its variables alive."""
-
-    frame: int
-    code: CodeType
-    instruction: int
 
 
 @dataclass(slots=True, eq=False)  # one a step: frozen, it would take three times as long
@@ -242,7 +233,9 @@ class Passes:
             weights: of a stream, their weights.
         """
         if not current.asked_by:
-            current.asked_by = tuple(_places(sys._getframe(2)))  # who asked the loader's generator
+            current.asked_by = tuple(
+                places_from(sys._getframe(2))
+            )  # who asked the loader's generator
             current.thread = threading.get_ident()
             current.is_graded = torch.is_grad_enabled()
         if current.waiting:
@@ -359,7 +352,7 @@ class Passes:
             return
         is_first = not current.is_trained and current.num_handed_over == 1
         if is_first and not current.is_fetched_apart():
-            self._plain.add(_manner(current.asked_by))
+            self._plain.add(manner_of(current.asked_by))
         if current.waiting and current.waiting[-1] is batch:
             current.waiting = []
         else:
@@ -422,7 +415,7 @@ class Passes:
             RuntimeError: that cannot be told.
         """
         *earlier, last = current.waiting
-        is_plain = _manner(current.asked_by) in self._plain
+        is_plain = manner_of(current.asked_by) in self._plain
         if is_plain and current.keeps_all():
             is_skipping = True
         else:
@@ -450,7 +443,7 @@ def _one_of(candidates: list[Pass], done: str) -> Pass:
     kept = [each for each in candidates if not each.was_passed_over] or candidates
     kept = [each for each in kept if not each.waiting[-1].is_gone()] or kept
     if len(kept) > 1:
-        depths = [_depth(each.asked_by) for each in kept]
+        depths = [depth_of(each.asked_by) for each in kept]
         kept = [each for each, depth in zip(kept, depths, strict=True) if depth == min(depths)]
     if len(kept) == 1:
         return kept[0]
@@ -468,7 +461,7 @@ def _was_only_looked_at(latest: Pass) -> bool:
     """Whether a pass was left after a batch that nobody has any more."""
     if latest.is_open or not latest.waiting or not latest.waiting[-1].is_gone():
         return False
-    return _depth(latest.asked_by[:1]) == sys.maxsize
+    return depth_of(latest.asked_by[:1]) == sys.maxsize
 
 
 def _several_wait(done: str) -> str:
@@ -518,53 +511,6 @@ def _nothing_waits(latest: Pass, done: str) -> str:
     )
 
 
-def _frames(innermost: FrameType | None) -> Iterator[FrameType]:
-    while innermost is not None:
-        yield innermost
-        innermost = innermost.f_back
-
-
-def _places(innermost: FrameType) -> Iterator[Place]:
-    for frame in _frames(innermost):
-        yield Place(id(frame), frame.f_code, frame.f_lasti)
-
-
-def _depth(places: Sequence[Place]) -> int:
-    """Return how many calls lie between here and the innermost of these functions that is running.
-
-    Very many if none of them is.
-    """
-    running = {(place.frame, place.code) for place in places}
-    for depth, frame in enumerate(_frames(sys._getframe(1))):
-        if (id(frame), frame.f_code) in running:
-            return depth
-    return sys.maxsize
-
-
 def _asks_itself(current: Pass) -> bool:
     """Whether the function that asked for the batches of a pass is running: it is the loop's."""
-    return bool(current.asked_by) and _depth(current.asked_by[:1]) < sys.maxsize
-
-
-def _manner(places: Sequence[Place]) -> tuple[Any, ...]:
-    """Return where in the code a pass was asked for: in the loop, and generators before it."""
-    inner = next((n for n, each in enumerate(places) if not _is_generator(each)), len(places))
-    return tuple((each.code, each.instruction) for each in places[: inner + 1])
-
-
-def _is_generator(place: Place) -> bool:
-    return bool(place.code.co_flags & CO_GENERATOR)
-
-
-def is_behind_loop(places: Sequence[Place], frame: FrameType) -> bool:
-    """Whether the function that has run a loop is now behind it.
-
-    Arguments:
-        places: of the functions that asked for the first batch of a pass, the innermost one first.
-        frame: of the function that is running.
-    """
-    # generators between the loop and the loader, as those of progress bars, run none of their own
-    of_loop = next((each for each in places if not _is_generator(each)), None)
-    if of_loop is None or (id(frame), frame.f_code) != of_loop[:2]:
-        return False
-    return frame.f_lasti > of_loop.instruction
+    return bool(current.asked_by) and depth_of(current.asked_by[:1]) < sys.maxsize

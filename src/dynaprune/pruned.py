@@ -787,7 +787,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         """Where each rank has samples of its own, agree on how many all serve in the next epoch."""
         ranks = self.epochs.ranks
         if ranks.are_apart and ranks.in_step > 1:
-            self.epochs.agree_on_length(self.epochs.coming_plan(self._make_plan))
+            self.epochs.lengths.agree(self.epochs.coming_plan(self._make_plan))
 
     def full_length(self, world_size: int | None = None, drop_last: bool = False) -> int:
         """Return the number of samples in a share of an epoch that skips nothing.
@@ -817,7 +817,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         if self.is_stream:
             return Share(plan, plan.order, 1)
         if ranks.are_apart:
-            least, most = self.epochs.agreed_length(plan) or self.epochs.length_before(plan)
+            least, most = self.epochs.lengths.of(plan)
             before = self.epochs.findings.resumed.visits if plan is self.epochs.plan else 0
             each = least if drop_last else most
             if start is None:

@@ -174,7 +174,7 @@ class _Telling:
         last: _Last | None = None
         for fetched in self.loader:
             if last is None:
-                last = _Last.of(self.train.epochs.begun)
+                last = _Last.of(self.train.epochs.begun.last)
             self.loader.remainder = last.remainder(len(fetched.indices))
             yield fetched
 
