@@ -1,4 +1,4 @@
-"""Several ranks of which one looks at batches, skips some, or cannot record: none waits."""
+"""Several ranks: one looks at batches, skips some, or cannot record, and the others go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What samplers serve at the moment: of which plan is a batch that comes back by its indices?"""
+"""What samplers serve at the moment, and which plan has served a batch, by its indices."""
 
 from __future__ import annotations
 

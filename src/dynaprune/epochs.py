@@ -741,7 +741,7 @@ class Epochs:
         return fold.plan
 
     def _begun_by_training(self, plan: Plan) -> Epoch:
-        """Return the next epoch, of which a batch, by `plan`, is trained on: it ends this one."""
+        """Return the next epoch: a batch of its `plan` is trained on, which ends this one."""
         if self.plan is None or plan.epoch == self.number:
             raise RuntimeError(
                 f"this batch is of a loop that planned epoch {self.number} before all of the epoch "

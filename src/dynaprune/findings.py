@@ -35,7 +35,7 @@ class Progress:
     repeats: int = 1
 
     def served(self) -> Tensor:
-        """Return the samples of which no visit is due any more: int64."""
+        """Return the samples that have no visit due any more: int64."""
         if self.repeats == 1:
             return self.batches.indices.long()
         samples, visits = np.unique(self.batches.indices.numpy(), return_counts=True)

@@ -48,7 +48,7 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> 
         return
     if loss.dim() == 1 and 1 < loss.numel() < batch_size and loss.numel() == rows:
         raise RuntimeError(
-            f"{rows} losses were given for a batch of which the loader has fetched {batch_size} "
+            f"{rows} losses were given for a batch: the loader has fetched {batch_size} "
             f"samples and yielded {rows}, so samples are missing, and it is not known whose the "
             "losses are. Does collate_fn drop samples? Let it return the indices of those that it "
             "keeps: give the loader train.with_indices() and call update(loss, indices=indices)"

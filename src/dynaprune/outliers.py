@@ -42,7 +42,7 @@ def share_of_outliers(shape: LossShape) -> float:
 
     Losses of samples of one kind, easy and hard, are about gamma distributed: their skewness g is
     twice their coefficient of variation c. A group of its own with higher losses, as wrong labels
-    make that are not learned by heart, adds more to the variation than to the skewness. Where g/c
+    make that are not memorized, adds more to the variation than to the skewness. Where g/c
     is 1.5 or more, 0 is returned; where it is 1.2 or less, the share p of the higher of two numbers
     that has the skewness g = (1 − 2p)/√(p·(1 − p)), p = (1 − g/√(4 + g²))/2; and less in between.
     A standard error is added to g before that. Nothing is to be told where c is below 0.2, nor

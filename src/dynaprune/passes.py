@@ -271,7 +271,7 @@ class Passes:
             done: what the user did, for messages.
 
         Raises:
-            RuntimeError: there is none, or it cannot be told; the message says how to mend that.
+            RuntimeError: no batch waits, or it cannot be told which; the message says what to do.
         """
         latest = self._passes[-1] if self._passes else None
         is_usual = latest is not None and len(self._passes) == len(latest.waiting) == 1
@@ -304,7 +304,7 @@ class Passes:
             done: what the user did, for messages.
 
         Raises:
-            RuntimeError: there is none, or it cannot be told.
+            RuntimeError: no batch was yielded, or it cannot be told which one counts.
         """
         trained, latest = self.trained, self._latest
         if latest is not None and latest is trained and latest.is_open and not latest.waiting:
@@ -312,7 +312,7 @@ class Passes:
         return self.to_update(done)[1].mean_weight
 
     def holding(self, content: Any) -> tuple[Pass, Batch]:
-        """Return the batch of which `content` is a part, and its pass.
+        """Return the batch that `content` is, or is a part of, and its pass.
 
         Raises:
             RuntimeError: no batch that waits for its update is.

@@ -161,7 +161,7 @@ def _on_labels(audit: Audit) -> str:
             "No group of samples has distinctly higher losses: TrimmedLoss"
             + (", which is in use, drops" if trims else " would drop")
             + " hard samples rather than wrong ones, and is advised against. (Wrong labels that "
-            "were learned by heart already, or that are as hard as the hard samples, do not show "
+            "were memorized already, or that are as hard as the hard samples, do not show "
             "in the losses.)"
         )
     found = f"About {share:.0%} of the samples have distinctly higher losses, as wrong labels have"

@@ -26,7 +26,7 @@ CELLS = 8
 def wrong_share(losses: NDArray[np.floating]) -> float:
     """Return the share of the samples that are a group of their own, with higher losses.
 
-    Where many labels are wrong and have not been learned by heart, the losses fall into two groups
+    Where many labels are wrong and have not been memorized, the losses fall into two groups
     with a valley between them. Those of right but hard samples decay without one. So the density
     of the losses' cube roots is estimated with a Gaussian kernel, and its deepest valley sought:
     the point whose density is furthest below the highest one on either side, the lower of the two.
@@ -37,7 +37,7 @@ def wrong_share(losses: NDArray[np.floating]) -> float:
     Two groups that overlap leave no valley. They are told by the moments of the losses
     (`share_of_outliers`), which say less exactly how large the second one is.
 
-    It is careful: wrong labels that have been learned by heart are not found; nor is a tenth of the
+    It is careful: wrong labels that have been memorized are not found; nor is a tenth of the
     samples or less, among a thousand. Nor is a group of more than half of the samples one of wrong
     labels. Many losses of exactly the lowest value, as a hinge loss has, are no group either.
 

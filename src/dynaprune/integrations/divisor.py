@@ -55,7 +55,7 @@ def _size(node: Any, output: int) -> int:
 def _divisors(node: Any) -> Iterator[float]:
     """Yield the numbers that an operation may have divided by, as it keeps them for `backward`.
 
-    A product with a number of Python is none of these: it weights a part of the loss.
+    A product with a Python number does not count as one: it weights a part of the loss.
     """
     if node.name() == "DivBackward0":
         kept = [node._saved_other]

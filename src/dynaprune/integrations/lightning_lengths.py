@@ -115,7 +115,7 @@ def check_options(trainer: Trainer) -> None:
 
 
 def _val_check_interval(trainer: Trainer) -> Any:
-    """Return it; `None` if that is a time, of which the Trainer keeps no such attribute."""
+    """Return it; `None` if it is a time: then the Trainer has no such attribute."""
     return getattr(trainer, "val_check_interval", None)
 
 

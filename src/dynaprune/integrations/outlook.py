@@ -19,9 +19,9 @@ EPOCHS = 32
 
 
 class Outlook:
-    """Foresees the end of a run, of which only the epoch that begins has a plan already.
+    """Estimates where a run ends: only the epoch that begins has a plan already.
 
-    Of the epochs after it, it is known what the method would select by the scores of now.
+    For the epochs after it, this asks what the method would select by the current scores.
 
     Arguments:
         pruned: the pruned dataset.

@@ -214,8 +214,8 @@ class PrunedTrainerMixin:
             if (micro_batch := self._fetched.popleft()).inputs is inputs:
                 return micro_batch
         raise RuntimeError(
-            "training_step was given a batch that is none of those that the training loader has "
-            "yielded, so nobody knows its samples: change batches in the collator, in "
+            "training_step was given a batch that the training loader has not yielded, so nobody "
+            "knows its samples: change batches in the collator, in "
             "_prepare_inputs or in compute_loss, and not in get_batch_samples"
         )
 

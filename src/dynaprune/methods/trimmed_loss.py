@@ -25,7 +25,7 @@ after it, so a first estimate stays, and a small one is the least sure."""
 class TrimmedLoss(PrunedDataset):
     """Skips the samples with the highest scores, whose labels are most probably wrong.
 
-    A model learns what most samples have in common before it learns a wrong label by heart, so
+    A model learns what most samples have in common before it memorizes a wrong label, so
     after a while those with wrong labels have the highest losses. From epoch ⌈start·E⌉ on (the
     second one at least) the share `trim` of all samples is skipped that scores highest, except a
     random share `refresh` of these: they are trained on, so that their scores stay true and a

@@ -257,8 +257,8 @@ class Recorder:
         """Return what the `run.json` that is there says, if there is one.
 
         Raises:
-            RuntimeError: it is of another run, and may not be replaced; or there is none, but there
-                are files that are called like those of a recording.
+            RuntimeError: it is of another run, and may not be replaced; or there is no recording,
+                but files that are called like those of one.
         """
         path = self.directory / RUN
         if not path.exists():

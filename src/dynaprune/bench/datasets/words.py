@@ -39,7 +39,7 @@ def render_words(count: int, seed: int) -> Words:
 
     Their letters are drawn by how often they follow each other in the names of Python's own
     modules and keywords, so that they look like words, and none is in a list that a model could
-    learn by heart. Fonts are those of matplotlib.
+    memorize. Fonts are those of matplotlib.
 
     Raises:
         ImportError: Pillow or matplotlib is not installed.
