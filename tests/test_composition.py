@@ -136,3 +136,12 @@ def test_a_loader_of_the_same_batch_size_is_not():
         train.check_batch_size(8, 4)
     InfoBatch(range(100), 5).check_batch_size(7)  # composes nothing
     NoPrune(range(100), 5).check_batch_size(None)
+
+
+def test_our_loader_asks_before_it_serves():
+    train = BLS(InfoBatch(Numbers(40), 5, batch_size=32)).proxy()
+    with pytest.raises(
+        RuntimeError, match=r"composes batches of 32 .* the loader serves batches of"
+    ):
+        iter(DataLoader(train, batch_size=10))
+    assert sum(len(batch) for batch in DataLoader(train, batch_size=32)) == 40

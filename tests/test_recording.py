@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -327,3 +328,44 @@ def test_an_epoch_of_which_no_batch_was_made_is_no_gap(tmp_path):
     run(train, 1)
     assert [len(batches) for batches in read_recording(tmp_path)] == [2, 0, 2]
     assert json.loads((tmp_path / "run.json").read_text())["num_samples"] == 10
+
+
+def test_a_kill_after_the_checkpoint_of_the_last_step_loses_no_epoch(tmp_path):
+    """That state counts the epoch as over, so the epoch is recorded and logged before."""
+
+    def made(folder, logged):
+        train = bls(InfoBatch, 40)
+        train.record(folder)
+        train.log_to(SimpleNamespace(log=lambda metrics, epoch: logged.append((epoch, metrics))))
+        return train, DataLoader(train, batch_size=8)
+
+    def trained(train, loader, killed_in=None):
+        for _ in range(train.epoch, 4):
+            number, length = train.epoch, len(loader)
+            for step, batch in enumerate(loader, start=1):
+                train.update(mean_loss(batch))
+                state = train.state_dict()
+                if number == killed_in and step == length:
+                    return state
+        return state
+
+    expected_logs, logs = [], []
+    train, loader = made(tmp_path / "whole", expected_logs)
+    trained(train, loader)
+    train, loader = made(tmp_path / "killed", logs)
+    state = trained(train, loader, killed_in=1)
+    assert state["epoch"] == 2
+    resumed, loader = made(tmp_path / "killed", logs)
+    resumed.load_state_dict(state)
+    trained(resumed, loader)
+    expected, found = (read_recording(tmp_path / each) for each in ("whole", "killed"))
+    assert len(expected) == len(found) == 4
+    for one, other in zip(expected, found, strict=True):
+        assert one.indices.equal(other.indices)
+        assert one.losses.equal(other.losses)
+    assert [epoch for epoch, _ in logs] == [epoch for epoch, _ in expected_logs] == [0, 1, 2, 3]
+    for (_, one), (_, other) in zip(expected_logs, logs, strict=True):
+        timed = {"pruning/seconds"}
+        assert {k: v for k, v in one.items() if k not in timed} == {
+            k: v for k, v in other.items() if k not in timed
+        }

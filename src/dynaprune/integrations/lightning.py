@@ -74,7 +74,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
     end. In `configure_optimizers`, `trainer.estimated_stepping_batches` is that of full training,
     for a schedule in a `PrunedScheduler`. `max_steps` counts the steps that are made.
 
-    It logs `pruning/share_saved` and `pruning/mean_score` at the end of each epoch; of a second
+    It logs `pruning/share_saved`, `pruning/mean_score` and `pruning/mean_loss` (before weights) at
+    the end of each epoch; of a second
     pruned dataset `pruning/share_saved/1` and so on.
 
     Source of what it works around: the Trainer asks for an epoch's length once in a run, in
@@ -390,6 +391,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
                 {
                     f"pruning/share_saved{which}": train.summary().share_saved,
                     f"pruning/mean_score{which}": float(train.scores.mean()),
+                    f"pruning/mean_loss{which}": train.mean_loss,  # before weights
                 },
                 batch_size=1,  # where batches are the module's own business, it is to be said
                 rank_zero_only=True,
