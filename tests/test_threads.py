@@ -166,7 +166,7 @@ def test_threads_that_read_change_nothing(source, workers):
         training.check_state(content)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that send signals")
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs a signal of one's own")
 @pytest.mark.parametrize("source", [indexed, streamed])
 @pytest.mark.parametrize("records", [False, True])
 @pytest.mark.parametrize("seed", range(2))
@@ -180,15 +180,22 @@ def test_a_handler_of_a_signal_that_saves(source, records, seed, tmp_path):
 
     def save(number: int, frame: Any) -> None:
         states.append(training.train.state_dict())
-        signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-4, 3e-3))
 
-    before = signal.signal(signal.SIGALRM, save)
-    signal.setitimer(signal.ITIMER_REAL, 1e-3)
+    # not SIGALRM by a timer, which pytest-timeout takes
+    before, is_over = signal.signal(signal.SIGUSR1, save), threading.Event()
+
+    def send() -> None:
+        while not is_over.wait(draw.uniform(1e-4, 3e-3)):
+            signal.raise_signal(signal.SIGUSR1)  # its handler runs in the main thread
+
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
         training.run(epochs)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        is_over.set()
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
     assert training.outcome() == expected
     assert len(states) > 3
     for state in draw.sample(states, min(40, len(states))):
