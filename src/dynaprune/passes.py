@@ -233,9 +233,8 @@ class Passes:
             weights: of a stream, their weights.
         """
         if not current.asked_by:
-            current.asked_by = tuple(
-                places_from(sys._getframe(2))
-            )  # who asked the loader's generator
+            asker = sys._getframe(2)  # of the loader's generator, which has called this
+            current.asked_by = tuple(places_from(asker))
             current.thread = threading.get_ident()
             current.is_graded = torch.is_grad_enabled()
         if current.waiting:
