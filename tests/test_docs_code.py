@@ -103,6 +103,8 @@ def test_loops(names):
     assert name == "mean loss of the epoch"
     assert min(loss for _, loss in steps) < mean < max(loss for _, loss in steps)
     assert names["train"].summary().epochs == 6
+    names["train_in_memory"](*names["train_set"].tensors)
+    assert names["train"].summary().epochs == 7
 
 
 def test_a_stream(names):

@@ -21,6 +21,7 @@ from .plan import epoch_generator
 from .pruned import PrunedDataset
 from .sampler import PruningSampler
 from .scores import Score
+from .serve import Told, served
 from .share import Share
 
 _END = object()
@@ -212,7 +213,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             fetched, share = train.epochs.begun.by(partial(self._fetcher.begin, train))
         if not self._is_replaced:
             resuming = nullcontext
-        return self._serve(train, self._fetcher, fetched, share, train.epochs.passes, resuming)
+        begin = partial(self._begin, self._fetcher, fetched, share, train.epochs.passes, resuming)
+        return served(train, begin, self._note_end)
 
     def _has_drawn(self, train: PrunedDataset) -> bool:
         """Whether the run has drawn the number for this epoch's iterator before a checkpoint.
@@ -279,16 +281,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         finally:
             generator.set_state(state)
 
-    def _serve(
+    def _begin(
         self,
-        train: PrunedDataset,
         fetcher: Fetcher,
         fetched: Iterator[Any],
         begun: Share | None,
         home: Passes,
         resuming: Callable[[], AbstractContextManager[None]],
-    ) -> Iterator[Any]:
-        """Yield batches, and hand the samples of each to the dataset just before."""
+    ) -> tuple[Pass, Iterator[Told]] | None:
+        """Begin a pass, when its first batch is asked for, and return it with its batches."""
+        train = self._train()
         with resuming():  # loaders that were put around torch's make its iterator only now
             first, begun_now = train.epochs.begun.by(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
@@ -298,35 +300,19 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             if share is not None:
                 with train.epochs.lock:
                     train.epochs.pass_over(share.plan)
-            return
+            return None
         if share is None:
             raise RuntimeError(
                 "the loader does not use the sampler of the pruned dataset, so nothing would be "
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current, is_whole = Pass(share.plan, *self._count_served(share), home), False
-        try:
-            told = fetcher.told(chain(_once(first), fetched), share)
-            del first, share, begun, begun_now  # what they take is not wanted for the whole pass
-            for each in told:
-                with train.epochs.lock:
-                    train.epochs.passes.hand_over(
-                        current, each.batch, each.indices, each.mean_weight, each.weights
-                    )
-                held = [each.batch]
-                del each  # only the loop holds on to a batch, so it is known when it is done with
-                yield held.pop()
-            with train.epochs.lock:
-                current.end()
-            is_whole = True
-            train.finish(current)
-        finally:
-            with train.epochs.lock:
-                train.epochs.passes.close(current)
-            if is_whole or current.is_trained:
-                length = current.num_batches or current.num_handed_over
-                self._ended = current.asked_by, length
+        current = Pass(share.plan, *self._count_served(share), home)
+        return current, fetcher.told(chain(_once(first), fetched), share)
+
+    def _note_end(self, current: Pass) -> None:
+        """Remember who has run a pass, and how many batches it has."""
+        self._ended = current.asked_by, current.num_batches or current.num_handed_over
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
         """Return how many samples and batches a share makes, `None` for what is not known.

@@ -41,14 +41,15 @@ class Batch:
     Attributes:
         indices: its samples; of a stream, the fingerprints of their keys.
         mean_weight: their mean weight.
-        weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
+        weights: float32, shape (B,): their weights, if the plan does not know them, as of a stream,
+            or if they are on a device already.
         leaves: its first tensors.
         rows: the length of one of them that has a row for each sample, or of the first; 0 for none.
     """
 
     indices: Indices
     mean_weight: float | Tensor
-    weights: NDArray[np.float32] | None
+    weights: NDArray[np.float32] | Tensor | None
     leaves: tuple[weakref.ref[Any], ...]
     rows: int
 
@@ -134,7 +135,9 @@ class Pass:
         """Return the weights of a batch's samples: float32, shape (B,), or 1.0 if all are 1."""
         if batch.weights is None:
             return self.plan.sample_weights(batch.indices)
-        return torch.from_numpy(batch.weights)
+        return (
+            batch.weights if isinstance(batch.weights, Tensor) else torch.from_numpy(batch.weights)
+        )
 
     def keeps_all(self) -> bool:
         """Whether what was trained lives on: in a list of the loop's, or where data is in memory.
@@ -221,7 +224,7 @@ class Passes:
         content: Any,
         indices: Indices,
         mean_weight: float | Tensor,
-        weights: NDArray[np.float32] | None = None,
+        weights: NDArray[np.float32] | Tensor | None = None,
     ) -> None:
         """Let a batch wait for its update: the next one that `current` yields.
 
@@ -230,7 +233,7 @@ class Passes:
             content: what the loop gets.
             indices: its samples; of a stream, the fingerprints of their keys.
             mean_weight: their mean weight.
-            weights: of a stream, their weights.
+            weights: theirs, if the plan does not know them, or if they are on a device already.
         """
         if not current.asked_by:
             asker = sys._getframe(2)  # of the loader's generator, which has called this

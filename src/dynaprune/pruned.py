@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from .state import check_origin, differences, pack, sealed, settings_of, unpack,
 from .streams import PrunedIterableDataset
 from .summary import Summary
 from .validation import check_between, check_integer, check_map_style
+
+if TYPE_CHECKING:
+    from .index_batches import IndexBatches
 
 logger = logging.getLogger("dynaprune")
 
@@ -176,6 +179,42 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         """
         self._require_indices("train.sampler was asked for", "leave sampler out")
         return PruningSampler(self)
+
+    def batches(
+        self, batch_size: int, *, device: Any = None, drop_last: bool = False
+    ) -> IndexBatches:
+        """Return the batches of an epoch as index tensors, for data in memory or on the device.
+
+        Run over it in each epoch, in place of a loader: `for indices in train.batches(1024)` yields
+        int64 tensors of shape (B,) on `device`, and `update` knows which samples they are. The
+        order of an epoch moves to the device at once, and a step moves nothing. `len()`, looks,
+        `break`, checkpoints and several ranks are as with the `DataLoader`.
+
+        Arguments:
+            batch_size: samples a batch, on this rank.
+            device: where the indices are to be, as the data is; by default on the host.
+            drop_last: whether a last batch of fewer samples is left out.
+
+        Raises:
+            TypeError: `batch_size` is no integer, or `device` is none.
+            ValueError: `batch_size` is below 1.
+            RuntimeError: the dataset is a stream, which has no indices.
+
+        Example:
+            >>> import torch
+            >>> from dynaprune import BLS, InfoBatch
+            >>> x, y = torch.rand(1000, 3), torch.rand(1000)
+            >>> train = BLS(InfoBatch(range(1000), num_epochs=3)).proxy()
+            >>> for epoch in range(3):
+            ...     for indices in train.batches(64):
+            ...         loss = train.update((x[indices].mean(1) - y[indices]).square().mean())
+            >>> train.summary().epochs
+            3
+        """
+        from .index_batches import IndexBatches  # it runs over a pruned dataset
+
+        self._require_indices("train.batches() was called", "use the DataLoader of dynaprune")
+        return IndexBatches(self, batch_size, device, drop_last)
 
     def with_indices(self) -> IndexedDataset:
         """Return the dataset with samples `(sample, index)`, for loaders that are not ours.

@@ -98,18 +98,34 @@ class Share:
             size: B, samples a batch; the last one may have fewer.
             start: the first sample.
         """
-        at_a_time = -(-PORTION // size) * size
-        for first in range(start, len(self), at_a_time):
-            indices = self.order[first : first + at_a_time].numpy().astype(np.int64)
-            begins = np.arange(0, indices.size, size)
+        sizes = np.full(-(-(len(self) - start) // size), size, dtype=np.int64)
+        sizes[-1:] -= sizes.size * size - (len(self) - start)
+        return self.batches_of(sizes, start)
+
+    def batches_of(
+        self, sizes: NDArray[np.int64], start: int = 0
+    ) -> Iterator[tuple[NDArray[np.int64], float]]:
+        """Yield the samples of batches of given sizes, int64, and their mean weight.
+
+        Arguments:
+            sizes: shape (T,), each at least 1: of the batches, one after the other.
+            start: the first sample.
+        """
+        at_a_time = max(1, PORTION // int(sizes.max(initial=1)))
+        for first in range(0, sizes.size, at_a_time):
+            counts = sizes[first : first + at_a_time]
+            indices = self.order[start : start + int(counts.sum())].numpy().astype(np.int64)
+            begins = np.cumsum(counts) - counts
             if self.plan.weights is None:
-                means = np.ones(begins.size)
+                means = np.ones(counts.size)
             else:
                 weights = self.plan.weights.of(indices)
-                counts = np.diff(begins, append=indices.size)
                 means = np.add.reduceat(weights, begins, dtype=np.float64) / counts
-            for begin, mean in zip(begins.tolist(), means.tolist(), strict=True):
-                yield indices[begin : begin + size], mean
+            for begin, count, mean in zip(
+                begins.tolist(), counts.tolist(), means.tolist(), strict=True
+            ):
+                yield indices[begin : begin + count], mean
+            start += indices.size
 
     def retired(self) -> Share:
         """Return a share of the same epoch that serves nothing and takes no memory."""

@@ -1,6 +1,7 @@
 """How batches are fetched, and how it is known which samples they hold: one way a file."""
 
-from .fetcher import Fetcher, Told
+from ..serve import Told
+from .fetcher import Fetcher
 from .indexed import IndexedFetcher
 from .slices import SlicesFetcher
 from .stream import StreamFetcher

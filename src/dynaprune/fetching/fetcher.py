@@ -4,32 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch.utils.data
-from numpy.typing import NDArray
-from torch import Tensor
 
-from ..plan import Indices
 from ..pruned import PrunedDataset
+from ..serve import Told
 from ..share import Share
-
-
-class Told(NamedTuple):
-    """A batch, and what there is to know of its samples.
-
-    Attributes:
-        indices: int64, shape (B,): which they are; of a stream, the fingerprints of their keys.
-        mean_weight: their mean weight.
-        weights: of a stream, float32, shape (B,): their weights; else the plan knows them.
-        batch: what the loop gets.
-    """
-
-    indices: Indices
-    mean_weight: float | Tensor
-    weights: NDArray[np.float32] | None
-    batch: Any
 
 
 class Fetcher(ABC):

@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from ..indexed import Forwarding, fetch
 from ..pruned import PrunedDataset
+from ..serve import Told
 from ..share import Share
-from .fetcher import Fetcher, Told
+from .fetcher import Fetcher
 from .tails import WithoutLoneSample, is_ours
 
 

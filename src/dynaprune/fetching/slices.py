@@ -12,8 +12,9 @@ from torch.utils.data import BatchSampler
 
 from ..pruned import PrunedDataset
 from ..sampler import PruningSampler
+from ..serve import Told
 from ..share import Share
-from .fetcher import Fetcher, Told
+from .fetcher import Fetcher
 from .tails import WithoutLoneSample
 
 _NONE = np.empty(0, dtype=np.int64)

@@ -16,11 +16,12 @@ from ..indexed import Forwarding
 from ..keys import KeyTable
 from ..plan import Plan, epoch_generator
 from ..pruned import PrunedDataset
+from ..serve import Told
 from ..share import Share
 from ..streams.bulletin import Bulletin
 from ..streams.dataset import PrunedIterableDataset
 from ..streams.serving import Orders, Serving, serve
-from .fetcher import Fetcher, Told
+from .fetcher import Fetcher
 
 
 class Keyed(NamedTuple):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler
 
 from ..sampler import PruningSampler
@@ -48,6 +50,25 @@ class WithoutLoneSample:
             before = batch
         if before is not None:
             yield before
+
+
+def batch_sizes(count: int, size: int, full: int, drop_last: bool) -> NDArray[np.int64]:
+    """Return how many samples each batch of an epoch has: shape (T,).
+
+    Arguments:
+        count: samples in the epoch.
+        size: B, samples a batch.
+        full: samples in an epoch that skips nothing.
+        drop_last: whether a last batch of fewer samples is left out.
+    """
+    sizes = np.full(count // size, size, dtype=np.int64)
+    rest = 0 if drop_last else count % size
+    if rest == 1 and sizes.size > 0 and size > 1 and full % size != 1:
+        if size == 2:
+            return sizes
+        sizes[-1] = -(-(size + 1) // 2)
+        rest = size + 1 - int(sizes[-1])
+    return np.append(sizes, rest) if rest else sizes
 
 
 def is_ours(batch_sampler: Any) -> bool:

@@ -1,0 +1,89 @@
+"""Batches of an epoch as sample numbers: for data that lies in memory, or on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .fetching.tails import batch_sizes
+from .passes import Pass
+from .pruned import PrunedDataset
+from .serve import Told, served
+from .share import Share
+from .validation import check_integer
+
+
+class IndexBatches:
+    """The batches of an epoch, as index tensors on a device; made by `PrunedDataset.batches`.
+
+    Each `iter()` runs over one epoch, as that of a loader does, and `len()` is the number of
+    batches of the epoch that is served or about to be. The order of an epoch moves to the device at
+    once, without a wait for it; a batch is a view of it.
+
+    Arguments:
+        train: the pruned dataset.
+        batch_size: samples a batch, on this rank.
+        device: where the indices are to be, by default on the host.
+        drop_last: whether a last batch of fewer samples is left out.
+
+    Raises:
+        TypeError: `batch_size` is no integer, or `device` is none.
+        ValueError: `batch_size` is below 1.
+    """
+
+    def __init__(self, train: PrunedDataset, batch_size: int, device: Any, drop_last: bool) -> None:
+        self.train = train
+        self.batch_size = check_integer("batch_size", batch_size, minimum=1)
+        try:
+            self.device = torch.device("cpu" if device is None else device)
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(
+                f"device must be a device of torch, such as 'cuda', but {device!r} was given"
+            ) from error
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        return self._sizes(self.train.epoch_length()).size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self.train.check_batch_size(self.batch_size)
+        return served(self.train, self._begin)
+
+    def _begin(self) -> tuple[Pass, Iterator[Told]] | None:
+        epochs = self.train.epochs
+        with epochs.lock:
+            share, _ = epochs.begun.by(partial(self.train.begin_epoch))
+            sizes = self._sizes(len(share))
+            if sizes.size == 0:
+                epochs.pass_over(share.plan)
+                return None
+            current = Pass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
+        return current, self._told(share, sizes)
+
+    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Told]:
+        """Yield views of the order on the device, with what the dataset needs on the host."""
+        ends = np.cumsum(sizes)
+        order = share.order[: int(ends[-1])]
+        placed = _on(order, self.device)
+        weights = None if share.plan.weights is None else share.plan.sample_weights(placed)
+        for (indices, mean), size, end in zip(
+            share.batches_of(sizes), sizes.tolist(), ends.tolist(), strict=True
+        ):
+            own = weights[end - size : end] if isinstance(weights, Tensor) else None
+            yield Told(indices, mean, own, placed[end - size : end])
+
+    def _sizes(self, count: int) -> NDArray[np.int64]:
+        return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
+
+
+def _on(order: Tensor, device: torch.device) -> Tensor:
+    """Return sample numbers as int64 on a device, without a wait for it."""
+    if device.type == "cuda":
+        order = order.pin_memory()  # else the copy would wait
+    return order.to(device, non_blocking=True).long()
