@@ -50,7 +50,7 @@ METHODS: dict[str, Callable[..., PrunedDataset]] = {"InfoBatch": InfoBatch, "SeT
 
 def train_epoch(train: PrunedDataset, generator: torch.Generator) -> None:
     """Make the updates of an epoch whose plan has been made."""
-    share = train.epochs.begun
+    share = train.epochs.begun.last
     assert share is not None
     order = share.order
     batch = max(128, -(-len(order) // BATCHES))
@@ -117,7 +117,7 @@ def measure_sampler(samples: int) -> dict[str, float]:
     """Return what handing out indices costs, beside a list of them."""
     train: PrunedDataset = BLS(InfoBatch(range(samples), 100)).proxy()
     served = iter(train.sampler)
-    share = train.epochs.begun
+    share = train.epochs.begun.last
     assert share is not None
     ours = traced_peak_of(lambda: deque(served, maxlen=0))
     return {"ours": ours, "list": traced_peak_of(share.order.tolist)}

@@ -477,6 +477,10 @@ def run_sequence(kind: str, looks: bool, actions: list[tuple[str, int]]) -> None
             driver.update(number, "default")
         elif name.startswith("update"):
             driver.update(number, name.split()[1])
+            run = driver.runs[number]
+            if run is not None and run.is_ahead:
+                # what it still holds may be updated or not: "epoch ahead" goes on, others leave
+                driver.drop(number)
         elif name == "iterate":
             driver.iterate(number)
         elif name == "drop":

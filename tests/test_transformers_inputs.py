@@ -285,7 +285,7 @@ def test_steps_that_cannot_be_scored(tmp_path):
     for kind, message in (
         (Twice, r"called twice in a training step: .*PrunedTrainerMixin, MyTrainer"),
         (Around, r"has not called compute_loss of PrunedTrainerMixin.*PrunedTrainerMixin, MyTr"),
-        (Copied, r"none of those that the training loader has yielded.* not in get_batch_samples"),
+        (Copied, r"that the training loader has not yielded.* not in get_batch_samples"),
     ):
         with pytest.raises(RuntimeError, match=message):
             trainer_of(tmp_path, collate, kind).train()

@@ -146,9 +146,9 @@ class Pass:
         """
         return self.first is not None and self.first.is_alive()
 
-    def be_told(self, by_indices: bool) -> None:
+    def be_told(self, batch: Batch, by_indices: bool) -> None:
         """Take note that the loop has said which batch an update is about."""
-        if self.was_ahead or self.is_fetched_apart():
+        if batch is not self.waiting[-1] or self.is_fetched_apart():
             self.is_told = True
             self.is_told_by_indices |= by_indices
 
@@ -170,9 +170,7 @@ class Pass:
         """Whether updates are to come, from a loop that has fetched the last batches ahead."""
         if not (self.is_whole and self.is_told):
             return False
-        return self.is_followed or any(
-            self.is_told_by_indices or not each.is_gone() for each in self.waiting
-        )
+        return self.is_followed or any(map(self._may_be_updated, self.waiting))
 
     def samples_done(self, recorded: Indices | None) -> int:
         """Return how many samples were trained on or skipped.
@@ -184,8 +182,13 @@ class Pass:
         return self.samples_handed_over - self._num_waiting(recorded)
 
     def _num_waiting(self, recorded: Indices | None) -> int:
-        waiting = self.waiting if self.is_told else self.waiting[-1:]
+        earlier, last = self.waiting[:-1], self.waiting[-1:]
+        waiting = [each for each in earlier if self._may_be_updated(each)] + last
         return sum(len(each) for each in waiting if each.indices is not recorded)
+
+    def _may_be_updated(self, batch: Batch) -> bool:
+        """Whether a batch that others follow is still to be trained on."""
+        return self.is_told and (self.is_told_by_indices or not batch.is_gone())
 
     def samples_left(self, recorded: Indices | None) -> int | None:
         """Return how many samples are still to be trained on; `None` if that is not known."""

@@ -293,7 +293,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             else:
                 scaled = scale(loss, found.mean_weight)
             if current is not None and not (indices is None and batch is None):
-                current.be_told(by_indices=indices is not None)
+                current.be_told(found, by_indices=indices is not None)
             epochs.report(plan, found, measured, current)
             if current is not None and current.is_whole and not current.waiting:
                 self.finish(current)

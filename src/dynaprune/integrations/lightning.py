@@ -113,7 +113,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._is_behind = False  # whether a state was loaded after the loaders' iterators were made
         self._batches: float = 0  # of the epoch
         self._coming: float | None = None  # of the next one, while the Trainer ends a resumed one
-        self._begun: list[float] = []  # the progress of the datasets when the epoch began
+        self._begun: list[tuple[float, int]] = []  # progress and visits when the epoch began
         self._trained = 0  # batches of the epoch that were trained
         self._steps = 0  # of the optimizers, before the batch
 
@@ -279,7 +279,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._coming = batches if is_over else None
         self._batches = done if is_over else batches
         announce(trainer, self._batches)
-        self._begun = [train.summary().visits_made for train in self._datasets]
+        self._begun = [(train.progress, train.summary().visits_made) for train in self._datasets]
         self._trained = 0
 
     def _find(self, trainer: Trainer) -> None:
@@ -399,14 +399,15 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     def _pass_over_empty(self, loaders: list[Any]) -> None:
         """Let the datasets whose loader makes no batch of this epoch go on to the next one."""
-        begun = dict(zip(map(id, self._datasets), self._begun, strict=True))
+        began_at = {id(t): at for t, (at, _) in zip(self._datasets, self._begun, strict=True)}
         for loader in filter(serves_pruned, loaders):
-            if len(loader) == 0 and loader.dataset.progress == begun.get(id(loader.dataset)):
+            if len(loader) == 0 and loader.dataset.progress == began_at.get(id(loader.dataset)):
                 next(iter(loader), None)
 
     def _check_updates(self, pl_module: LightningModule) -> None:
         """Raise `RuntimeError` if the batches of the epoch so far have seen no `update`."""
-        if [train.summary().visits_made for train in self._datasets] == self._begun:
+        visits = [train.summary().visits_made for train in self._datasets]
+        if visits == [before for _, before in self._begun]:
             raise RuntimeError(
                 f"training_step of {type(pl_module).__name__} has not called update() in the "
                 f"{self._trained} batches that were trained: return train.update(loss) in place of "
