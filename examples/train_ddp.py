@@ -84,4 +84,6 @@ if rank == 0:
     model.eval()
     accuracy = (model(test_images.to(device)).argmax(1).cpu() == test_labels).float().mean()
     print(f"test accuracy {accuracy:.1%}; {train.summary()}")
+del parallel  # which holds the process group: gloo may abort if that lives on at exit
+distributed.barrier()
 distributed.destroy_process_group()
