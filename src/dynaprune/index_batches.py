@@ -33,7 +33,7 @@ class IndexBatches:
         drop_last: whether a last batch of fewer samples is left out.
 
     Raises:
-        TypeError: `batch_size` is no integer, or `device` is none.
+        TypeError: `batch_size` is no integer, or `device` no device of torch.
         ValueError: `batch_size` is below 1.
     """
 
