@@ -77,9 +77,9 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
         runs.setdefault((line["way"], line["budget"]), {})[line["seed"]] = line
     sign = 1 if higher_is_better else -1
     full = runs.get((FULL, 0.0), {})
-    order = list(WAYS)
+    order = {way: place for place, way in enumerate(WAYS)}  # others come last
     rows = []
-    for way, budget in sorted(runs, key=lambda pair: (order.index(pair[0]), pair[1])):
+    for way, budget in sorted(runs, key=lambda pair: (order.get(pair[0], len(order)), pair[1])):
         by_seed = runs[way, budget]
         found = list(by_seed.values())
         pairs = [

@@ -105,6 +105,7 @@ WAYS: dict[str, Way] = {
     "drawn-infobatch": _way(
         "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores, BLS
     ),
+    "order-dp": _way("OrderDP on true per-sample losses", OrderDP, reads="samples"),
     "trimmed": _way("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
     "kalman-trimmed": _way("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
     "slices-trimmed": _way("TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"),

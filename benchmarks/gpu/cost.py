@@ -1,0 +1,6 @@
+def work(session):
+    pass
+
+
+def table(records):
+    return "-"
