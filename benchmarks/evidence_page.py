@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from evidence_gpu import gpu_parts
 from evidence_rates import rates_table
 from evidence_scores import scores_table
 from evidence_signs import signs_tables
@@ -78,6 +79,7 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
             for section, picture in zip(sections, pictures, strict=True)
         ),
     }
+    parts |= gpu_parts()
     if timed.lines:
         parts["seconds"] = seconds_table(sections_of(timed))
     text = PAGE.read_text(encoding="utf-8")

@@ -167,10 +167,16 @@ def _quality(section: Section, row: Row) -> str:
     return row.quality.text(*scale_of(section)) + (" %" if section.task["in_percent"] else "")
 
 
-def details(section: Section) -> str:
-    """Return the table of all that is known of each way and budget."""
+def details(section: Section, digits: int | None = None) -> str:
+    """Return the table of all that is known of each way and budget.
+
+    Arguments:
+        section: the results.
+        digits: of the metric; by default as many as its task has elsewhere.
+    """
     task = section.task
-    scale, digits = scale_of(section)
+    scale, usual = scale_of(section)
+    digits = usual if digits is None else digits
     lines = [
         f"| way | visits saved % | {task['metric']}{' %' if scale == 100 else ''} | against full | "
         "− fewer epochs | − random | seconds saved % | verdict | seeds |",
