@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import lzma
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,9 @@ from torch import Tensor
 
 MARGIN = 4
 """Pixels by which training images are padded for random crops, by reflection."""
+
+GROUP = 1000
+"""Images that a process decodes at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Data:
     test_labels: Tensor
 
 
+@cache  # for all stages
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Data:
     """Read what pack.py has written."""
     if not (folder / IMAGES).exists():
@@ -53,12 +59,14 @@ def unpacked(packed: bytes, sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
     content = lzma.decompress(packed)
     ends = np.cumsum(sizes)
     parts = [content[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
-        return np.stack(list(pool.map(_decoded, parts, chunksize=256)))
+    # processes, because threads wait for the interpreter's lock: images are small
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
+        groups = [parts[start : start + GROUP] for start in range(0, len(parts), GROUP)]
+        return np.concatenate(list(pool.map(_decoded, groups)))
 
 
-def _decoded(content: bytes) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+def _decoded(contents: list[bytes]) -> NDArray[np.uint8]:
+    return np.stack([np.asarray(Image.open(io.BytesIO(each)).convert("RGB")) for each in contents])
 
 
 def toy(device: torch.device, dtype: torch.dtype, samples: int = 192) -> Data:
