@@ -33,7 +33,9 @@ def gpu_parts() -> dict[str, str]:
 def records_of(stage: str) -> list[dict[str, Any]]:
     """Return the results of a stage."""
     file = FOLDER / f"{stage}.jsonl"
-    return [json.loads(line) for line in file.open()] if file.exists() else []
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def text_of(records: Records, table: Callable[[Records], str]) -> str:

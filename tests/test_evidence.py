@@ -164,3 +164,76 @@ def test_what_is_saved_unasked_is_held_against_a_share_of_each_task(unasked):
         "| random | 2 | 20.0 | -3.0 ± 12.7 | +2.5 ± 12.7 |",
         "| seta | 1 | 20.0 | -10.0 | +9.5 |",
     ]
+
+
+def gpu_record(way, saved, seed, accuracy, visits, **more):
+    facts = {"card": "a card", "torch": "2.11", "seconds": visits / 1000, "epochs": 10}
+    run = {"way": way, "saved": saved, "seed": seed, "accuracy": accuracy, "visits": visits}
+    return facts | run | more
+
+
+def test_ways_on_a_gpu_against_full_training_and_baselines(tables):
+    gpu = tables("evidence_gpu")
+    records = []
+    for seed in range(5):
+        level = 0.90 + 0.001 * seed
+        records += [
+            gpu_record("full", 0.0, seed, level, 1000),
+            gpu_record("fewer-epochs", 0.3, seed, level - 0.01, 700),
+            gpu_record("random", 0.3, seed, level - 0.02 - 0.0001 * (seed % 2), 700),
+            gpu_record("infobatch", 0.3, seed, level + 0.001 + 0.0001 * (seed % 2), 700),
+            gpu_record("hardest-of-batch", 0.3, seed, level - 0.03, 700),
+        ]
+    # without full training of the same seed nothing can be said
+    records.append(gpu_record("random", 0.3, 5, 0.5, 700))
+    lines = {
+        line.split(" | ")[0]: line.split(" | ") for line in gpu.cifar10_table(records).split("\n")
+    }
+    assert lines["| full"][1:3] == ["0.0", "90.20 ± 0.20"]
+    way = lines["| infobatch"]
+    assert way[1] == "30.0"
+    assert way[3].startswith("+0.10 ± ")
+    assert way[4].startswith("+1.10 ± ")  # against fewer epochs
+    assert way[5].startswith("+2.11 ± ")  # against random
+    assert way[6].startswith("30")
+    assert way[7:] == ["**lossless**", "5 |"]
+    assert lines["| hardest-of-batch"][3].startswith("-3.00 ± ")
+    assert lines["| hardest-of-batch"][7:] == ["**loses**", "5 |"]
+    assert lines["| random"][8] == "5 |"
+
+
+def test_what_was_found_of_labels_on_a_gpu(tables):
+    gpu = tables("evidence_gpu")
+    found = {"auroc": [0.5, 0.6, 0.7, 0.8], "precision": [0.1, 0.2, 0.3, 0.4]}
+    nothing = {"auroc": [], "precision": []}
+    more = {"labels": "worse", "wrong": 0.4}
+    records = [
+        gpu_record("full", 0.0, 0, 0.70, 1000, **more, **found),
+        gpu_record("full", 0.0, 1, 0.72, 1000, **more, **found),
+        gpu_record("random", 0.2, 0, 0.69, 800, **more, **nothing),
+        gpu_record("random", 0.2, 1, 0.71, 800, **more, **nothing),
+    ]
+    _, _, full, random = gpu.noisy_table(records).splitlines()
+    assert full.startswith("| worse (40% wrong) | full | 2 | 0.0 | 71.00 ± ")
+    assert full.endswith(" |  | 0.50 / 0.60 / 0.70 / 0.80 | 0.10 / 0.20 / 0.30 / 0.40 |")
+    assert random.startswith("| worse (40% wrong) | random | 2 | 20.0 | 70.00 ± ")
+    assert random.endswith(" | -1.00 ± 0.00 |  |  |")
+
+
+def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
+    gpu = tables("evidence_gpu")
+    monkeypatch.setattr(gpu, "FOLDER", tmp_path)
+    parts = gpu.gpu_parts()
+    page = (BENCHMARKS.parent / "docs" / "evidence.md").read_text(encoding="utf-8")
+    assert set(parts) >= {"gpu-checks", "gpu-cost", "gpu-cifar10", "gpu-noisy", "gpu-paper"}
+    for name, text in parts.items():
+        assert text == "No run was made yet.\n"
+        assert f"<!-- {name} -->" in page
+
+
+def test_the_page_is_that_of_the_results(tables):
+    gpu = tables("evidence_gpu")
+    page = (BENCHMARKS.parent / "docs" / "evidence.md").read_text(encoding="utf-8")
+    for name, text in gpu.gpu_parts().items():
+        part = page.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]
+        assert part == text, f"run `python benchmarks/evidence.py fill`: {name}"

@@ -12,7 +12,7 @@ from trainer import train_run
 
 from dynaprune import NoPrune
 
-TRIED = (0.05, 0.1, 0.2, 0.4)
+TRIED = (0.1, 0.05, 0.2)
 SEED = 1000
 """None of those by which ways are compared."""
 
