@@ -228,7 +228,7 @@ def time_criteria(
     targets: Tensor,
     chunks: int,
     repeats: int,
-    calls: int = 200,
+    calls: int = 100,
 ) -> tuple[float, float]:
     """Return the seconds that losses of slices take, and those of a mean loss, with gradients."""
     sliced = chunked(criterion, chunks)
@@ -333,7 +333,7 @@ def main() -> None:
         ("user's own", of_the_users_own, labels),
     ):
         for chunks in (CHUNKS, BATCH):
-            times = time_criteria(criterion, targets, chunks, options.repeats * 3)
+            times = time_criteria(criterion, targets, chunks, options.repeats)
             row(f"criterion: {name}, C={chunks}", *times, "µs")
     whole_steps = time_training_steps(options.repeats * 3)
     row(f"training step: {CHUNKS} slices, plain", *whole_steps, "ms")
