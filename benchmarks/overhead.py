@@ -8,8 +8,14 @@ weight; what that multiplication costs by itself is in the table too.
 
 A step keeps some bytes until the epoch ends, which are counted too.
 
-Losses of slices: `chunked(criterion, 8)` beside the criterion itself, both forward and backward, by
+`update(loss, indices=...)` with the int64 tensor that another library's loader yields, without a
+hand-over. Textbook: the same code as before.
+
+Losses of slices: `chunked(criterion, C)` beside the criterion itself, both forward and backward, by
 themselves and within whole training steps of the small CNN of end_to_end.py on images of 32 by 32.
+C is 8, and the batch size: one loss a sample. Cross entropy has to count the labels that
+`ignore_index` leaves; with class probabilities, and as other losses, it has not. A function of the
+user's own is called on each slice.
 
 An epoch: the plan for 1,000,000 samples. Textbook InfoBatch: `np.random.choice` and a shuffled
 Python list. Textbook SeTa: scikit-learn's KMeans, and samples put into groups one by one; with
@@ -26,7 +32,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from itertools import chain, count, islice
+from itertools import chain, count, cycle, islice
 from statistics import median
 
 import numpy as np
@@ -196,19 +202,48 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 
-def time_criteria(repeats: int, calls: int = 200) -> tuple[float, float]:
+def time_by_indices(
+    train: PrunedDataset, loss: Tensor, steps: int, repeats: int
+) -> tuple[float, float]:
+    """Return the seconds of `update(loss, indices=...)`, and of the textbook."""
+    textbook = TextbookBLS(len(train), train.weights)
+    order = train.begin_epoch().order.long()
+    batches = [batch.clone() for batch in order[: len(order) // BATCH * BATCH].split(BATCH)]
+
+    def repeated(update: Callable[[Tensor], object]) -> None:
+        for batch in islice(cycle(batches), steps):
+            update(batch)
+        train.epochs.findings.record = LossRecord()  # forget these updates: the epoch goes on
+
+    ours, theirs = in_turns(
+        partial(repeated, lambda batch: train.update(loss, indices=batch)),
+        partial(repeated, lambda batch: textbook.update(loss, batch)),
+        repeats,
+    )
+    return ours / steps, theirs / steps
+
+
+def time_criteria(
+    criterion: Callable[..., Tensor],
+    targets: Tensor,
+    chunks: int,
+    repeats: int,
+    calls: int = 100,
+) -> tuple[float, float]:
     """Return the seconds that losses of slices take, and those of a mean loss, with gradients."""
-    plain = nn.CrossEntropyLoss()
-    sliced = chunked(plain, CHUNKS)
+    sliced = chunked(criterion, chunks)
     logits = torch.randn(BATCH, 10, requires_grad=True)
-    labels = torch.arange(BATCH) % 10
 
     def repeated(criterion: Callable[..., Tensor]) -> None:
         for _ in range(calls):
-            criterion(logits, labels).mean().backward()
+            criterion(logits, targets).mean().backward()
 
-    ours, theirs = in_turns(partial(repeated, sliced), partial(repeated, plain), repeats)
+    ours, theirs = in_turns(partial(repeated, sliced), partial(repeated, criterion), repeats)
     return ours / calls, theirs / calls
+
+
+def of_the_users_own(logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits, labels)
 
 
 def time_training_steps(repeats: int, steps: int = 5) -> tuple[float, float]:
@@ -278,11 +313,28 @@ def main() -> None:
     row("step: multiplication alone", step.multiplication, step.textbook, "µs")
     step = steps(losses, weighted=True)
     row("step: update with a loss vector", step.update, step.textbook, "µs")
-
-    step = steps(torch.ones(CHUNKS, requires_grad=True) * 1.5, weighted=True)
+    slices = torch.ones(CHUNKS, requires_grad=True) * 1.5
+    step = steps(slices, weighted=True)
     row(f"step: update with losses of {CHUNKS} slices", step.update, step.textbook, "µs")
-    criteria = time_criteria(options.repeats)
-    row(f"criterion: {CHUNKS} slices, plain", *criteria, "µs")
+    for what, loss in (
+        ("update(indices=)", mean_loss),
+        ("update(indices=), loss vector", losses),
+        (f"update(indices=), {CHUNKS} slices", slices),
+    ):
+        train = in_epoch(samples, weighted=True)
+        row(f"step: {what}", *time_by_indices(train, loss, options.steps, options.repeats), "µs")
+
+    labels = torch.arange(BATCH) % 10
+    shares = torch.randn(BATCH, 10).softmax(1)
+    for name, criterion, targets in (
+        ("cross entropy", nn.CrossEntropyLoss(), labels),
+        ("probabilities", nn.CrossEntropyLoss(), shares),
+        ("MSELoss", nn.MSELoss(), shares),
+        ("user's own", of_the_users_own, labels),
+    ):
+        for chunks in (CHUNKS, BATCH):
+            times = time_criteria(criterion, targets, chunks, options.repeats)
+            row(f"criterion: {name}, C={chunks}", *times, "µs")
     whole_steps = time_training_steps(options.repeats * 3)
     row(f"training step: {CHUNKS} slices, plain", *whole_steps, "ms")
 

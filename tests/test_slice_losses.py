@@ -147,6 +147,57 @@ def test_on_a_device_nothing_is_read():
         assert train.update(torch.ones(5, device="meta")).device.type == "meta"
 
 
+@pytest.mark.parametrize(
+    ("count", "is_weighted", "names"),
+    [
+        (16, True, ["aten.dot.default"]),
+        (4, True, ["aten.dot.default"]),
+        (6, True, ["aten.dot.default"]),  # slices of 3, the last of 1
+        (16, False, ["aten.mean.default"]),
+        (4, False, ["aten.mean.default"]),
+    ],
+)
+def test_one_operation_makes_one_loss_of_several(count, is_weighted, names):
+    train = weighted() if is_weighted else bls(NoPrune, 64)
+    losses = torch.rand(count, requires_grad=True) * 1.0
+    for step, _ in enumerate(DataLoader(train, batch_size=16, drop_last=True)):
+        with Operations() as operations:
+            train.update(losses)
+        if step > 0:
+            views = {"aten.detach.default", "aten.lift_fresh.default"}
+            made = [each for each in operations.names if each not in views]
+            assert made == [*names, "aten.clone.default"]
+
+
+def test_weights_that_are_learned_have_their_gradient():
+    """Those of an object of another library may be anything that torch can multiply by."""
+    for dtype in (torch.float32, torch.bfloat16):
+        train = BLS(TheirInfoBatch(list(range(8)))).proxy()
+        train.weights = torch.full((8,), 2.0, dtype=dtype, requires_grad=True)
+        train.cur_batch_index = torch.arange(8)
+        losses = torch.arange(1.0, 5.0)
+        loss = train.update(losses)
+        assert loss.item() == pytest.approx(2 * 2.5)
+        loss.backward()
+        # each of two samples of a slice is an eighth of the batch
+        expected = (losses / 8).repeat_interleave(2).to(dtype)
+        torch.testing.assert_close(train.weights.grad, expected)
+
+
+@pytest.mark.parametrize("count", [4, 5, 13])
+def test_autocast_rounds_no_weighted_loss(count):
+    train = weighted()
+    for batch in DataLoader(train, batch_size=13):
+        if len(batch) < 13:
+            continue
+        losses, weights = torch.rand(count) + 1, train.weights[batch]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = train.update(losses)
+        assert loss.dtype == torch.float32
+        expected = expected_loss(losses, weights, len(batch) if count == 13 else count)
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_stacked_losses_of_micro_batches():
     train = BLS(NoPrune(Numbers(16), 2), alpha=0.0).proxy()
     for batch in DataLoader(train, batch_size=8):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .cutting import Lists, Undecided, batch_size_of, cut
 from .slicing import slice_size
+from .unreduced import means_at_once
 from .validation import check_integer
 
 
@@ -27,6 +28,9 @@ def chunked(
     asked for: it is a function of outputs and targets, so it is called on slices of both, and the
     model runs once. The weighted loss that `update` makes of them is less biased, too, than mean
     times mean; with all weights 1 it is the mean loss of the batch.
+
+    The losses of torch that are plain means, such as `CrossEntropyLoss` without class weights, are
+    called once, without their reduction: that gives the same means, but for rounding.
 
     Not for losses that compare samples with each other, such as contrastive ones: on a slice they
     are other losses. A criterion that divides by something else than the number of samples, as by
@@ -113,6 +117,11 @@ class Chunked(nn.Module):
             RuntimeError: nothing tells the batch size, or not everything agrees with it; or the
                 criterion returned something else than a single number.
         """
+        at_once = None if keywords else means_at_once(self.criterion, arguments, self.chunks)
+        if at_once is not None:
+            if not self._has_cut:
+                self._has_cut = True
+            return at_once
         given: dict[Any, Any] = {**dict(enumerate(arguments)), **keywords}
         try:
             batch_size = batch_size_of(given, self.lists)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .slicing import can_be_cut, num_slices, slice_size
@@ -29,13 +31,12 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> 
         RuntimeError: it is no tensor, not of a float type, or of another shape; or the batch has
             lost samples, and nobody knows whose the losses are.
     """
-    if (
-        isinstance(loss, Tensor)
-        and loss.dim() == 0
-        and loss.is_floating_point()
-        and not score.needs_loss_vector
-    ):
-        return  # the usual case, first because it is asked in every step
+    if isinstance(loss, Tensor) and loss.is_floating_point():
+        # the usual cases, first because they are asked in every step
+        if loss.dim() == 0 and not score.needs_loss_vector:
+            return
+        if loss.dim() == 1 and loss.numel() == batch_size:
+            return
     if not isinstance(loss, Tensor):
         raise RuntimeError(
             f"update() wants the loss as a tensor, but a {type(loss).__name__} was given: pass "
@@ -112,7 +113,9 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     return loss if loss.dim() == 0 else loss.mean()
 
 
-def scale_slices(losses: Tensor, weights: float | Tensor, batch_size: int) -> Tensor:
+def scale_slices(
+    losses: Tensor, weights: float | NDArray[np.floating[Any]] | Tensor, batch_size: int
+) -> Tensor:
     """Return the sum of n_c·w_c·L_c / B over the slices c of a batch: shape (), the type kept.
 
     n_c is the number of a slice's samples and w_c their mean weight. Each slice's loss meets its
@@ -124,23 +127,28 @@ def scale_slices(losses: Tensor, weights: float | Tensor, batch_size: int) -> Te
         weights: one weight a sample, of shape (B,), or 1.0 if all are 1.
         batch_size: B.
     """
-    count = losses.numel()
+    dtype, count = losses.dtype, losses.numel()
+    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may be out of range
     size = slice_size(batch_size, count)
     missing = count * size - batch_size  # samples that the last slice has fewer
-    wide = torch.promote_types(losses.dtype, torch.float32)  # a sum in float16 may be out of range
-    if isinstance(weights, Tensor):
-        shares = weights.to(wide)
-        if missing > 0:
-            shares = torch.nn.functional.pad(shares, (0, missing))
+    if isinstance(weights, float):
+        if missing == 0:
+            return losses.mean(dtype=wide).to(dtype)
+        shares = torch.full((count,), size / batch_size, dtype=wide, device=losses.device)
+        shares[-1:].fill_((size - missing) / batch_size)
+    elif isinstance(weights, np.ndarray):
+        if wide is torch.float64:
+            weights = weights.astype(np.float64)
         if size > 1:
-            shares = shares.view(count, size).sum(1)
-        shares = shares.to(losses.device, non_blocking=True)
-    elif missing == 0:
-        return losses.mean(dtype=wide).to(losses.dtype)
+            weights = np.add.reduceat(weights, np.arange(0, batch_size, size))
+        shares = torch.from_numpy(weights / batch_size)
+        if not losses.is_cpu:
+            shares = shares.to(losses.device, non_blocking=True)
     else:
-        shares = torch.full((count,), float(size), dtype=wide, device=losses.device)
-        shares[-1:].fill_(size - missing)
-    weighted = losses.to(wide) * shares
-    if size == 1:  # the mean is one operation less
-        return weighted.mean().to(losses.dtype)
-    return (weighted.sum() / batch_size).to(losses.dtype)
+        shares = weights.to(wide) / batch_size
+        if size > 1:
+            shares = torch.nn.functional.pad(shares, (0, missing)).view(count, size).sum(1)
+        shares = shares.to(losses.device, non_blocking=True)
+    if wide is dtype:
+        return losses.dot(shares)
+    return losses.to(wide).dot(shares).to(dtype)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .places import Place, depth_of, manner_of, places_from
-from .plan import Indices, Plan
+from .plan import Indices, Plan, SampleWeights
 
 LEAVES = 4
 """Tensors of a batch that it is known by, at most."""
@@ -131,13 +131,9 @@ class Pass:
         """Leave out what is of the loop: a copy of the dataset, or a worker, has none."""
         return {**vars(self), "waiting": [], "first": None, "asked_by": ()}
 
-    def sample_weights(self, batch: Batch) -> float | Tensor:
-        """Return the weights of a batch's samples: float32, shape (B,), or 1.0 if all are 1."""
-        if batch.weights is None:
-            return self.plan.sample_weights(batch.indices)
-        return (
-            batch.weights if isinstance(batch.weights, Tensor) else torch.from_numpy(batch.weights)
-        )
+    def sample_weights(self, batch: Batch) -> SampleWeights:
+        """Return the weights of a batch's samples."""
+        return self.plan.sample_weights(batch.indices) if batch.weights is None else batch.weights
 
     def keeps_all(self) -> bool:
         """Whether what was trained lives on: in a list of the loop's, or where data is in memory.
@@ -335,7 +331,7 @@ class Passes:
 
     def of(self, indices: Indices) -> tuple[Pass, Batch] | None:
         """Return the batch that has these samples, in this order, and its pass, if one waits."""
-        if isinstance(indices, Tensor):
+        if not self._passes or isinstance(indices, Tensor):
             return None
         found = [
             (current, batch)

@@ -19,6 +19,9 @@ from .keys import KeyTable
 Indices: TypeAlias = "NDArray[np.int64] | Tensor"
 """Sample numbers, int64, shape (B,): an array on the host, or a tensor on another device."""
 
+SampleWeights: TypeAlias = "float | NDArray[np.float32] | Tensor"
+"""A weight for each sample, float32, shape (B,): an array on the host, or a tensor; 1.0 for 1s."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -38,10 +41,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of all samples: a byte for each where they are few different numbers.
+    """The weights of all samples: a byte for each where they are two different numbers.
 
     Attributes:
-        levels: float32, shape (L,): the different weights.
+        levels: float32, shape (L,): the two different weights.
         codes: uint8, shape (N,): which of them is a sample's; `None` where `levels` are the
             samples' own weights, L = N.
     """
@@ -67,6 +70,16 @@ class Weights:
     def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the weights of the samples `indices`: shape (B,)."""
         return self.levels.take(indices if self.codes is None else self.codes.take(indices))
+
+    def mean(self, indices: NDArray[np.int64]) -> float:
+        """Return the mean weight of the samples `indices`, of shape (B,), B ≥ 1."""
+        if self.codes is None:
+            # a ufunc's reduce: the mean() of NumPy takes three times as long on so few numbers
+            return float(np.add.reduce(self.of(indices), dtype=np.float64)) / indices.size
+        first, second = self.levels.tolist()
+        seconds = int(np.count_nonzero(self.codes.take(indices)))
+        mean: float = (first * (indices.size - seconds) + second * seconds) / indices.size
+        return mean
 
     def every(self) -> NDArray[np.float32]:
         """Return the weights of all samples: shape (N,), not to be written."""
@@ -130,16 +143,15 @@ class Plan:
             return 1.0
         if isinstance(indices, Tensor):
             return self._weights_on(indices.device)[indices].mean()
-        # a ufunc's reduce: the mean() of NumPy takes three times as long on so few numbers
-        return float(np.add.reduce(self.weights.of(indices), dtype=np.float64)) / indices.size
+        return self.weights.mean(indices)
 
-    def sample_weights(self, indices: Indices) -> float | Tensor:
-        """Return the weights of the samples `indices`: float32, shape (B,), or 1.0 if all are 1."""
+    def sample_weights(self, indices: Indices) -> SampleWeights:
+        """Return the weights of the samples `indices`, where these are."""
         if self.weights is None:
             return 1.0
         if isinstance(indices, Tensor):
             return self._weights_on(indices.device)[indices]
-        return torch.from_numpy(self.weights.of(indices))
+        return self.weights.of(indices)
 
     def _weights_on(self, device: torch.device) -> Tensor:
         """Return the weights on a device: copied there once an epoch, so that no step waits."""

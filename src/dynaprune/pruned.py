@@ -21,12 +21,20 @@ from .drawing import everything
 from .epochs import Epochs
 from .export import samples_frame
 from .findings import Progress
-from .indexed import IndexedDataset, Wrapping, as_indices, check_range, fetch
+from .indexed import IndexedDataset, Wrapping, as_indices, check_range, fetch, usual_indices
 from .keys import Key, KeyTable, fingerprint
 from .loggers import Logger
 from .loss import check_loss, check_scaled, scale, scale_slices
 from .passes import Batch, Pass
-from .plan import Indices, Plan, Selection, check_selection, epoch_generator, make_plan
+from .plan import (
+    Indices,
+    Plan,
+    SampleWeights,
+    Selection,
+    check_selection,
+    epoch_generator,
+    make_plan,
+)
 from .recording import Recorder
 from .sampler import PruningSampler
 from .scores import SampleLoss, Score
@@ -911,6 +919,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
 
         A copy: the loop's tensor may be written to, and a worker's holds a file open.
         """
+        usual = usual_indices(indices, len(self))
+        if usual is not None:
+            return usual
         batch = as_indices(indices, "update(loss, indices=...)")
         if batch.device.type != "cpu":
             return batch  # its range is checked when it is folded: now, the device would wait
@@ -940,7 +951,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         return selection
 
 
-def _sample_weights(source: Plan | Pass, batch: Batch) -> float | Tensor:
+def _sample_weights(source: Plan | Pass, batch: Batch) -> SampleWeights:
     if isinstance(source, Pass):
         return source.sample_weights(batch)
     return source.sample_weights(batch.indices)
