@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .fetching.tails import batch_sizes
-from .passes import Pass, batch_of
+from .passes import Batch, Pass
 from .pruned import PrunedDataset
 from .serve import Told, served
 from .share import Share
@@ -83,7 +84,7 @@ class IndexBatches:
             own: Iterable[Tensor | None] = repeat(None)
             if isinstance(weights, Tensor):
                 own = torch.split(weights[part], counts)
-            ready = deque(map(_batch, torch.split(placed[part], counts), samples, own))
+            ready = deque(map(_told, torch.split(placed[part], counts), samples, own))
             while ready:
                 yield ready.popleft()  # only the loop holds on to a batch
 
@@ -91,9 +92,9 @@ class IndexBatches:
         return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
 
 
-def _batch(view: Tensor, known: tuple[NDArray[np.int64], float], weights: Tensor | None) -> Told:
+def _told(view: Tensor, known: tuple[NDArray[np.int64], float], weights: Tensor | None) -> Told:
     indices, mean = known
-    return Told(batch_of(view, indices, mean, weights), view)
+    return Told(Batch(indices, mean, weights, (weakref.ref(view),), indices.size), view)
 
 
 def _on(order: Tensor, device: torch.device) -> Tensor:
