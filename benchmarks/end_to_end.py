@@ -365,7 +365,7 @@ class Results:
             self.repeats = content["repeats"]
 
     def add(self, setting: str, epochs: Epochs) -> None:
-        """Take down a repeat of a setting."""
+        """Add a repeat of a setting."""
         self.repeats.setdefault(setting, []).append(epochs)
         if self.file is None:
             return
@@ -501,7 +501,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="where CIFAR-10 is; see `dynaprune demo --help`")
     parser.add_argument("--samples", type=int, default=4_000, help="of the typical setting")
     parser.add_argument("--small-samples", type=int, default=16_000, help="of small and workers")
-    parser.add_argument("--memory-samples", type=int, default=16_000, help="of those in memory")
+    parser.add_argument("--memory-samples", type=int, default=50_000, help="of those in memory")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1, help="of torch; one disturbs others less")

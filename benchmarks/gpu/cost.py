@@ -11,8 +11,8 @@ outside of them, but in the rows that say so.
 
 criterion: losses of slices beside the mean loss, forward and backward.
 
-epoch: what comes once an epoch. "1 ms steps" is how long an epoch that skips nothing would take if
-a step took 1 ms. Bare is a random order, made on the device.
+epoch: what comes once an epoch. "with 1 ms steps" says how long an epoch takes that skips nothing
+and has steps of 1 ms; "share %" is of that. Bare is a random order, made on the device.
 
 Ours and bare take turns; times are medians.
 """
@@ -531,7 +531,7 @@ def time_epoch(session: Session, samples: int, score: Any, method: type[PrunedDa
         "plan ms": plan,
         "order to device ms": move,
         "bare ms": bare,
-        "1 ms steps, s": steps / 1e3,
+        "with 1 ms steps, s": steps / 1e3,
         "share %": 100 * (fold + plan + move) / steps,
     }
 
