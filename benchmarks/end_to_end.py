@@ -3,15 +3,18 @@
     python benchmarks/end_to_end.py [--root CIFAR10] [--save runs/end_to_end.json]
 
 The share of wall-clock that pruning saves, divided by the share of sample visits that it saves.
-Two settings: `small`, where data loading and Python take nearly all the time, without workers and
-with two (`workers`); and `typical`, a small residual network on images of CIFAR-10, or on random
-ones of the same shape without `--root`.
+Settings with a loader: `small`, where data loading and Python take nearly all the time, without
+workers and with two (`workers`); and `typical`, a small residual network on images of CIFAR-10, or
+on random ones of the same shape without `--root`. Settings without one, where all data are tensors
+in memory and steps are short: `memory`, a small MLP, and `memory-cnn`, a small CNN.
 
-All is held against a plain loop over torch's DataLoader, with the same model, optimizer, epochs and
-batch size. "nothing pruned" is the loop with dynaprune's three lines that serves everything: what
-dynaprune itself costs. "as few samples" is the plain loop again, over as many random samples an
-epoch as BLS-InfoBatch serves: the most that any pruning could save, because an epoch also costs
-what does not depend on its samples (workers that start, a last batch that is not full).
+The comparison is with a plain loop that has the same model, optimizer, epochs and batch size: over
+torch's DataLoader, or over `torch.randperm(N).split(B)` where data are in memory, which
+`train.batches(B)` replaces. "nothing pruned" is the loop with dynaprune's three lines that serves
+everything: what dynaprune itself costs. "as few samples" is the plain loop again, over as many
+random samples an epoch as BLS-InfoBatch serves: the most that any pruning could save, because an
+epoch also costs what does not depend on its samples (workers that start, a last batch that is not
+full).
 
 The machine's speed drifts, so all runs of a repeat take turns: some batches each, as far along in
 their epochs as each other, or epoch by epoch where workers fetch ahead. A run's time is the sum of
@@ -56,6 +59,10 @@ INFOBATCH, SETA = "BLS-InfoBatch", "BLS-SeTa"
 RUNS = (PLAIN, NOTHING, INFOBATCH, FEWER, SETA)
 """The runs of a repeat."""
 
+LOADED = ("small", "workers", "typical")
+IN_MEMORY = ("memory", "memory-cnn")
+"""The settings, with a loader and without."""
+
 Epochs: TypeAlias = dict[str, list[list[float]]]
 """Of one repeat: for each run the seconds and the sample visits of every epoch."""
 
@@ -74,6 +81,10 @@ class Images(Dataset[tuple[Tensor, int]]):
         if torch.rand(()) < 0.5:
             image = image.flip(-1)
         return image, self.labels[index]
+
+    def in_memory(self) -> tuple[Tensor, Tensor]:
+        """Return all images, normalised, and their labels."""
+        return self.images.float().div_(127.5).sub_(1), torch.tensor(self.labels)
 
 
 class Residual(nn.Module):
@@ -96,6 +107,22 @@ class Residual(nn.Module):
 
 def small_model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def memory_model() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
+
+
+def memory_cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(1024, 10),
+    )
 
 
 def typical_model() -> nn.Module:
@@ -136,6 +163,7 @@ class Setting:
         model: makes a model.
         epochs: of a run.
         workers: of the loader.
+        data: all images and labels, if they are in memory and there is no loader.
     """
 
     name: str
@@ -143,6 +171,7 @@ class Setting:
     model: Callable[[], nn.Module]
     epochs: int
     workers: int = 0
+    data: tuple[Tensor, Tensor] | None = None
 
     def pruned(self, run: str, seed: int) -> PrunedDataset | None:
         """Return the training set of a run, or `None` where it is not dynaprune's."""
@@ -156,19 +185,66 @@ class Setting:
         train: PrunedDataset = BLS(methods[run](self.dataset, self.epochs, seed=seed)).proxy()
         return train
 
+    def plain_batches(self, served: int | None = None) -> Iterable[Any]:
+        """Return what the plain loop runs over in an epoch: all samples, or that many random ones.
+
+        Over everything it is made once, as users make it, and can be run over in each epoch.
+        """
+        if self.data is not None:
+            return Shuffled(len(self.dataset), served)
+        random_ones = None if served is None else RandomSampler(self.dataset, num_samples=served)
+        return torch.utils.data.DataLoader(
+            self.dataset,
+            batch_size=BATCH,
+            shuffle=random_ones is None,
+            sampler=random_ones,
+            num_workers=self.workers,
+        )
+
+    def pruned_batches(self, train: PrunedDataset) -> Iterable[Any]:
+        if self.data is not None:
+            return train.batches(BATCH)
+        return dynaprune.DataLoader(
+            train, batch_size=BATCH, sampler=train.sampler, num_workers=self.workers
+        )
+
+    def of(self, samples: int, epochs: int) -> Setting:
+        """Return the setting with fewer samples and other epochs."""
+        few = Images(self.dataset.images[:samples], torch.tensor(self.dataset.labels[:samples]))
+        data = None if self.data is None else few.in_memory()
+        return Setting(self.name, few, self.model, epochs, self.workers, data)
+
+
+@dataclass
+class Shuffled:
+    """Batches of random indices, in the one line that needs no library.
+
+    Attributes:
+        samples: in the training set.
+        served: how many of them an epoch has; `None` for all.
+    """
+
+    samples: int
+    served: int | None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(torch.randperm(self.samples)[: self.served].split(BATCH))
+
 
 @dataclass
 class Run:
     """A training run, an epoch at a time.
 
     Attributes:
-        loader: serves the epoch.
+        batches: of the epoch: what a loader yields, or indices into `data`.
+        data: as that of the setting.
         model, optimizer: what is trained, and by what.
         train: the pruned dataset, if there is one.
         seconds, visits: of the epochs so far.
     """
 
-    loader: Iterable[tuple[Tensor, Tensor]]
+    batches: Iterable[Any]
+    data: tuple[Tensor, Tensor] | None
     model: nn.Module
     optimizer: torch.optim.Optimizer
     train: PrunedDataset | None
@@ -181,10 +257,15 @@ class Run:
         Its seconds are those between pauses, of which one is before the first batch.
         """
         model, optimizer, train, visits = self.model, self.optimizer, self.train, 0
+        all_images, all_labels = self.data or (None, None)
         spent = 0.0
         yield
         started = time.perf_counter()
-        for images, labels in self.loader:
+        for batch in self.batches:
+            if all_images is None or all_labels is None:
+                images, labels = batch
+            else:
+                images, labels = all_images[batch], all_labels[batch]
             loss = nn.functional.cross_entropy(model(images), labels)
             if train is not None:
                 loss = train.update(loss)
@@ -204,20 +285,8 @@ def make_run(setting: Setting, name: str, seed: int) -> Run:
     model = setting.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     train = setting.pruned(name, seed)
-    loader: Iterable[Any]
-    if train is None:
-        loader = plain_loader(setting, shuffle=True)
-    else:
-        loader = dynaprune.DataLoader(
-            train, batch_size=BATCH, sampler=train.sampler, num_workers=setting.workers
-        )
-    return Run(loader, model, optimizer, train)
-
-
-def plain_loader(setting: Setting, **arguments: Any) -> Iterable[Any]:
-    return torch.utils.data.DataLoader(
-        setting.dataset, batch_size=BATCH, num_workers=setting.workers, **arguments
-    )
+    batches = setting.plain_batches() if train is None else setting.pruned_batches(train)
+    return Run(batches, setting.data, model, optimizer, train)
 
 
 def lengths_of_infobatch(setting: Setting) -> list[int]:
@@ -236,8 +305,7 @@ def train_in_turns(setting: Setting, repeat: int) -> Epochs:
     """Train all runs; each epoch, and each repeat, another one comes first."""
     runs = {name: make_run(setting, name, repeat) for name in RUNS}
     for epoch, served in enumerate(lengths_of_infobatch(setting)):
-        sampler = RandomSampler(setting.dataset, num_samples=served)
-        runs[FEWER].loader = plain_loader(setting, sampler=sampler)
+        runs[FEWER].batches = setting.plain_batches(served)
         first = (repeat + epoch) % len(RUNS)
         names = (*RUNS[first:], *RUNS[:first])
         if setting.workers > 0:
@@ -270,8 +338,7 @@ def take_turns(
 def warm_up(setting: Setting) -> None:
     """Do what costs more the first time: a few epochs of a few batches of every run."""
     samples = min(len(setting.dataset), 3 * BATCH + BATCH // 2)
-    few = Images(setting.dataset.images[:samples], torch.tensor(setting.dataset.labels[:samples]))
-    train_in_turns(Setting(setting.name, few, setting.model, 4, setting.workers), 0)
+    train_in_turns(setting.of(samples, epochs=4), 0)
 
 
 class Results:
@@ -298,7 +365,7 @@ class Results:
             self.repeats = content["repeats"]
 
     def add(self, setting: str, epochs: Epochs) -> None:
-        """Take down a repeat of a setting."""
+        """Add a repeat of a setting."""
         self.repeats.setdefault(setting, []).append(epochs)
         if self.file is None:
             return
@@ -373,7 +440,9 @@ def summarised(repeats: list[Epochs]) -> dict[str, Any]:
 
 def table_of(repeats: list[Epochs], title: str) -> Table:
     seconds = row_of(repeats, PLAIN).seconds
-    table = Table(title=f"{title}, {len(repeats)} repeats; plain: {seconds:.2f} s")
+    steps = sum(-(-visits // BATCH) for visits in repeats[0][PLAIN][1])
+    plain = f"plain: {seconds:.2f} s, {1e3 * seconds / steps:.2f} ms a step"
+    table = Table(title=f"{title}, {len(repeats)} repeats; {plain}")
     table.add_column("")
     for name in ("visits\nsaved %", "wall-clock\nsaved %", "their\nratio"):
         table.add_column(name, justify="right")
@@ -406,6 +475,10 @@ def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
             else cifar10(options.root, options.samples)
         )
         settings["typical"] = Setting("typical", images, typical_model, epochs)
+    memory = random_images(options.memory_samples, 1, 8)
+    for name, model in zip(IN_MEMORY, (memory_model, memory_cnn), strict=True):
+        if name in chosen:
+            settings[name] = Setting(name, memory, model, epochs, data=memory.in_memory())
     return settings
 
 
@@ -423,11 +496,12 @@ def described(setting: Setting, options: argparse.Namespace) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    names = ("small", "workers", "typical")
+    names = (*LOADED, *IN_MEMORY)
     parser.add_argument("--settings", nargs="+", choices=names, default=names)
     parser.add_argument("--root", type=Path, help="where CIFAR-10 is; see `dynaprune demo --help`")
     parser.add_argument("--samples", type=int, default=4_000, help="of the typical setting")
-    parser.add_argument("--small-samples", type=int, default=16_000, help="of the other two")
+    parser.add_argument("--small-samples", type=int, default=16_000, help="of small and workers")
+    parser.add_argument("--memory-samples", type=int, default=50_000, help="of those in memory")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1, help="of torch; one disturbs others less")
@@ -435,7 +509,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    keys = ("samples", "small_samples", "epochs", "threads")
+    keys = ("samples", "small_samples", "memory_samples", "epochs", "threads")
     results = Results(
         options.save,
         {key: getattr(options, key) for key in keys}

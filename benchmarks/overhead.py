@@ -45,7 +45,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
-from dynaprune.passes import Pass
+from dynaprune.passes import Pass, batch_of
 from dynaprune.plan import check_selection, epoch_generator, make_plan
 from dynaprune.record import LossRecord
 
@@ -177,7 +177,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
 
     def hand_over() -> None:
         content = indices.view(-1)  # a loader yields an object of its own each time, too
-        train.epochs.passes.hand_over(current, content, *next(batches))
+        train.epochs.passes.hand_over(current, batch_of(content, *next(batches)))
 
     def hand_over_alone() -> None:
         hand_over()

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.long
 
 
 def run(file, *arguments):
-    sizes = ("--samples", "200", "--small-samples", "300", "--epochs", "4", "--save", str(file))
+    sizes = ("--samples", "200", "--small-samples", "300", "--memory-samples", "300")
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *sizes, *arguments],
+        [sys.executable, str(SCRIPT), *sizes, "--epochs", "4", "--save", str(file), *arguments],
         env={**os.environ, "COLUMNS": "120"},  # no cell is wrapped
         capture_output=True,
         text=True,
@@ -33,13 +33,13 @@ def test_it_prints_every_setting_and_goes_on_where_it_stopped(tmp_path):
     file = tmp_path / "results" / "end_to_end.json"
     done = run(file, "--repeats", "1")
     assert done.returncode == 0, done.stderr
-    settings = ("small", "workers", "typical")
+    settings = ("small", "workers", "typical", "memory", "memory-cnn")
     for setting, epochs in zip(settings, json.loads(file.read_text())["repeats"], strict=True):
         assert setting == epochs
         assert f"{setting}: " in done.stdout
     for row in ("BLS-InfoBatch", "BLS-SeTa", "plain, as few samples"):
-        assert len(re.findall(rf"{row} +│ +{NUMBER} │ +{SPREAD} │ +{SPREAD} │", done.stdout)) == 3
-    assert len(re.findall(rf"nothing pruned +│ +0.0 │ +{SPREAD} │ +│", done.stdout)) == 3
+        assert len(re.findall(rf"{row} +│ +{NUMBER} │ +{SPREAD} │ +{SPREAD} │", done.stdout)) == 5
+    assert len(re.findall(rf"nothing pruned +│ +0.0 │ +{SPREAD} │ +│", done.stdout)) == 5
 
     first = json.loads(file.read_text())["repeats"]
     for setting, (repeat,) in first.items():

@@ -70,6 +70,27 @@ class Batch:
         return any(any(each is leaf for leaf in leaves) for each in leaves_of(given))
 
 
+def batch_of(
+    content: Any,
+    indices: Indices,
+    mean_weight: float | Tensor,
+    weights: NDArray[np.float32] | Tensor | None = None,
+) -> Batch:
+    """Return a batch that is to be yielded.
+
+    Arguments:
+        content: what the loop gets.
+        indices: as those of `Batch`.
+        mean_weight: likewise.
+        weights: likewise.
+    """
+    leaves = leaves_of(content)
+    rows, num_samples = _rows_of(leaves[0]) if leaves else 0, indices.shape[0]
+    if leaves and rows != num_samples and num_samples in map(_rows_of, leaves):
+        rows = num_samples
+    return Batch(indices, mean_weight, weights, tuple(map(weakref.ref, leaves)), rows)
+
+
 class Pass:
     """One run of a loader over an epoch, from its first batch to its end or a `break`.
 
@@ -217,23 +238,8 @@ class Passes:
         """Leave out what is of the code that runs here."""
         return {**vars(self), "_plain": set()}
 
-    def hand_over(
-        self,
-        current: Pass,
-        content: Any,
-        indices: Indices,
-        mean_weight: float | Tensor,
-        weights: NDArray[np.float32] | Tensor | None = None,
-    ) -> None:
-        """Let a batch wait for its update: the next one that `current` yields.
-
-        Arguments:
-            current: the pass.
-            content: what the loop gets.
-            indices: its samples; of a stream, the fingerprints of their keys.
-            mean_weight: their mean weight.
-            weights: theirs, if the plan does not know them, or if they are on a device already.
-        """
+    def hand_over(self, current: Pass, batch: Batch) -> None:
+        """Let a batch wait for its update: the next one that `current` yields."""
         if not current.asked_by:
             asker = sys._getframe(2)  # of the loader's generator, which has called this
             current.asked_by = tuple(places_from(asker))
@@ -243,15 +249,10 @@ class Passes:
             del current.waiting[:-MOST_WAITING]
             current.was_ahead = True
             current.asks_differ |= sys._getframe(2).f_lasti != current.asked_by[0].instruction
-        leaves = leaves_of(content)
-        rows, num_samples = _rows_of(leaves[0]) if leaves else 0, len(indices)
-        if leaves and rows != num_samples and num_samples in map(_rows_of, leaves):
-            rows = num_samples
-        refs = tuple(map(weakref.ref, leaves))
-        current.waiting.append(Batch(indices, mean_weight, weights, refs, rows))
-        current.last_weight = mean_weight
+        current.waiting.append(batch)
+        current.last_weight = batch.mean_weight
         current.num_handed_over += 1
-        current.samples_handed_over += num_samples
+        current.samples_handed_over += batch.indices.shape[0]
         if not self._passes or self._passes[-1] is not current:
             others = [each for each in self._passes if each is not current]
             for each in others:

@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-from torch import Tensor
-
-from .passes import Pass
-from .plan import Indices
+from .passes import Batch, Pass
 from .pruned import PrunedDataset
 
 
 class Told(NamedTuple):
-    """A batch, and what there is to know of its samples.
+    """A batch.
 
     Attributes:
-        indices: int64, shape (B,): which they are; of a stream, the fingerprints of their keys.
-        mean_weight: their mean weight.
-        weights: float32, shape (B,): their weights, if the plan does not know them, as of a stream,
-            or if they are on a device already.
-        batch: what the loop gets.
+        batch: what there is to know of it.
+        content: what the loop gets.
     """
 
-    indices: Indices
-    mean_weight: float | Tensor
-    weights: NDArray[Any] | Tensor | None
-    batch: Any
+    batch: Batch
+    content: Any
 
 
 def served(
@@ -51,10 +42,8 @@ def served(
     try:
         for each in told:
             with train.epochs.lock:
-                train.epochs.passes.hand_over(
-                    current, each.batch, each.indices, each.mean_weight, each.weights
-                )
-            held = [each.batch]
+                train.epochs.passes.hand_over(current, each.batch)
+            held = [each.content]
             del each  # only the loop holds on to a batch, so it is known when it is done with
             yield held.pop()
         with train.epochs.lock:

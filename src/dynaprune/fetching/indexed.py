@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ..indexed import Forwarding, fetch
+from ..passes import batch_of
 from ..pruned import PrunedDataset
 from ..serve import Told
 from ..share import Share
@@ -78,7 +79,8 @@ class IndexedFetcher(Fetcher):
         plan = share.plan
 
         def tell(each: Indexed) -> Told:
-            return Told(each.indices, plan.mean_weight(each.indices), None, each.batch)
+            batch = batch_of(each.batch, each.indices, plan.mean_weight(each.indices))
+            return Told(batch, each.batch)
 
         return map(tell, fetched)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch.utils.data
 from torch.utils.data import BatchSampler
 
+from ..passes import batch_of
 from ..pruned import PrunedDataset
 from ..sampler import PruningSampler
 from ..serve import Told
@@ -74,7 +75,7 @@ class SlicesFetcher(Fetcher):
                 slices = share.batches(size, position)
                 indices, mean_weight = next(slices)
             position += size
-            return Told(indices, mean_weight, None, batch)
+            return Told(batch_of(batch, indices, mean_weight), batch)
 
         return map(tell, fetched)
 

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..indexed import Forwarding
 from ..keys import KeyTable
+from ..passes import batch_of
 from ..plan import Plan, epoch_generator
 from ..pruned import PrunedDataset
 from ..serve import Told
@@ -124,7 +125,9 @@ class StreamFetcher(Fetcher):
 
         def tell(each: Keyed) -> Told:
             total = float(np.add.reduce(each.weights, dtype=np.float64))
-            return Told(each.indices, total / each.weights.size, each.weights, each.batch)
+            mean = total / each.weights.size
+            batch = batch_of(each.batch, each.indices, mean, each.weights)
+            return Told(batch, each.batch)
 
         return map(tell, fetched)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 LENGTH = 128
@@ -106,7 +105,6 @@ def means(values: NDArray[np.floating], sizes: NDArray[np.int64]) -> Numbers:
 
 
 def normal_quantiles(shares: Numbers) -> Numbers:
-    """Return quantiles of the standard normal distribution at `shares`, few of them distinct."""
-    distinct, which = np.unique(shares, return_inverse=True)
-    normal = NormalDist()
-    return np.array([normal.inv_cdf(share) for share in distinct.tolist()])[which]
+    """Return quantiles of the standard normal distribution at `shares`: of the same shape."""
+    quantiles: Numbers = torch.special.ndtri(torch.from_numpy(shares)).numpy()
+    return quantiles
