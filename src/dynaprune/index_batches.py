@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .fetching.tails import batch_sizes
 from .passes import Pass
+from .plan import copied_to
 from .pruned import PrunedDataset
 from .serve import Told, served
 from .share import Share
@@ -70,7 +71,7 @@ class IndexBatches:
         """Yield views of the order on the device, with what the dataset needs on the host."""
         ends = np.cumsum(sizes)
         order = share.order[: int(ends[-1])]
-        placed = _on(order, self.device)
+        placed = copied_to(self.device, order).long()
         weights = None if share.plan.weights is None else share.plan.sample_weights(placed)
         for (indices, mean), size, end in zip(
             share.batches_of(sizes), sizes.tolist(), ends.tolist(), strict=True
@@ -80,10 +81,3 @@ class IndexBatches:
 
     def _sizes(self, count: int) -> NDArray[np.int64]:
         return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
-
-
-def _on(order: Tensor, device: torch.device) -> Tensor:
-    """Return sample numbers as int64 on a device, without a wait for it."""
-    if device.type == "cuda":
-        order = order.pin_memory()  # else the copy would wait
-    return order.to(device, non_blocking=True).long()

@@ -105,7 +105,7 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     """
     if isinstance(weight, Tensor):
         # float32 weights with a float16 loss are multiplied in float32
-        weight = weight.to(loss.device, non_blocking=True)
+        weight = _beside(loss, weight)
         return (loss * weight).mean().to(loss.dtype)
     if weight != 1.0:
         loss = loss * weight
@@ -134,7 +134,7 @@ def scale_slices(losses: Tensor, weights: float | Tensor, batch_size: int) -> Te
             shares = torch.nn.functional.pad(shares, (0, missing))
         if size > 1:
             shares = shares.view(count, size).sum(1)
-        shares = shares.to(losses.device, non_blocking=True)
+        shares = _beside(losses, shares)
     elif missing == 0:
         return losses.mean(dtype=wide).to(losses.dtype)
     else:
@@ -144,3 +144,8 @@ def scale_slices(losses: Tensor, weights: float | Tensor, batch_size: int) -> Te
     if size == 1:  # the mean is one operation less
         return weighted.mean().to(losses.dtype)
     return (weighted.sum() / batch_size).to(losses.dtype)
+
+
+def _beside(loss: Tensor, weights: Tensor) -> Tensor:
+    """Return weights on the device of a loss. Only what moves to the host is waited for."""
+    return weights.to(loss.device, non_blocking=loss.device.type != "cpu")

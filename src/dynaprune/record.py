@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,7 @@ class _Pending:
         steps: the samples of each step, and its losses if there are several.
         has_several: whether there may be steps of several losses.
         has_tensors: whether samples may lie on a device.
+        stream: of CUDA, in which all these steps were recorded.
     """
 
     packed: _Packed
@@ -66,6 +68,7 @@ class _Pending:
     steps: list[tuple[Indices, Tensor | None]] = field(default_factory=list)
     has_several: bool = False
     has_tensors: bool = False
+    stream: torch.cuda.Stream | None = None
 
 
 class LossRecord:
@@ -125,6 +128,10 @@ class LossRecord:
     def append(self, indices: Indices, loss: Tensor) -> None:
         """Record one step: `indices` of shape (B,), `loss` with one element for each slice."""
         pending = self._pending
+        if loss.is_cuda:
+            stream = _recording_stream(loss.device)
+            if pending.stream is None or pending.stream != stream:
+                pending = self._pack(loss.device, stream)
         place = len(pending.steps)
         if place == PENDING:
             pending, place = self._pack(), 0
@@ -152,6 +159,7 @@ class LossRecord:
 
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
+        self._wait()
         packed = self._packed()
         if packed.visits == 0:
             return Batches.none()
@@ -173,24 +181,58 @@ class LossRecord:
         """Return all steps packed, and leave them as they are."""
         return _packed(self._pending, self._order)
 
-    def _pack(self, device: torch.device | None = None) -> _Pending:
+    def _wait(self) -> None:
+        """Wait until all streams have written what was recorded: the reader may be on another."""
+        losses = [*self._pending.packed.losses, self._pending.staging]
+        for device in {each.device for each in losses if each.is_cuda}:
+            torch.cuda.synchronize(device)
+
+    def _pack(
+        self, device: torch.device | None = None, stream: torch.cuda.Stream | None = None
+    ) -> _Pending:
         """Pack the pending steps, and return what the next ones are appended to.
+
+        A stream of CUDA does not wait for another. So each gets slots of its own, and packs what it
+        has written.
 
         Arguments:
             device: where the next mean loss is, if it is elsewhere than those before.
+            stream: in which it is there, if the device is one of CUDA.
         """
         before = self._pending
         staging, slots = before.staging, before.slots
-        if device is not None:
+        if device is None:
+            stream = before.stream
+        else:
             with torch.inference_mode(False):  # else no slot could be written to outside of it
                 staging = torch.empty(PENDING, dtype=torch.float32, device=device)
             slots = torch.split(staging, 1)
-        self._pending = after = _Pending(self._packed(), staging, slots)
+        with nullcontext() if before.stream is None else torch.cuda.stream(before.stream):
+            packed = self._packed()
+        self._pending = after = _Pending(packed, staging, slots, stream=stream)
         return after
 
     def __getstate__(self) -> dict[str, Any]:
+        self._wait()
         # a pickle's slots would be views of nothing
         return {**vars(self), "_pending": _Pending(self._packed())}
+
+
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of CUDA in which a step is recorded.
+
+    Raises:
+        RuntimeError: a CUDA graph is captured in it: replays would write to the same place, each
+            over the one before.
+    """
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "update() was called while a CUDA graph is captured, so no replay would be scored: "
+            "leave it out of the graph, and call it after each replay with the loss that the graph "
+            "has written. The graph rescales that loss by a static tensor, which "
+            "train.batch_weight is copied to before each replay (docs/loops.md, mixed precision)"
+        )
+    return torch.cuda.current_stream(device)
 
 
 def _packed(pending: _Pending, order: Tensor) -> _Packed:
@@ -236,7 +278,9 @@ def _blocks(samples: Sequence[Indices], has_tensors: bool) -> list[Tensor]:
     """Return the samples of several steps in as few tensors as can be."""
     if not has_tensors:
         return [torch.from_numpy(np.concatenate(samples))]
-    return _on_one_device([torch.as_tensor(each) for each in samples])
+    return _on_one_device(
+        [each if isinstance(each, Tensor) else torch.from_numpy(each) for each in samples]
+    )
 
 
 def _on_one_device(vectors: list[Tensor]) -> list[Tensor]:
