@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from gpu_runs import Busy, bls_scores, exact_losses, on_stream, pruned, side_stream
 from helpers import Numbers
 
 from dynaprune import BLS, NoPrune, SampleLoss
+from dynaprune.record import LossRecord
 
 LENGTH = 1024
 
@@ -23,7 +25,8 @@ def test_a_side_stream_that_is_busy_when_the_losses_are_read(device):
     every, side, steps = exact_losses(torch.arange(LENGTH)).to(device), side_stream(device), []
     for _ in range(2):
         for number, indices in enumerate(train.batches(8, device=device)):
-            settle(device)
+            if number == 0:
+                settle(device)
             with on_stream(side):
                 if number == LENGTH // 8 - 3:
                     busy = Busy(device, seconds=0.3)
@@ -84,3 +87,19 @@ def test_the_weights_for_a_stream_that_is_not_the_first_to_ask(device):
     assert weights[one].mean() != 1
     assert float(first) == pytest.approx(float(weights[one].mean()))
     assert float(second) == pytest.approx(float(weights[other].mean()))
+
+
+def test_steps_that_are_set_aside(device):
+    """What a stream has written is left as it is where another one goes on: all of it is read."""
+    record, expected = LossRecord(), []
+    for number in range(300):
+        if number % 70 in (0, 3, 68):
+            record._pack(device, 0)
+        losses = torch.arange(2.0 if number % 5 == 0 else 1.0, device=device) + number
+        samples = torch.tensor([number, 500]) if number % 3 else np.array([number, 500])
+        record.append(samples, losses)
+        expected += losses.tolist()
+    batches = record.batches()
+    assert batches.losses.tolist() == expected
+    assert batches.indices.tolist() == [each for number in range(300) for each in (number, 500)]
+    assert len(record) == 300
