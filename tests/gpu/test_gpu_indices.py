@@ -7,7 +7,7 @@ import torch
 from gpu_runs import Busy, exact_losses, pruned
 from helpers import bls
 
-from dynaprune import NoPrune
+from dynaprune import BLS, NoPrune
 from dynaprune.plan import Plan, Weights
 
 LENGTH = 64
@@ -103,3 +103,38 @@ def test_the_weights_of_a_plan(device, levels):
     outside = torch.tensor([number, -1, 2**62, 0], device=device)
     assert plan.sample_weights(outside).isfinite().all()
     assert plan.mean_weight(outside).isfinite()
+
+
+class Theirs(list[int]):
+    """Another library's method, by the convention, with weights on the device."""
+
+    def __init__(self, device):
+        super().__init__(range(8))
+        self.scores = torch.zeros(8)
+        self.weights = torch.arange(1.0, 9.0, device=device)
+        self.cur_batch_index = None
+
+    def update(self, losses):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_object_of_another_library(device, several):
+    theirs = BLS(Theirs(device), alpha=0.0).proxy()
+
+    def update(samples):
+        theirs.cur_batch_index = torch.tensor(samples, device=device)
+        losses = torch.tensor([2.0, 4.0], device=device)
+        return theirs.update(losses if several else losses.mean())
+
+    assert float(update([1, 5])) == ((2.0 * 2 + 4.0 * 6) / 2 if several else 3.0 * 4)
+    assert theirs.scores[[1, 5]].tolist() == ([2.0, 4.0] if several else [3.0, 3.0])
+
+    def read(samples):
+        update(samples)
+        return theirs.scores
+
+    for wrong in (8, -1):
+        with pytest.raises(RuntimeError, match=f"from 0 to 7, but {wrong} was given"):
+            read([0, wrong])
+    assert float(torch.ones(3, device=device).sum()) == 3

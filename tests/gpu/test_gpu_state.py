@@ -111,7 +111,8 @@ def memory_of_tensors(device):
     gc.collect()
     if device.type == "cuda":
         return torch.cuda.memory_allocated()
-    every = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.is_cpu]
+    every = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+    every = [each for each in every if each.is_cpu and each.layout == torch.strided]
     storages = {each.untyped_storage().data_ptr(): each.untyped_storage() for each in every}
     return sum(storage.nbytes() for storage in storages.values())
 
