@@ -706,7 +706,7 @@ class Epochs:
         """Return what has to be the same on all ranks."""
         keys = {}
         if plan.keys is not None:
-            known = digest(torch.tensor(plan.keys.fingerprints))
+            known = digest(torch.from_numpy(plan.keys.fingerprints))
             first = self.first_keys.get(self.number, 0)
             keys = {"known keys": known, "the stream's first key": first}
         facts = {**self.identity, **keys, "epoch": self.number}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .fetching.tails import batch_sizes
 from .passes import Batch, Pass
+from .plan import copied_to
 from .pruned import PrunedDataset
 from .serve import Told, served
 from .share import Share
@@ -75,7 +76,7 @@ class IndexBatches:
 
     def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Told]:
         """Yield views of the order on the device, with what the dataset needs on the host."""
-        placed = _on(share.order[: int(sizes.sum())], self.device)
+        placed = copied_to(self.device, share.order[: int(sizes.sum())]).long()
         weights = share.plan.sample_weights(placed)
         samples, begin = share.batches_of(sizes), 0
         for first in range(0, sizes.size, AT_A_TIME):
@@ -95,10 +96,3 @@ class IndexBatches:
 def _told(view: Tensor, known: tuple[NDArray[np.int64], float], weights: Tensor | None) -> Told:
     indices, mean = known
     return Told(Batch(indices, mean, weights, (weakref.ref(view),), indices.size), view)
-
-
-def _on(order: Tensor, device: torch.device) -> Tensor:
-    """Return sample numbers as int64 on a device, without a wait for it."""
-    if device.type == "cuda":
-        order = order.pin_memory()  # else the copy would wait
-    return order.to(device, non_blocking=True).long()

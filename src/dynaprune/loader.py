@@ -35,6 +35,15 @@ def _once(first: Any) -> Iterator[Any]:
     yield held.pop()
 
 
+def _default_generator() -> torch.Generator:
+    """Return the generator of the default device, which torch's iterator draws its number on."""
+    device = torch.get_default_device()
+    if device.type != "cuda":
+        return torch.default_generator
+    generators: tuple[torch.Generator, ...] = torch.cuda.default_generators
+    return generators[device.index]
+
+
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """`torch.utils.data.DataLoader` that tells a pruned dataset which samples each batch holds.
 
@@ -271,7 +280,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         The number makes the seeds of workers, so it is another one: the rest of an epoch should
         have neither the random numbers that its beginning had nor those of the next epoch.
         """
-        generator = torch.default_generator if self.generator is None else self.generator
+        generator = _default_generator() if self.generator is None else self.generator
         state = generator.get_state()
         epochs = train.epochs
         fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.findings.visits)

@@ -106,7 +106,7 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     """
     if isinstance(weight, Tensor):
         # float32 weights with a float16 loss are multiplied in float32
-        weight = weight.to(loss.device, non_blocking=True)
+        weight = _beside(loss, weight)
         return (loss * weight).mean().to(loss.dtype)
     if weight != 1.0:
         loss = loss * weight
@@ -143,12 +143,17 @@ def scale_slices(
             weights = np.add.reduceat(weights, np.arange(0, batch_size, size))
         shares = torch.from_numpy(weights / batch_size)
         if not losses.is_cpu:
-            shares = shares.to(losses.device, non_blocking=True)
+            shares = _beside(losses, shares)
     else:
         shares = weights.to(wide) / batch_size
         if size > 1:
             shares = torch.nn.functional.pad(shares, (0, missing)).view(count, size).sum(1)
-        shares = shares.to(losses.device, non_blocking=True)
+        shares = _beside(losses, shares)
     if wide is dtype:
         return losses.dot(shares)
     return losses.to(wide).dot(shares).to(dtype)
+
+
+def _beside(loss: Tensor, weights: Tensor) -> Tensor:
+    """Return weights on the device of a loss. Only what moves to the host is waited for."""
+    return weights.to(loss.device, non_blocking=loss.device.type != "cpu")

@@ -393,6 +393,7 @@ class Passes:
         for each in [*self._passes, *([] if self.trained is None else [self.trained])]:
             if each.plan.epoch < number and not each.is_over:
                 each.plan, each.is_over = each.plan.retired(), True
+                each.first = None  # its weights may be a part of those of the whole epoch
 
     def under_way(self) -> Pass | None:
         """Return the pass that handed over a batch last and is not at its end."""

@@ -107,7 +107,7 @@ class Plan:
     weights: Weights | None
     due: Tensor
     keys: KeyTable | None = None
-    _on_device: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+    _on_device: dict[tuple[torch.device, int], Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.order.numel()
@@ -142,7 +142,7 @@ class Plan:
         if self.weights is None:
             return 1.0
         if isinstance(indices, Tensor):
-            return self._weights_on(indices.device)[indices].mean()
+            return self._weights_at(indices).mean()
         return self.weights.mean(indices)
 
     def sample_weights(self, indices: Indices) -> SampleWeights:
@@ -150,14 +150,25 @@ class Plan:
         if self.weights is None:
             return 1.0
         if isinstance(indices, Tensor):
-            return self._weights_on(indices.device)[indices]
+            return self._weights_at(indices)
         return self.weights.of(indices)
 
+    def _weights_at(self, indices: Tensor) -> Tensor:
+        """Return the weights of samples by their indices on a device: float32, shape (B,).
+
+        The range of these is checked when they are folded. Until then one that is out of it gets
+        the weight of another sample: a device that looked for its own could not be used any more.
+        """
+        weights = self._weights_on(indices.device)
+        return weights[indices.clamp(0, weights.numel() - 1)]
+
     def _weights_on(self, device: torch.device) -> Tensor:
-        """Return the weights on a device: copied there once an epoch, so that no step waits."""
-        if device not in self._on_device and self.weights is not None:
-            self._on_device[device] = torch.from_numpy(self.weights.every()).to(device)
-        return self._on_device[device]
+        """Return the weights on a device: copied there once an epoch, by each stream in use."""
+        stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+        where = device, stream  # another one would not wait for the copy
+        if where not in self._on_device and self.weights is not None:
+            self._on_device[where] = copied_to(device, torch.from_numpy(self.weights.every()))
+        return self._on_device[where]
 
 
 def check_selection(selection: Selection, num_samples: int, method: str) -> None:
@@ -238,6 +249,13 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
     """
     mixed: Any = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator("cpu").manual_seed(int(mixed) >> 1)
+
+
+def copied_to(device: torch.device, values: Tensor) -> Tensor:
+    """Return a tensor of the host on a device, without a wait for it."""
+    if device.type == "cuda":
+        values = values.contiguous().pin_memory()  # else the copy would wait
+    return values.to(device, non_blocking=True)
 
 
 def digest(values: Tensor) -> int:

@@ -58,6 +58,7 @@ class _Pending:
         steps: the samples of each step, and its losses if there are several.
         has_several: whether there may be steps of several losses.
         has_tensors: whether samples may lie on a device.
+        stream: of CUDA, in which these steps were recorded, by its handle.
     """
 
     packed: _Packed
@@ -66,6 +67,7 @@ class _Pending:
     steps: list[tuple[Indices, Tensor | None]] = field(default_factory=list)
     has_several: bool = False
     has_tensors: bool = False
+    stream: int | None = None
 
 
 class LossRecord:
@@ -125,6 +127,10 @@ class LossRecord:
     def append(self, indices: Indices, loss: Tensor) -> None:
         """Record one step: `indices` of shape (B,), `loss` with one element for each slice."""
         pending = self._pending
+        if loss.is_cuda:
+            stream = _recording_stream(loss.device)
+            if pending.stream != stream or pending.staging.device != loss.device:
+                pending = self._pack(loss.device, stream)
         place = len(pending.steps)
         if place == PENDING:
             pending, place = self._pack(), 0
@@ -152,6 +158,7 @@ class LossRecord:
 
     def batches(self) -> Batches:
         """Move the losses to the host, in one copy a device, and return them with their samples."""
+        self._wait()
         packed = self._packed()
         if packed.visits == 0:
             return Batches.none()
@@ -173,28 +180,65 @@ class LossRecord:
         """Return all steps packed, and leave them as they are."""
         return _packed(self._pending, self._order)
 
-    def _pack(self, device: torch.device | None = None) -> _Pending:
+    def _wait(self) -> None:
+        """Wait until all streams have written what was recorded: the reader may be on another."""
+        losses = [*self._pending.packed.losses, self._pending.staging]
+        for device in {each.device for each in losses if each.is_cuda}:
+            torch.cuda.synchronize(device)
+
+    def _pack(self, device: torch.device | None = None, stream: int | None = None) -> _Pending:
         """Pack the pending steps, and return what the next ones are appended to.
+
+        A stream of CUDA does not wait for another. So each gets slots of its own, and what it has
+        written there is not touched before all is read.
 
         Arguments:
             device: where the next mean loss is, if it is elsewhere than those before.
+            stream: in which it is there, if the device is one of CUDA.
         """
         before = self._pending
-        staging, slots = before.staging, before.slots
-        if device is not None:
+        if device is None:
+            staging, slots, stream = before.staging, before.slots, before.stream
+        else:
             with torch.inference_mode(False):  # else no slot could be written to outside of it
                 staging = torch.empty(PENDING, dtype=torch.float32, device=device)
             slots = torch.split(staging, 1)
-        self._pending = after = _Pending(self._packed(), staging, slots)
+        packed = _packed(before, self._order, joins=device is None)
+        self._pending = after = _Pending(packed, staging, slots, stream=stream)
         return after
 
     def __getstate__(self) -> dict[str, Any]:
+        self._wait()
         # a pickle's slots would be views of nothing
         return {**vars(self), "_pending": _Pending(self._packed())}
 
 
-def _packed(pending: _Pending, order: Tensor) -> _Packed:
-    """Return all steps packed."""
+def _recording_stream(device: torch.device) -> int:
+    """Return the handle of the stream of CUDA in which a step is recorded.
+
+    Raises:
+        RuntimeError: a CUDA graph is captured in it: replays would write to the same place, each
+            over the one before.
+    """
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "update() was called while a CUDA graph is captured, so no replay would be scored: "
+            "leave it out of the graph, and call it after each replay with the loss that the graph "
+            "has written. The graph rescales that loss by a static tensor, which "
+            "train.batch_weight is copied to before each replay (docs/loops.md, mixed precision)"
+        )
+    return torch.cuda.current_stream(device).cuda_stream
+
+
+def _packed(pending: _Pending, order: Tensor, joins: bool = True) -> _Packed:
+    """Return all steps packed.
+
+    Arguments:
+        pending: the last ones, and those that were packed before.
+        order: see `LossRecord`.
+        joins: whether tensors are made of several, and slots are used again; else what lies on a
+            device is taken as it is.
+    """
     before, steps = pending.packed, pending.steps
     if not steps:
         return before
@@ -204,7 +248,7 @@ def _packed(pending: _Pending, order: Tensor) -> _Packed:
     if pending.has_several:
         counts[:] = [1 if each is None else each.numel() for _, each in steps]
     followed, blocks = before.followed, before.blocks
-    for block in _blocks(samples, pending.has_tensors):
+    for block in _blocks(samples, pending.has_tensors, joins):
         if not blocks and _continues(order, followed, block):
             followed += block.numel()
         else:
@@ -214,32 +258,35 @@ def _packed(pending: _Pending, order: Tensor) -> _Packed:
         blocks,
         (*before.lengths, lengths),
         (*before.counts, counts),
-        (*before.losses, *_losses(pending)),
+        (*before.losses, *_losses(pending, joins)),
         before.visits + int(lengths.sum()),
         samples[-1],
     )
 
 
-def _losses(pending: _Pending) -> list[Tensor]:
+def _losses(pending: _Pending, joins: bool) -> list[Tensor]:
     """Return the losses of all pending steps, in order."""
+    means = pending.staging[: len(pending.steps)]
+    if joins:
+        means = means.clone()
     if not pending.has_several:
-        return [pending.staging[: len(pending.steps)].clone()]
-    return _on_one_device(
-        [
-            pending.slots[place].clone() if each is None else each
-            for place, (_, each) in enumerate(pending.steps)
-        ]
-    )
+        return [means]
+    slots = torch.split(means, 1)
+    several = [
+        slots[place] if each is None else each for place, (_, each) in enumerate(pending.steps)
+    ]
+    return _joined(several) if joins else several
 
 
-def _blocks(samples: Sequence[Indices], has_tensors: bool) -> list[Tensor]:
+def _blocks(samples: Sequence[Indices], has_tensors: bool, joins: bool) -> list[Tensor]:
     """Return the samples of several steps in as few tensors as can be."""
     if not has_tensors:
         return [torch.from_numpy(np.concatenate(samples))]
-    return _on_one_device([torch.as_tensor(each) for each in samples])
+    tensors = [each if isinstance(each, Tensor) else torch.from_numpy(each) for each in samples]
+    return _joined(tensors) if joins else tensors
 
 
-def _on_one_device(vectors: list[Tensor]) -> list[Tensor]:
+def _joined(vectors: list[Tensor]) -> list[Tensor]:
     """Concatenate vectors if they are on one device: moving one to another would wait for it."""
     return vectors if len({each.device for each in vectors}) > 1 else [torch.cat(vectors)]
 

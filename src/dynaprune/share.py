@@ -168,6 +168,6 @@ def whole(plan: Plan, each: int, served_before: int = 0) -> Share:
     order = plan.due[:each]
     if order.numel() < each:
         first = max(0, served_before - len(plan))
-        repeated = torch.arange(first, first + each - order.numel()) % len(plan)
+        repeated = torch.arange(first, first + each - order.numel(), device="cpu") % len(plan)
         order = torch.cat([order, plan.order[repeated]])
     return Share(plan, order, 1, served_before)

@@ -148,6 +148,8 @@ class _State:
             self.score.restore(self.scores)  # they are the object's: it may have written to them
         is_kept = not self.score.compares_batches or visits >= self.score.num_samples
         batches = self.record.batches().finite()
+        if len(batches) > 0:
+            check_range(batches.indices, self.score.num_samples)  # of those on a device
         score = self.score if is_kept else copy.deepcopy(self.score)
         score.fold(batches)
         if len(batches) > 0:
@@ -234,7 +236,8 @@ def _weights_of(base: Any, positions: Tensor) -> float | Tensor:
     weights = base.weights if _has(base, "weights") else None
     if weights is None:
         return 1.0
-    found: Tensor = weights[positions.to(weights.device)]
+    # their range is checked in `fold`: a device that looks for others cannot be used any more
+    found: Tensor = weights[positions.to(weights.device).clamp(0, len(weights) - 1)]
     return found if found.is_floating_point() else found.float()
 
 
