@@ -48,11 +48,12 @@ def text_of(records: Records, table: Callable[[Records], str]) -> str:
 
 def checks_table(records: Records) -> str:
     """Return how many tests passed when they ran last on each card."""
-    last = {each["card"]: each for each in records}
-    lines = ["| card | passed | failed | skipped |", "| --- | ---: | ---: | ---: |"]
+    last = {(each["card"], each["group"]): each for each in records}
+    lines = ["| card | tests | passed | failed | skipped |", "| --- | --- | ---: | ---: | ---: |"]
     lines += [
-        f"| {card} | {each['passed']} | {each['failed'] + each['error']} | {each['skipped']} |"
-        for card, each in last.items()
+        f"| {card} | {group} | {each['passed']} | {each['failed'] + each['error']} | "
+        f"{each['skipped']} |"
+        for (card, group), each in last.items()
     ]
     return "\n".join(lines) + "\n"
 

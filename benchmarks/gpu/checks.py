@@ -12,22 +12,32 @@ from typing import Any
 from session import Session, aligned
 
 ROOT = Path(__file__).parents[2]
-COUNTED = ("passed", "failed", "skipped", "error", "xfailed")
-# nothing of the project's own settings: its tests need more than that machine has
-COMMAND = ("-m", "pytest", "-m", "gpu", "-q", "-ra", "tests/gpu")
+COUNTED = ("passed", "failed", "skipped", "error")
+COMMAND = (
+    *("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--durations=10"),
+    # the project's settings have one of pytest-timeout, which may be missing there
+    *("-W", "ignore::pytest.PytestConfigWarning"),
+)
+GROUPS = ("not compiled", "compiled")  # what is compiled takes longest, and comes last
 
 
 def work(session: Session) -> None:
-    """Run the tests, and keep how many passed, and all that they printed."""
-    device = session.device.type
+    """Run the tests, and keep how many passed, and which did not."""
+    for group in GROUPS[:1] if session.toy else GROUPS:
+        if session.left() > 0:
+            tests = "tests/gpu/test_gpu_indices.py" if session.toy else "tests/gpu"
+            session.results.add({"group": group, **ran(tests, group, session)})
+
+
+def ran(tests: str, group: str, session: Session) -> dict[str, Any]:
+    """Run a group of tests, print what they print, and return what came of them."""
     environment = os.environ | {
-        "DYNAPRUNE_TEST_DEVICE": device,
+        "DYNAPRUNE_TEST_DEVICE": session.device.type,
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
     }
-    arguments = [sys.executable, *COMMAND] + (["-k", "test_steps"] if session.toy else [])
     try:
         ended = subprocess.run(
-            arguments,
+            [sys.executable, *COMMAND, "-k", group, tests],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -38,9 +48,9 @@ def work(session: Session) -> None:
     except subprocess.TimeoutExpired as stopped:
         printed, status = f"{_text(stopped.stdout)}{_text(stopped.stderr)}\ntoo long", -1
     print(printed, flush=True)
-    counts = {name: _count(printed, name) for name in COUNTED}
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", printed, flags=re.MULTILINE)
-    session.results.add({"status": status, **counts, "not_passed": failed})
+    counts = {name: _count(printed, name) for name in COUNTED}
+    return {"status": status, **counts, "not_passed": failed}
 
 
 def _text(printed: Any) -> str:
@@ -54,6 +64,7 @@ def _count(printed: str, name: str) -> int:
 
 def table(records: list[dict[str, Any]]) -> str:
     """Return how many tests passed, of each time that they ran."""
-    rows = [["card", *COUNTED]]
-    rows += [[each["card"], *(str(each[name]) for name in COUNTED)] for each in records]
+    rows = [["card, tests", *COUNTED]]
+    for each in records:
+        rows.append([f"{each['card']}, {each['group']}", *(str(each[name]) for name in COUNTED)])
     return aligned(rows)
