@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,12 +51,42 @@ def checks_table(records: Records) -> str:
     """Return how many tests passed when they ran last on each card."""
     last = {(each["card"], each["group"]): each for each in records}
     lines = ["| card | tests | passed | failed | skipped |", "| --- | --- | ---: | ---: | ---: |"]
-    lines += [
-        f"| {card} | {group} | {each['passed']} | {each['failed'] + each['error']} | "
-        f"{each['skipped']} |"
-        for (card, group), each in last.items()
-    ]
+    for (card, group), each in last.items():
+        numbers = each["passed"], each["failed"] + each["error"], each["skipped"]
+        cells = ["stopped for time", "", ""] if each["status"] == -1 else map(str, numbers)
+        lines.append(f"| {card} | {group} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def cost_table(records: Records) -> str:
+    """Return a table for each part of the stage, a column for each number."""
+    tables = []
+    for part in dict.fromkeys(each["part"] for each in records):
+        rows = [each for each in records if each["part"] == part]
+        names = list(dict.fromkeys(name for each in rows for name in each["numbers"]))
+        lines = [f"| {PARTS[part]} | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+        for each in rows:
+            cells = [_short(each["numbers"].get(name)) for name in names]
+            lines.append(f"| {each['what']} | {' | '.join(cells)} |")
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
+
+
+PARTS = {
+    "update": "the calls of a step alone",
+    "loop": "a whole training step",
+    "calls": "what 100 steps ask the device for",
+    "criterion": "losses of slices, forward and backward",
+    "epoch": "once an epoch",
+}
+
+
+def _short(value: float | None) -> str:
+    """Return a number with three digits that count, or more if it is large."""
+    if value is None:
+        return ""
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, digits)}f}"
 
 
 def rates_table(records: Records) -> str:
@@ -163,6 +194,7 @@ def paper_table(records: Records) -> str:
 
 TABLES: dict[str, Callable[[Records], str]] = {
     "checks": checks_table,
+    "cost": cost_table,
     "rates": rates_table,
     "cifar10": cifar10_table,
     "noisy": noisy_table,

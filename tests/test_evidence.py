@@ -220,6 +220,40 @@ def test_what_was_found_of_labels_on_a_gpu(tables):
     assert random.endswith(" | -1.00 ± 0.00 |  |  |")
 
 
+def test_checks_on_a_gpu(tables):
+    gpu = tables("evidence_gpu")
+    counts = {"passed": 10, "failed": 1, "error": 2, "skipped": 3, "status": 1}
+    nothing = {"passed": 0, "failed": 0, "error": 0, "skipped": 0, "status": -1}
+    records = [
+        {"card": "a card", "group": "compiled", **counts},
+        {"card": "a card", "group": "not compiled", **nothing},
+        {"card": "a card", "group": "compiled", **counts, "passed": 11},  # a later run
+    ]
+    assert gpu.checks_table(records).splitlines()[2:] == [
+        "| a card | compiled | 11 | 3 | 3 |",
+        "| a card | not compiled | stopped for time |  |  |",
+    ]
+
+
+def test_costs_on_a_gpu(tables):
+    gpu = tables("evidence_gpu")
+    records = [
+        {"part": "update", "what": "mean loss", "numbers": {"update µs": 42.9355, "kernels": 0.0}},
+        {"part": "loop", "what": "mlp", "numbers": {"ours µs": 1034.18, "ratio": 1.06864}},
+        {"part": "update", "what": "slices", "numbers": {"kernels": 4.06}},
+    ]
+    assert gpu.cost_table(records).splitlines() == [
+        "| the calls of a step alone | update µs | kernels |",
+        "| --- | ---: | ---: |",
+        "| mean loss | 42.9 | 0 |",
+        "| slices |  | 4.06 |",
+        "",
+        "| a whole training step | ours µs | ratio |",
+        "| --- | ---: | ---: |",
+        "| mlp | 1,034 | 1.07 |",
+    ]
+
+
 def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
     gpu = tables("evidence_gpu")
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
