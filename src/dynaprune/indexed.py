@@ -95,7 +95,7 @@ class Wrapping(metaclass=_MadeWhole):
     """The attribute that holds the dataset."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_private, is_ours = name.startswith("_"), type(self).__module__.startswith(__package__)
+        is_private, is_ours = name.startswith("_"), _package(type(self).__module__) == OURS
         is_own = name in vars(self) or hasattr(type(self), name) or (is_private and not is_ours)
         if is_own or "_is_made" not in vars(self):
             super().__setattr__(name, value)
@@ -109,6 +109,13 @@ class Wrapping(metaclass=_MadeWhole):
                 f"{type(inner).__name__} has such an attribute, so nobody would read it: set it "
                 f"on .{self.wraps}, or in the constructor of a class of your own"
             )
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+OURS = _package(__name__)
 
 
 def _reaches(dataset: Any, name: str) -> bool:
