@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from dynaprune import BLS, InfoBatch, KalmanBLS, SampleLoss
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
-from dynaprune.slicing import slice_size
+from dynaprune.losses.chunk_sizes import slice_size
 
 SAMPLES, BATCH, SLICES, EPOCHS = 2048, 64, 8, 16
 SCORES: dict[str, tuple[Callable[[Any], Any], int]] = {

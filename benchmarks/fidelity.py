@@ -32,9 +32,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, Score
-from dynaprune.batches import Batches
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
+from dynaprune.losses.measurements import Batches
 from dynaprune.scores.windows import Windows
 
 EPOCHS = 30

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dynaprune import BLS
-from dynaprune.batches import Batches
+from dynaprune.losses.measurements import Batches
 
 KINDS = ("float32", "float16", "plain float16", "plain bfloat16")
 

@@ -45,9 +45,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
-from dynaprune.passes import Pass, batch_of
-from dynaprune.plan import check_selection, epoch_generator, make_plan
-from dynaprune.record import LossRecord
+from dynaprune.losses.buffer import LossRecord
+from dynaprune.planning.plan import check_selection, epoch_generator, make_plan
+from dynaprune.training.passes import Pass, batch_of
 
 BATCH, CHUNKS = 128, 8
 

@@ -46,10 +46,10 @@ from dynaprune import (
 )
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import Mean, mean_of
-from dynaprune.methods.annealing import first_annealed_epoch
+from dynaprune.methods._annealing import first_annealed_epoch
+from dynaprune.methods._budget import Saving
 from dynaprune.methods.info_batch import DELTA
-from dynaprune.methods.saving import Saving
-from dynaprune.plan import Selection
+from dynaprune.planning.plan import Selection
 
 SLICES = 8
 FULL, FEWER, RANDOM = "full training", "fewer epochs", "RandomPrune"

@@ -17,7 +17,7 @@ import torch
 from dynaprune import KalmanBLS, NoPrune
 from dynaprune.bench.registry import find_task
 from dynaprune.bench.training import train_run
-from dynaprune.recording import read_epochs
+from dynaprune.tracking.recording import read_epochs
 
 TASKS = ("digits-cnn", "sst2-lstm", "cifar10-depthwise", "visits-mlp")
 EPOCHS = 30

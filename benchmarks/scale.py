@@ -40,7 +40,7 @@ from rich.table import Table
 from torch import distributed, multiprocessing
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, PrunedIterableDataset, SeTa, Sharded
-from dynaprune.keys import fingerprint
+from dynaprune.data.keys import fingerprint
 
 BATCHES = 50_000
 """At most as many batches make an epoch: a step's cost is in the tables of overhead.py."""
@@ -189,7 +189,7 @@ def itself(stored: str) -> str:
 
 def measure_stream(samples: int) -> dict[str, float]:
     """Return what a pass costs beside reading the keys, by a set and by our table of keys."""
-    from dynaprune.streams.serving import Orders, serve
+    from dynaprune.loading.stream_worker import Orders, serve
 
     stream = PrunedIterableDataset(Keys(samples), key=itself)
     read = min(samples, 1_000_000)

@@ -26,9 +26,9 @@ from tasks import NAMES, Task, load
 from torch.nn.functional import cross_entropy
 
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, read_recording
-from dynaprune.batches import Batches
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.diagnostics.spectrum import Spectrum, spectrum
+from dynaprune.losses.measurements import Batches
 
 mpl.use("Agg")
 from matplotlib import pyplot

@@ -15,14 +15,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    InfoBatch,
-    PrunedScheduler,
-    load_checkpoint,
-    save_checkpoint,
-)
+from dynaprune import BLS, DataLoader, InfoBatch, PrunedScheduler, load_checkpoint, save_checkpoint
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=20)

@@ -14,14 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    InfoBatch,
-    PrunedScheduler,
-    load_checkpoint,
-    save_checkpoint,
-)
+from dynaprune import BLS, DataLoader, InfoBatch, PrunedScheduler, load_checkpoint, save_checkpoint
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=20)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dynaprune import BLS, DataLoader, PrunedDataset, SampleLoss
-from dynaprune.outliers import LossShape
+from dynaprune.scores.loss_shape import LossShape
 
 
 class Numbers(Dataset[Tensor]):

@@ -393,7 +393,7 @@ def test_what_is_kept_of_the_last_batches(kept, ranks, batch_size, expected):
 
 def test_ranks_of_which_some_train_on_the_same_samples(monkeypatch):
     """Accelerate counts all four, as in tensor parallelism; the process group says which ones."""
-    from dynaprune.distributed import Ranks
+    from dynaprune.training.distributed import Ranks
 
     monkeypatch.setattr(Accelerator, "num_processes", 4)
     train = bls(NoPrune, 10)
@@ -405,7 +405,7 @@ def test_ranks_of_which_some_train_on_the_same_samples(monkeypatch):
 
 
 def test_ranks_that_accelerate_does_not_count(monkeypatch):
-    from dynaprune.distributed import Ranks
+    from dynaprune.training.distributed import Ranks
 
     monkeypatch.setattr(Ranks, "in_step", 2)
     with pytest.raises(RuntimeError, match=r"takes this for 1 process.* runs with 2: each would"):

@@ -35,9 +35,9 @@ from dynaprune import (
     audit,
     save_checkpoint,
 )
-from dynaprune.commands import app
+from dynaprune.cli.app import app
 from dynaprune.diagnostics.estimates import rank_correlation, ratio_of_means
-from dynaprune.diagnostics.losses import moved
+from dynaprune.diagnostics.sample_losses import moved
 
 RANDOM = np.random.default_rng(0)
 LOSSES = torch.from_numpy(RANDOM.gamma(1.0, size=400))

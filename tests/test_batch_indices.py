@@ -8,8 +8,8 @@ import torch
 from helpers import Numbers, bls, with_scores
 
 from dynaprune import BLS, InfoBatch, NoPrune
-from dynaprune.indexed import usual_indices
-from dynaprune.plan import Weights
+from dynaprune.data.indexed import usual_indices
+from dynaprune.planning.plan import Weights
 
 SAMPLES = [7, 0, 3, 9, 3]
 

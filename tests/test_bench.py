@@ -34,7 +34,7 @@ from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.task import Task
 from dynaprune.bench.training import to_device, train_run
 from dynaprune.bench.ways import DEFAULT, WAYS
-from dynaprune.commands import app
+from dynaprune.cli.app import app
 
 TASK_FILE = """
 import torch
@@ -818,7 +818,7 @@ def test_version_and_help():
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, missing):
-    from dynaprune import cli
+    from dynaprune.cli import main as cli
 
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SystemExit, match=rf"{missing}.*pip install 'dynaprune\[cli\]'"):

@@ -38,8 +38,8 @@ from dynaprune import (
     load_checkpoint,
     save_checkpoint,
 )
-from dynaprune.checkpoint import whole_file
-from dynaprune.state import sealed
+from dynaprune.training.checkpoint import whole_file
+from dynaprune.training.state import sealed
 
 EPOCHS = 5
 LOADERS = [

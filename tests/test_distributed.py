@@ -22,7 +22,7 @@ from dynaprune import (
     RandomPrune,
     SeTa,
 )
-from dynaprune.state import sealed
+from dynaprune.training.state import sealed
 
 LENGTH = 61
 EPOCHS = 5

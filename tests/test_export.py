@@ -11,15 +11,8 @@ from helpers import Numbers, bls
 from streams import bls_stream
 from typer.testing import CliRunner
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    InfoBatch,
-    KalmanBLS,
-    NoPrune,
-    save_checkpoint,
-)
-from dynaprune.commands import app
+from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS, NoPrune, save_checkpoint
+from dynaprune.cli.app import app
 
 pandas = pytest.importorskip("pandas")
 

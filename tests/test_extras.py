@@ -51,7 +51,7 @@ COMMANDS = """
 import shlex
 import sys
 
-from dynaprune.cli import main
+from dynaprune.cli.main import main
 
 for command in {commands!r}:
     sys.argv = ["dynaprune", *shlex.split(command)]
@@ -85,18 +85,18 @@ COMMANDS_OF = {
 CODE_OF = {
     "export": "train.to_frame().to_parquet('samples.parquet')",
     "progress": """
-from dynaprune.progress import progress
+from dynaprune.tracking.progress_bar import progress
 
 for batch in progress(DataLoader(train, batch_size=8)):
     train.update(loss_fn(model, batch))
 """,
     "tensorboard": """
-from dynaprune.loggers import TensorBoardLogger
+from dynaprune.tracking.loggers import TensorBoardLogger
 
 TensorBoardLogger("events").log({"visits": 3.0}, 0)
 """,
-    "wandb": "from dynaprune.loggers import WandbLogger; WandbLogger()",
-    "mlflow": "from dynaprune.loggers import MLflowLogger; MLflowLogger()",
+    "wandb": "from dynaprune.tracking.loggers import WandbLogger; WandbLogger()",
+    "mlflow": "from dynaprune.tracking.loggers import MLflowLogger; MLflowLogger()",
     "accelerate": "import dynaprune.integrations.accelerate",
     "lightning": "import dynaprune.integrations.lightning",
     "transformers": "import dynaprune.integrations.transformers",
@@ -183,8 +183,8 @@ def test_the_core_alone_names_the_extra_of_the_rest(folder):
     code = f"""
 from importlib import import_module
 
-from dynaprune.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
-from dynaprune.progress import progress
+from dynaprune.tracking.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
+from dynaprune.tracking.progress_bar import progress
 from train import DataLoader, trained
 
 train, _ = trained()

@@ -9,7 +9,7 @@ from helpers import Numbers, train_epoch
 from scipy.stats import spearmanr
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss
-from dynaprune.batches import Batches
+from dynaprune.losses.measurements import Batches
 
 
 def observed(score, epochs, floor):

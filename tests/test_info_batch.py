@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaprune import BLS, DataLoader, InfoBatch
-from dynaprune.methods.thresholds import mean_of
-from dynaprune.plan import epoch_generator
+from dynaprune.methods._thresholds import mean_of
+from dynaprune.planning.plan import epoch_generator
 
 
 def select(train, scores, epoch=1, seed=0):

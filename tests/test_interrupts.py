@@ -21,7 +21,7 @@ from torch import Tensor
 
 import dynaprune
 from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS, PrunedDataset, TrimmedLoss
-from dynaprune.recording.reading import read_epochs, read_recording
+from dynaprune.tracking.recording.reader import read_epochs, read_recording
 
 SOURCE = str(Path(dynaprune.__file__).parent)
 # an interrupt between open() and the `with` that closes it leaves that to the garbage collector

@@ -15,7 +15,7 @@ from scipy.stats import norm, rankdata, spearmanr
 from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, RandomPrune
-from dynaprune.batches import Batches
+from dynaprune.losses.measurements import Batches
 from dynaprune.scores.reliability import Reliability
 from dynaprune.scores.windows import LENGTH, Windows
 

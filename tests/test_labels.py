@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from dynaprune.labels import check_labels, class_sizes, classes_of, labels_of
+from dynaprune.data.labels import check_labels, class_sizes, classes_of, labels_of
 
 pandas = pytest.importorskip("pandas")
 

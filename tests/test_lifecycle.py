@@ -10,15 +10,7 @@ import pytest
 import torch
 from helpers import Numbers, bls, mean_loss, sample_losses, train_epoch
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    InfoBatch,
-    NoPrune,
-    PrunedDataset,
-    Selection,
-    SeTa,
-)
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedDataset, Selection, SeTa
 
 LOADERS = [
     {},

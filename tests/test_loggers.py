@@ -12,8 +12,8 @@ from helpers import Numbers, bls
 from ranks import on_ranks
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, Sharded
-from dynaprune.loggers import Logger, MLflowLogger, TensorBoardLogger, WandbLogger
-from dynaprune.progress import progress
+from dynaprune.tracking.loggers import Logger, MLflowLogger, TensorBoardLogger, WandbLogger
+from dynaprune.tracking.progress_bar import progress
 
 NAMES = {
     "pruning/visits",

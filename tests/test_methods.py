@@ -29,8 +29,8 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
-from dynaprune.outliers import LossShape
-from dynaprune.plan import epoch_generator, make_plan
+from dynaprune.planning.plan import epoch_generator, make_plan
+from dynaprune.scores.loss_shape import LossShape
 
 METHODS = {
     "InfoBatch": InfoBatch,

@@ -26,7 +26,7 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
-from dynaprune.state import sealed
+from dynaprune.training.state import sealed
 
 SHARES = [EpsilonGreedy, UCB, OrderDP, RePB, SelectiveBackprop, SeTa, RandomPrune, StaticPrune]
 METHODS = [InfoBatch, *SHARES, TrimmedLoss, SkipConverged, NoPrune]

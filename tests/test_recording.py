@@ -22,8 +22,8 @@ from dynaprune import (
     __version__,
     read_recording,
 )
-from dynaprune.recording import epoch_numbers, read_epochs, read_run
-from dynaprune.recording.files import unpack_losses
+from dynaprune.tracking.recording import epoch_numbers, read_epochs, read_run
+from dynaprune.tracking.recording.files import unpack_losses
 
 
 def run(train, epochs, loss_of=mean_loss, batch_size=8):
@@ -238,7 +238,7 @@ def test_ranks_that_are_apart_have_folders_of_their_own(tmp_path):
 
 
 def test_a_stream_is_recorded_by_the_fingerprints_of_its_keys(tmp_path):
-    from dynaprune.keys import fingerprint
+    from dynaprune.data.keys import fingerprint
 
     stream = [{"key": f"image {i}", "value": i} for i in range(20)]
     dataset = PrunedIterableDataset(

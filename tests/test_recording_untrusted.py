@@ -14,8 +14,8 @@ import pytest
 from helpers import bls, mean_loss, train_epoch
 
 from dynaprune import DataLoader, NoPrune, read_recording
-from dynaprune.recording import read_epochs, read_run, read_samples
-from dynaprune.report.run import RecordedRun
+from dynaprune.tracking.recording import read_epochs, read_run, read_samples
+from dynaprune.tracking.report.run import RecordedRun
 
 MANY = 10**12
 

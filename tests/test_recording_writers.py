@@ -17,7 +17,7 @@ from ranks import on_ranks
 
 from dynaprune import DataLoader, InfoBatch, NoPrune, read_recording
 from dynaprune.diagnostics.spectrum import spectrum
-from dynaprune.recording import (
+from dynaprune.tracking.recording import (
     Course,
     epoch_numbers,
     read_epochs,
@@ -25,8 +25,8 @@ from dynaprune.recording import (
     read_samples,
     recorder,
 )
-from dynaprune.recording.files import losses_file, pack_losses, recording_of
-from dynaprune.report.run import RecordedRun
+from dynaprune.tracking.recording.files import losses_file, pack_losses, recording_of
+from dynaprune.tracking.report.run import RecordedRun
 
 
 def make(count=40, **arguments):

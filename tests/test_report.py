@@ -19,12 +19,12 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from typer.testing import CliRunner
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, StaticPrune
-from dynaprune.commands import app
-from dynaprune.labels import class_names, labels_of
-from dynaprune.recording import read_epochs
-from dynaprune.report import drawing
-from dynaprune.report.run import RecordedRun
-from dynaprune.report.showing import label_of, show
+from dynaprune.cli.app import app
+from dynaprune.data.labels import class_names, labels_of
+from dynaprune.tracking.recording import read_epochs
+from dynaprune.tracking.report import drawing
+from dynaprune.tracking.report.run import RecordedRun
+from dynaprune.tracking.report.sample_view import label_of, show
 
 EVIL = "</script><script>alert(1)</script>"
 
@@ -40,7 +40,7 @@ def _drawn_here(monkeypatch):
         drawing.check_libraries()
         return drawing.render(drawing.Page.unpack(io.BytesIO(page.pack())))
 
-    monkeypatch.setattr("dynaprune.report.page.draw", draw)
+    monkeypatch.setattr("dynaprune.tracking.report.page.draw", draw)
 
 
 class Page(HTMLParser):
@@ -523,7 +523,7 @@ def test_learning_rates_of_an_epoch_that_was_resumed(tmp_path):
 
 
 def test_a_write_that_failed_is_made_again(tmp_path, monkeypatch):
-    from dynaprune.recording import recorder
+    from dynaprune.tracking.recording import recorder
 
     train = bls(NoPrune, 40)
     train.record(tmp_path)

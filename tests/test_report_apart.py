@@ -12,7 +12,7 @@ from helpers import bls, mean_loss, train_epoch
 
 import dynaprune
 from dynaprune import DataLoader, NoPrune
-from dynaprune.report import write_report
+from dynaprune.tracking.report import write_report
 
 SOURCE = str(Path(dynaprune.__file__).parents[1])
 

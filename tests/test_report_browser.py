@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from dynaprune import BLS, DataLoader, InfoBatch
 from dynaprune.bench.registry import find_task
-from dynaprune.recording import read_epochs
+from dynaprune.tracking.recording import read_epochs
 
 pytestmark = pytest.mark.long
 

@@ -17,7 +17,7 @@ from test_report import Page, _drawn_here, train_on  # noqa: F401 - used for eve
 from torch.utils.data import Dataset
 
 from dynaprune import NoPrune
-from dynaprune.report.showing import label_of, show
+from dynaprune.tracking.report.sample_view import label_of, show
 
 EVIL = "<script>alert(1)</script>"
 

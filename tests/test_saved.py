@@ -9,8 +9,8 @@ import torch
 from helpers import bls, mean_loss, train_epoch
 
 from dynaprune import DataLoader, InfoBatch, load_checkpoint, save_checkpoint
-from dynaprune.diagnostics.saved import others_table, rows_of, states_in
-from dynaprune.state import sealed
+from dynaprune.cli.inspect import others_table, rows_of, states_in
+from dynaprune.training.state import sealed
 
 
 @pytest.fixture

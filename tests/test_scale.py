@@ -26,15 +26,15 @@ from dynaprune import (
     RandomPrune,
     SeTa,
     StaticPrune,
-    drawing,
 )
-from dynaprune.batches import Batches
-from dynaprune.drawing import drawn, shuffled, where
-from dynaprune.message import Message, encode, in_turn
-from dynaprune.methods import histogram as histograms
-from dynaprune.methods.histogram import histogram
-from dynaprune.plan import Weights
-from dynaprune.record import LossRecord
+from dynaprune.losses.buffer import LossRecord
+from dynaprune.losses.measurements import Batches
+from dynaprune.methods import _histogram as histograms
+from dynaprune.methods._histogram import histogram
+from dynaprune.planning.plan import Weights
+from dynaprune.training.wire_format import Message, encode, in_turn
+from dynaprune.utils import sampling as drawing
+from dynaprune.utils.sampling import drawn, shuffled, where
 
 PACKAGE = str(Path(dynaprune.__file__).parent) + os.sep
 """Where the code of the package is: its name alone is that of a clone's folder, too."""
@@ -152,7 +152,7 @@ def test_a_process_takes_nine_bytes_a_sample_and_24_while_planning(method):
 @pytest.mark.parametrize("drops", [False, True])
 def test_what_ranks_have_measured_is_put_in_turn_portion_by_portion(monkeypatch, drops):
     """Also where ranks have made other numbers of steps, or sent their samples themselves."""
-    monkeypatch.setattr("dynaprune.message.PORTION", 10)
+    monkeypatch.setattr("dynaprune.training.wire_format.PORTION", 10)
     shares = [np.arange(0, 40, 2), np.arange(1, 41, 2)]
     sizes = [[4, 4, 4, 4, 4], [5, 5, 5]] if drops else [[4] * 5, [5] * 4]
     given = []
@@ -187,7 +187,7 @@ def test_slices_in_another_order_or_with_gaps_are_told_apart():
 
 
 def test_first_visits_are_found_portion_by_portion(monkeypatch):
-    monkeypatch.setattr("dynaprune.batches.PORTION", 3)
+    monkeypatch.setattr("dynaprune.losses.measurements.PORTION", 3)
     steps = torch.arange(4)
     indices = torch.tensor([5, 1, 2, 1, 5, 7, 7, 5])
     measured = Batches(indices, torch.tensor([3, 2, 1, 2]), torch.arange(4.0), steps)
@@ -222,7 +222,7 @@ def test_what_is_served_out_of_order_is_kept():
 
 
 def test_folding_in_portions_keeps_steps_whole(monkeypatch):
-    monkeypatch.setattr("dynaprune.batches.PORTION", 10)
+    monkeypatch.setattr("dynaprune.losses.measurements.PORTION", 10)
     sizes = torch.tensor([4, 4, 4, 1, 1, 1, 30, 2])
     steps = torch.tensor([0, 1, 2, 3, 3, 3, 4, 5])
     batches = Batches(torch.randperm(47), sizes, torch.rand(8), steps)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, SampleLoss
-from dynaprune.batches import Batches
-from dynaprune.settings import plain
+from dynaprune.losses.measurements import Batches
+from dynaprune.tracking.recording.settings import plain
 
 
 @settings(max_examples=50, deadline=None)
@@ -178,7 +178,7 @@ class Own(BLS):
 
 
 def test_a_score_of_ones_own_is_copied_whole_and_observes_epochs_whole(monkeypatch):
-    monkeypatch.setattr("dynaprune.batches.PORTION", 10)
+    monkeypatch.setattr("dynaprune.losses.measurements.PORTION", 10)
     train = Own(NoPrune(Numbers(60), 5)).proxy()
     for _ in range(3):
         train_epoch(DataLoader(train, batch_size=7), lambda batch: torch.tensor(1.0))

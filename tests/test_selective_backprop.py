@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from dynaprune import SelectiveBackprop
-from dynaprune.methods.systematic import inclusion_probabilities, systematic
-from dynaprune.percentiles import percentiles
-from dynaprune.plan import epoch_generator
+from dynaprune.methods._systematic import inclusion_probabilities, systematic
+from dynaprune.planning.plan import epoch_generator
+from dynaprune.utils.percentiles import percentiles
 
 
 @settings(max_examples=100, deadline=None)

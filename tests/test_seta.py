@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from dynaprune import SeTa
-from dynaprune.methods.kmeans import kmeans_cuts
+from dynaprune.methods._kmeans import kmeans_cuts
 from dynaprune.methods.seta import window
-from dynaprune.plan import epoch_generator
+from dynaprune.planning.plan import epoch_generator
 
 
 def group_by_score(scores, num_groups):

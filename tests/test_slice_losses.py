@@ -17,9 +17,9 @@ from test_convention import TheirInfoBatch
 from test_losses import FLOATS, Operations, weighted
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss, chunked
-from dynaprune.message import HEADER, Message, encode, in_turn
-from dynaprune.record import LossRecord
-from dynaprune.slicing import can_be_cut, num_slices, slice_size, slice_sizes
+from dynaprune.losses.buffer import LossRecord
+from dynaprune.losses.chunk_sizes import can_be_cut, num_slices, slice_size, slice_sizes
+from dynaprune.training.wire_format import HEADER, Message, encode, in_turn
 
 chunk_means = chunked(lambda losses: losses.mean(), 4)
 

@@ -13,9 +13,9 @@ from scipy import signal as signals
 from typer.testing import CliRunner
 
 from dynaprune import DataLoader, InfoBatch, NoPrune
-from dynaprune.batches import Batches
-from dynaprune.commands import app
+from dynaprune.cli.app import app
 from dynaprune.diagnostics.spectrum import response, spectrum
+from dynaprune.losses.measurements import Batches
 
 N, E, B = 4096, 32, 8
 

@@ -29,7 +29,7 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
-from dynaprune.state import sealed
+from dynaprune.training.state import sealed
 
 
 def run(train, epochs, loss_of=mean_loss):

@@ -26,9 +26,9 @@ from dynaprune import (
     SeTa,
     StaticPrune,
 )
-from dynaprune.keys import KeyTable, fingerprint
-from dynaprune.streams.bulletin import Bulletin
-from dynaprune.streams.serving import Kept, shuffled
+from dynaprune.data.keys import KeyTable, fingerprint
+from dynaprune.loading.shared_arrays import Bulletin
+from dynaprune.loading.stream_worker import Kept, shuffled
 
 METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
 LOADERS = [

@@ -12,7 +12,7 @@ from streams import Split, Stored, bls_stream, stream_of
 from torch import distributed
 
 from dynaprune import BLS, DataLoader, InfoBatch, PrunedDataset, SeTa
-from dynaprune.batches import Batches
+from dynaprune.losses.measurements import Batches
 
 LENGTH = 61
 

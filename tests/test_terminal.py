@@ -12,8 +12,8 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from dynaprune import DataLoader, NoPrune
-from dynaprune.commands import app
-from dynaprune.terminal import Console, visible
+from dynaprune.cli.app import app
+from dynaprune.cli.terminal import Console, visible
 
 EVIL = "\x1b]0;owned\x07\x9b31m\u202e\u2066\x00\r\x7f\u2028\ud800"
 SHOWN = r"\x1b]0;owned\x07\x9b31m\u202e\u2066\x00\r\x7f\u2028\ud800"
@@ -107,7 +107,7 @@ def test_what_a_file_of_the_users_returns(tmp_path):
 
 
 def test_an_audit(tmp_path):
-    from dynaprune.diagnostics.table import findings_table
+    from dynaprune.cli.audit_table import findings_table
 
     class Found:
         def rows(self):

@@ -18,8 +18,8 @@ from streams import Stored, stream_of
 from torch import Tensor
 
 from dynaprune import BLS, DataLoader, InfoBatch, PrunedDataset
-from dynaprune.keys import fingerprint
-from dynaprune.recording.reading import read_epochs, read_recording
+from dynaprune.data.keys import fingerprint
+from dynaprune.tracking.recording.reader import read_epochs, read_recording
 
 LENGTH, SIZE = 200, 3
 pytestmark = [

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.testing import assert_close
 
 from dynaprune import chunked
-from dynaprune.unreduced import LOSSES
+from dynaprune.losses.unreduced import LOSSES
 
 BATCH = 13
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dynaprune.diagnostics.waste import learned_share
+from dynaprune.diagnostics.learned import learned_share
 
 
 @pytest.mark.parametrize("seed", range(5))

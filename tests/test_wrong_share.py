@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dynaprune.diagnostics.outliers import wrong_share
+from dynaprune.diagnostics.mislabeled import wrong_share
 
 
 def mixed(share: float, seed: int, size: int = 1000) -> tuple[np.ndarray, float]:

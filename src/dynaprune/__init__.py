@@ -6,10 +6,11 @@ loader = DataLoader(train, batch_size=128, sampler=train.sampler)    # 2 inject
         loss = train.update(loss)                                    # 3 score and rescale
 """
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .chunks import chunked
+from .data.sharded import Sharded
+from .data.stream import PrunedIterableDataset
 from .diagnostics import Audit, audit
-from .loader import DataLoader
+from .loading.loader import DataLoader
+from .losses.chunked import chunked
 from .methods import (
     UCB,
     EpsilonGreedy,
@@ -24,16 +25,15 @@ from .methods import (
     StaticPrune,
     TrimmedLoss,
 )
-from .plan import Selection
-from .pruned import PrunedDataset
-from .recording import read_recording
-from .sampler import PruningSampler
-from .schedule import PrunedScheduler
+from .planning.plan import Selection
+from .planning.sampler import PruningSampler
+from .pruned_dataset import PrunedDataset
 from .scores import BLS, KalmanBLS, SampleLoss, Score
-from .sharded import Sharded
-from .streams import PrunedIterableDataset
-from .summary import Summary
-from .versions import __version__ as __version__
+from .tracking.recording import read_recording
+from .training.checkpoint import load_checkpoint, save_checkpoint
+from .training.lr_scheduler import PrunedScheduler
+from .training.summary import Summary
+from .utils.versions import __version__ as __version__
 
 __all__ = [
     "BLS",

@@ -8,7 +8,7 @@ from gpu_runs import Busy, exact_losses, pruned
 from helpers import bls
 
 from dynaprune import BLS, NoPrune
-from dynaprune.plan import Plan, Weights
+from dynaprune.planning.plan import Plan, Weights
 
 LENGTH = 64
 

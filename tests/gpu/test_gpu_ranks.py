@@ -8,7 +8,7 @@ from gpu_runs import bls_scores, exact_losses, pruned
 from torch import distributed
 
 from dynaprune import DataLoader
-from dynaprune.distributed import Ranks
+from dynaprune.training.distributed import Ranks
 
 LENGTH = 64
 

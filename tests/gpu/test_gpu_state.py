@@ -13,7 +13,7 @@ from helpers import Numbers
 from streams import bls_stream
 
 from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS, NoPrune, chunked
-from dynaprune.share import whole
+from dynaprune.planning.share import whole
 
 LENGTH = 256
 

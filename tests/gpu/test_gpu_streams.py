@@ -9,7 +9,7 @@ from gpu_runs import Busy, bls_scores, exact_losses, on_stream, pruned, side_str
 from helpers import Numbers
 
 from dynaprune import BLS, NoPrune, SampleLoss
-from dynaprune.record import LossRecord
+from dynaprune.losses.buffer import LossRecord
 
 LENGTH = 1024
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss
 
-from ..extras import require
+from ..utils.optional_imports import require
 
 NOTHING = 0.1
 """What it weighs in the loss that a query finds nothing, as there are many of these."""

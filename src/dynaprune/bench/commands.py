@@ -11,8 +11,8 @@ import torch
 import typer
 from rich.table import Table
 
-from ..terminal import Console, failed, progress_of_runs
-from ..user_file import is_users
+from ..cli.terminal import Console, failed, progress_of_runs
+from ..cli.user_code import is_users
 from .presets import PRESETS
 from .regimes import REGIMES
 from .registry import built_in, find_task

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..methods import InfoBatch
-from ..plan import Selection
+from ..planning.plan import Selection
 
 
 class DrawnScores(InfoBatch):

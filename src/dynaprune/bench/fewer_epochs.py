@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..drawing import drawn, everything, where
 from ..methods import NoPrune
-from ..plan import Selection
-from ..validation import check_integer, check_map_style
+from ..planning.plan import Selection
+from ..utils.sampling import drawn, everything, where
+from ..utils.validation import check_integer, check_map_style
 
 
 class FewerEpochs(NoPrune):

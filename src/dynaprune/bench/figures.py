@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..extras import require
+from ..utils.optional_imports import require
 from .comparison import Row
 from .ways import BASELINES, FULL
 

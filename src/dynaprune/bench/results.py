@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..versions import versions
+from ..utils.versions import versions
 from .task import Task
 
 FILE = "results.jsonl"

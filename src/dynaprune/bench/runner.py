@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..loader import DataLoader
+from ..loading.loader import DataLoader
 from ..methods import NoPrune
 from .recipe import Recipe
 from .regimes import REGIMES

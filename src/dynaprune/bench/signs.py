@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..diagnostics.random_state import restored_random_state
-from ..diagnostics.waste import learned_share
+from ..diagnostics.learned import learned_share
+from ..utils.rng import restored_random_state
 from .task import Task
 from .training import losses_of
 

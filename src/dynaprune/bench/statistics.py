@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from ..extras import require
+from ..utils.optional_imports import require
 
 MIN_SEEDS = 5
 """Fewer decide nothing."""

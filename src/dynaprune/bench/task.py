@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..cutting import Lists
+from ..losses.splitting import Lists
 from .recipe import Recipe
 
 DESCRIBED = (

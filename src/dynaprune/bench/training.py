@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..chunks import chunked
-from ..loader import DataLoader
-from ..pruned import PrunedDataset
+from ..loading.loader import DataLoader
+from ..losses.chunked import chunked
+from ..pruned_dataset import PrunedDataset
 from .recipe import Recipe
 from .task import Task
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .report import Audit
+    from .audit_result import Audit
 
 WEAK = 0.2
 """The rank correlation below which scores are called weak."""

@@ -14,15 +14,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import default_collate
 
-from ..labels import check_labels, class_sizes
-from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_integer
+from ..data.labels import check_labels, class_sizes
+from ..planning.plan import Selection
+from ..pruned_dataset import PrunedDataset
+from ..utils.validation import check_integer
+from .audit_result import Audit
 from .estimates import rank_correlation, ratio_of_means
-from .losses import losses_of
-from .outliers import wrong_share
-from .report import Audit
-from .waste import learned_share
+from .learned import learned_share
+from .mislabeled import wrong_share
+from .sample_losses import losses_of
 
 
 def audit(

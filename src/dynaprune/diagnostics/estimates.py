@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..percentiles import percentiles
+from ..utils.percentiles import percentiles
 
 Numbers = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batches import Batches
-from ..recording import read_recording
+from ..losses.measurements import Batches
 from ..scores.windows import Numbers, Windows
-from ..validation import check_integer, check_share
+from ..tracking.recording import read_recording
+from ..utils.validation import check_integer, check_share
 
 LAGS = 63
 """Visits that two visits of a sample are apart at most, to be compared: frequencies are resolved to
@@ -149,7 +149,7 @@ def spectrum(
 
     Example:
         >>> import numpy as np, torch
-        >>> from dynaprune.batches import Batches
+        >>> from dynaprune.losses.measurements import Batches
         >>> from dynaprune.diagnostics.spectrum import spectrum
         >>> rng, excess = np.random.default_rng(0), np.linspace(-1, 1, 4000)  # of variance 1/3
         >>> epochs = []

@@ -2,7 +2,7 @@
 
 import logging
 
-from ..pruned import PrunedDataset
+from ..pruned_dataset import PrunedDataset
 
 logger = logging.getLogger("dynaprune")
 

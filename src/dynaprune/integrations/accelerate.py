@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import load_checkpoint, save_checkpoint
-from ..extras import require
-from ..loader import DataLoader
-from ..pruned import PrunedDataset
-from ..share import Share
+from ..loading.loader import DataLoader
+from ..planning.share import Share
+from ..pruned_dataset import PrunedDataset
+from ..training.checkpoint import load_checkpoint, save_checkpoint
+from ..utils.optional_imports import require
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -17,10 +17,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from ..extras import require
-from ..loader import DataLoader
-from ..pruned import PrunedDataset
-from ..sampler import PruningSampler
+from ..loading.loader import DataLoader
+from ..planning.sampler import PruningSampler
+from ..pruned_dataset import PrunedDataset
+from ..utils.optional_imports import require
 from . import warn_of_other_epochs
 from .lightning_lengths import (
     announce,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..extras import require
-from ..loader import DataLoader
-from ..pruned import PrunedDataset
+from ..loading.loader import DataLoader
+from ..pruned_dataset import PrunedDataset
+from ..utils.optional_imports import require
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

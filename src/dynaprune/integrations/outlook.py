@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..loader import DataLoader
-from ..pruned import PrunedDataset
+from ..loading.loader import DataLoader
+from ..pruned_dataset import PrunedDataset
 
 SAMPLES = 10_000_000
 """Samples that are selected from to foresee the epochs after the one that begins; at least four

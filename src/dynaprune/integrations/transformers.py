@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_checkpoint, save_checkpoint
-from ..extras import require
-from ..loader import DataLoader
-from ..pruned import PrunedDataset
-from ..schedule import PrunedScheduler
-from ..sharded import Sharded
+from ..data.sharded import Sharded
+from ..loading.loader import DataLoader
+from ..pruned_dataset import PrunedDataset
+from ..training.checkpoint import load_checkpoint, save_checkpoint
+from ..training.lr_scheduler import PrunedScheduler
+from ..utils.optional_imports import require
 from . import warn_of_other_epochs
 from .divisor import are_close, is_divided_by
 from .outlook import Outlook

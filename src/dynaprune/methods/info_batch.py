@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..composition import Composition
-from ..drawing import drawn, everything, taken, where
-from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_between, check_either, check_integer, check_share, count_share
-from .annealing import first_annealed_epoch
-from .ranking import lowest, some_of
-from .saving import Saving
-from .thresholds import mean_of, thompson_draws, upper_bounds
+from ..planning.composition import Composition
+from ..planning.plan import Selection
+from ..pruned_dataset import PrunedDataset
+from ..utils.sampling import drawn, everything, taken, where
+from ..utils.validation import check_between, check_either, check_integer, check_share, count_share
+from ._annealing import first_annealed_epoch
+from ._budget import Saving
+from ._ranking import lowest, some_of
+from ._thresholds import mean_of, thompson_draws, upper_bounds
 
 DELTA = 0.875
 """The share of a run that selects, in the paper."""

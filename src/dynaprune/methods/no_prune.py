@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..drawing import everything
-from ..plan import Selection
-from ..pruned import PrunedDataset
+from ..planning.plan import Selection
+from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
+from ..utils.sampling import everything
 
 
 class NoPrune(PrunedDataset):

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..drawing import drawn, taken, where
-from ..plan import Selection
-from ..validation import check_share, count_share
-from .exact_share import ExactShare
-from .ranking import highest
+from ..planning.plan import Selection
+from ..utils.sampling import drawn, taken, where
+from ..utils.validation import check_share, count_share
+from ._exact_share import ExactShare
+from ._ranking import highest
 
 
 class OrderDP(ExactShare):

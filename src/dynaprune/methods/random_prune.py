@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..drawing import drawn, where
-from ..plan import Selection
+from ..planning.plan import Selection
 from ..scores import BLS, Score
-from .exact_share import ExactShare
+from ..utils.sampling import drawn, where
+from ._exact_share import ExactShare
 
 
 class RandomPrune(ExactShare):

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..drawing import taken, where
-from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_integer, check_number, check_share, count_share
-from .ranking import some_of
+from ..planning.plan import Selection
+from ..pruned_dataset import PrunedDataset
+from ..utils.sampling import taken, where
+from ..utils.validation import check_integer, check_number, check_share, count_share
+from ._ranking import some_of
 
 
 class RePB(PrunedDataset):

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..drawing import where
-from ..percentiles import percentiles
-from ..plan import Selection
-from ..validation import check_either, check_number
-from .exact_share import ExactShare
-from .systematic import inclusion_probabilities, systematic
+from ..planning.plan import Selection
+from ..utils.percentiles import percentiles
+from ..utils.sampling import where
+from ..utils.validation import check_either, check_number
+from ._exact_share import ExactShare
+from ._systematic import inclusion_probabilities, systematic
 
 MOST = 1 - 2.0**-53
 """The highest share below 1: of a `beta` beyond it, one sample is kept."""

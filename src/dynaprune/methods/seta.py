@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..drawing import drawn, shuffled, taken, where
-from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_either, check_integer, check_share, count_share
-from .annealing import first_annealed_epoch
-from .kmeans import kmeans_cuts
-from .ranking import some_of
-from .saving import Saving
+from ..planning.plan import Selection
+from ..pruned_dataset import PrunedDataset
+from ..utils.sampling import drawn, shuffled, taken, where
+from ..utils.validation import check_either, check_integer, check_share, count_share
+from ._annealing import first_annealed_epoch
+from ._budget import Saving
+from ._kmeans import kmeans_cuts
+from ._ranking import some_of
 
 
 class SeTa(PrunedDataset):

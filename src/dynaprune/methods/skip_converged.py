@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..drawing import everything, where
-from ..plan import Selection
-from ..pruned import PrunedDataset
-from ..validation import check_number, check_share, count_share
-from .annealing import first_annealed_epoch
-from .ranking import lowest, some_of
+from ..planning.plan import Selection
+from ..pruned_dataset import PrunedDataset
+from ..utils.sampling import everything, where
+from ..utils.validation import check_number, check_share, count_share
+from ._annealing import first_annealed_epoch
+from ._ranking import lowest, some_of
 
 logger = logging.getLogger("dynaprune")
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..drawing import drawn, where
-from ..plan import Selection, epoch_generator
-from ..pruned import PrunedDataset
+from ..planning.plan import Selection, epoch_generator
+from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
-from ..validation import check_share, count_share
+from ..utils.sampling import drawn, where
+from ..utils.validation import check_share, count_share
 
 
 class StaticPrune(PrunedDataset):

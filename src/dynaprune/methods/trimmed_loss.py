@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..drawing import everything, where
-from ..outliers import LossShape, share_of_outliers
-from ..plan import Selection, epoch_generator
-from ..pruned import PrunedDataset
-from ..validation import check_either, check_integer, check_share, count_share
-from .ranking import highest, some_of
-from .saving import Saving
+from ..planning.plan import Selection, epoch_generator
+from ..pruned_dataset import PrunedDataset
+from ..scores.loss_shape import LossShape, share_of_outliers
+from ..utils.sampling import everything, where
+from ..utils.validation import check_either, check_integer, check_share, count_share
+from ._budget import Saving
+from ._ranking import highest, some_of
 
 LEAST = 0.05
 """The share below which `trim="auto"` trims nothing yet. What is trimmed is missing in the epochs

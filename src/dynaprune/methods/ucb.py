@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..drawing import where
-from ..plan import Selection
-from ..validation import check_number
-from .exact_share import ExactShare
-from .ranking import highest
+from ..planning.plan import Selection
+from ..utils.sampling import where
+from ..utils.validation import check_number
+from ._exact_share import ExactShare
+from ._ranking import highest
 
 
 class UCB(ExactShare):

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from ..batches import Batches
-from ..validation import check_number, check_share
-from .score import Score
+from ..losses.measurements import Batches
+from ..utils.validation import check_number, check_share
+from .base import Score
 
 Initial = float | Literal["first"]
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..batches import Batches
-from ..drawing import taken
-from ..validation import check_keys, check_tensor
-from .score import DTYPES, Score
+from ..losses.measurements import Batches
+from ..utils.sampling import taken
+from ..utils.validation import check_keys, check_tensor
+from .base import DTYPES, Score
 from .windows import Numbers, Windows, means
 
 ENOUGH = 32

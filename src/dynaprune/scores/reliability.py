@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..percentiles import percentiles
-from ..validation import check_tensor
+from ..utils.percentiles import percentiles
+from ..utils.validation import check_tensor
 from .windows import Windows, means, normal_quantiles
 
 SAMPLES = 1 << 15

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..batches import Batches
-from .score import Score
+from ..losses.measurements import Batches
+from .base import Score
 
 
 class SampleLoss(Score):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...extras import require
+from ...utils.optional_imports import require
 from .files import Files, find_files
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")

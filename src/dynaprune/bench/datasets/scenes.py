@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ...extras import require
+from ...utils.optional_imports import require
 from .files import Files, find_files
 
 CLASSES = 11

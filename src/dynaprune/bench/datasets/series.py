@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ...extras import require
+from ...utils.optional_imports import require
 
 TRAIN = 0.75
 """The share of the time that is trained on; what comes after it is for the test."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ...extras import require
+from ...utils.optional_imports import require
 
 TEST = 0.25
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...extras import require
+from ...utils.optional_imports import require
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LONGEST = 5

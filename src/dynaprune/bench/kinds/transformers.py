@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...extras import require
+from ...utils.optional_imports import require
 
 
 class Logits(nn.Module):

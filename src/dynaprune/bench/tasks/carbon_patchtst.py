@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ...extras import require
+from ...utils.optional_imports import require
 from ..datasets.series import load_series
 from ..kinds.regression import Regression
 from ..recipe import Recipe

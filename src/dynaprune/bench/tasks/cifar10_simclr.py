@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import TensorDataset
 
-from ...extras import require
+from ...utils.optional_imports import require
 from ..augmentation import mirrored, shifted
 from ..datasets.images import ImageData, load_images
 from ..kinds.classification import some

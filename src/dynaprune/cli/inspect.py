@@ -1,0 +1,170 @@
+"""What a saved state holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from rich.markup import escape
+from rich.table import Table
+
+from ..tracking.recording.epoch_record import quantiles_of
+from ..training.state import is_intact, totals_of
+from ..utils.validation import (
+    check_count,
+    check_finite,
+    check_keys,
+    check_tensor,
+    has_elements,
+    shown,
+)
+
+MARKS = ("version", "method", "seed", "epoch", "score", "totals", "progress")
+"""What the state of a pruned dataset has."""
+
+DEEPEST = 64
+"""How deep the containers of a file may be nested."""
+
+QUANTILES = (0, 3, 5, 7, 10)
+"""Which of the recorded ones are shown: lowest, a tenth, median, nine tenths, highest."""
+
+
+def states_in(states: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the states of pruned datasets, however deep they are in a checkpoint, with their names.
+
+    A container that is in several places, or in itself, is looked into once.
+
+    Arguments:
+        states: what was loaded.
+        name: of the place, joined by dots.
+
+    Raises:
+        RuntimeError: containers are nested deeper than `DEEPEST`.
+    """
+    for place, container in _containers(states, (name,) if name else (), leave=_is_state):
+        if _is_state(container):
+            yield ".".join(place) or "the file itself", dict(container)
+
+
+def _containers(
+    value: Any,
+    place: tuple[str, ...] = (),
+    seen: set[int] | None = None,
+    *,
+    leave: Callable[[Mapping[Any, Any]], bool],
+) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """Yield each container in a value, itself included, with its place; sequences as mappings.
+
+    What is in those that are to be left alone does not come.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if len(place) > DEEPEST:
+        raise RuntimeError(
+            f"the file holds containers nested deeper than {DEEPEST}, which no checkpoint needs: "
+            "it is damaged, or made to do harm"
+        )
+    inside = value if isinstance(value, Mapping) else dict(enumerate(value))
+    yield place, inside
+    if not leave(inside):
+        for key, each in inside.items():
+            yield from _containers(each, (*place, str(key)), seen, leave=leave)
+
+
+def _is_state(value: Mapping[Any, Any]) -> bool:
+    return all(mark in value for mark in MARKS)
+
+
+def state_table(name: str, state: Mapping[str, Any]) -> Table:
+    """Return what the state of a pruned dataset holds, as a table for the terminal."""
+    table = Table(title=escape(name), show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for what, value in rows_of(state):
+        table.add_row(what, escape(value))
+    return table
+
+
+def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a state holds, by name, as text.
+
+    Raises:
+        RuntimeError: it is damaged.
+    """
+    score, progress = state["score"], state["progress"]
+    check_keys(score, ("name", "values"), "the state's score")
+    check_keys(progress, ("visits",), "the state's progress")
+    kept = check_tensor("values", score["values"], (None,), torch.float32, torch.float16)
+    values = kept.float() + check_finite("level", score.get("level", 0.0))
+    yield "method", f"{_text(state['method'])}, seed {_text(state['seed'])}"
+    yield "dataset", f"{_text(state.get('dataset', '?'))}, {values.numel():,} samples"
+    if "rank" in state:
+        part = f"rank {_text(state['rank'])} of {_text(state.get('world_size', '?'))}"
+        yield "part", part
+    done, epoch = check_count("visits", progress["visits"]), check_count("epoch", state["epoch"])
+    if done:
+        yield "position", f"in epoch {epoch}, {done:,} visits into it"
+    else:
+        yield "next epoch", f"{epoch} (between epochs)"
+    yield "so far", str(totals_of(state["totals"]))
+    yield "score", _text(score["name"])
+    if values.numel() > 0:
+        found = quantiles_of(values.numpy())
+        some = ", ".join(f"{found[place]:.4g}" for place in QUANTILES)
+        yield "scores: lowest, 10%, median, 90%, highest", some
+    history = score.get("history", {})
+    check_keys(history, (), "the state's history")
+    if "visits" in history:
+        visits = check_tensor("visits", history["visits"], (values.numel(),), torch.int32)
+        epochs = check_count("history's num_epochs", history.get("num_epochs", 0))
+        yield "visits", _visits(visits, epochs)
+    else:
+        yield "visits", "not counted: train.record(directory) does"
+    yield "size", f"{_mebibytes(state):,.1f} MiB, format {_text(state['version'])}"
+    if "checksum" in state and not is_intact(state):
+        yield "damaged", "it does not match its checksum and cannot be loaded"
+
+
+def others_table(states: Mapping[str, Any]) -> Table | None:
+    """Return what else is in a checkpoint, or `None` if there is nothing.
+
+    Raises:
+        RuntimeError: containers are nested deeper than `DEEPEST`.
+    """
+    table = Table("beside it", "tensors", "MiB")
+    for name, value in states.items():
+        if name in MARKS or any(True for _ in states_in(value)):
+            continue
+        count = sum(1 for _ in _tensors(value))
+        table.add_row(escape(str(name)), f"{count:,}", f"{_mebibytes(value):,.1f}")
+    return table if table.row_count else None
+
+
+def _visits(visits: torch.Tensor, epochs: int) -> str:
+    counts = visits.numpy()
+    if counts.size == 0:
+        return "no sample is known yet"
+    never = int(np.count_nonzero(counts == 0))
+    share = float(counts.mean()) / max(1, epochs)
+    return (
+        f"in {epochs:,} epochs each sample {counts.min():,} to {counts.max():,} times, {share:.1%} "
+        f"of them on average; {never:,} samples never"
+    )
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in a value whose elements lie in memory: others claim to be of any size."""
+    for _, container in _containers([value], leave=lambda _: False):
+        yield from filter(has_elements, container.values())
+
+
+def _mebibytes(value: Any) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(value)) / 2**20
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

@@ -1,0 +1,98 @@
+"""What the command audits: what a function in a user's file makes, and its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..diagnostics.audit import check_audited
+from ..pruned_dataset import PrunedDataset
+from ..training.checkpoint import load_checkpoint
+from ..utils.validation import check_keys
+from .user_code import run_file
+
+REQUIRED = ("train", "model", "loss_fn")
+
+TAKEN = (*REQUIRED, "collate_fn", "labels", "device", "seed", "repeats")
+"""Arguments of `audit` that a user's function may give; how many samples, the command is told."""
+
+
+class Mistake(Exception):
+    """Something that the user of a command has to mend; shown without a traceback."""
+
+
+def load_dataset(place: str) -> Any:
+    """Return the dataset that a function in a file makes; of a pruned one, that which it prunes.
+
+    Raises:
+        Mistake: there is no such file or function, or what it returns is no map-style dataset.
+        Exception: whatever the file or the function raises.
+    """
+    made = _function_in(place)()
+    dataset = getattr(made, "dataset", made) if isinstance(made, PrunedDataset) else made
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise Mistake(
+            f"{place} must return the dataset that was trained on, with __getitem__ and __len__, "
+            f"but it returned a {type(made).__name__}"
+        )
+    return dataset
+
+
+def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
+    """Return the arguments of `audit` by their names: what a function in a file makes.
+
+    It returns train, model, loss_fn, and a collate_fn if there is one, or a dict of these and of
+    what else `audit` takes.
+
+    Arguments:
+        place: `FILE.py:FUNCTION`. The file is run, and may import from its folder.
+        checkpoint: what `save_checkpoint(path, train=..., model=...)` has written, to be loaded.
+
+    Raises:
+        Mistake: there is no such file, function or checkpoint; the function returns something
+            else; the checkpoint is damaged, or belongs to other objects.
+        Exception: whatever the file or the function raises.
+    """
+    arguments = _as_arguments(_function_in(place)(), place)
+    train, model = arguments["train"], arguments["model"]
+    try:
+        check_audited(train, model, arguments["loss_fn"])
+        if checkpoint is not None:
+            states = load_checkpoint(checkpoint)
+            check_keys(states, ("train", "model"), f"the checkpoint {checkpoint}")
+            train.load_state_dict(states["train"])
+            model.load_state_dict(states["model"])
+    except (OSError, RuntimeError, TypeError) as error:
+        raise Mistake(str(error)) from error
+    return arguments
+
+
+def _as_arguments(made: Any, place: str) -> dict[str, Any]:
+    if isinstance(made, tuple) and len(made) in (len(REQUIRED), len(REQUIRED) + 1):
+        return dict(zip((*REQUIRED, "collate_fn"), made, strict=False))
+    if isinstance(made, dict):
+        unknown = [str(name) for name in made if name not in TAKEN]
+        missing = [name for name in REQUIRED if name not in made]
+        if not unknown and not missing:
+            return made
+        given = f"a dict with {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
+    else:
+        given = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
+    raise Mistake(
+        f"{place} must return train, model, loss_fn, and a collate_fn if there is one, or a dict "
+        f"of what audit() takes ({', '.join(TAKEN)}), but it returned {given}"
+    )
+
+
+def _function_in(place: str) -> Callable[[], Any]:
+    file, _, name = place.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise Mistake(f"give FILE.py:FUNCTION, such as train.py:make, but {place!r} was given")
+    if not Path(file).is_file():
+        raise Mistake(f"there is no file {file}")
+    function = getattr(run_file(Path(file)), name, None)
+    if not callable(function):
+        raise Mistake(f"{file} has no function {name}, which is to return train, model, loss_fn")
+    found: Callable[[], Any] = function
+    return found

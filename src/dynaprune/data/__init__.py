@@ -1,0 +1,1 @@
+"""Data sets: indexed ones, parts of them, streams; their keys and labels."""

@@ -1,0 +1,174 @@
+"""The labels of all samples, where a dataset has them without reading every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Subset, TensorDataset
+
+LETTERS = 80
+"""Letters of a label that are shown."""
+
+NAMES = ("label", "labels", "target", "targets")
+"""Under which datasets, and dicts that are samples, keep their labels."""
+
+
+def labels_of(dataset: Any) -> NDArray[Any] | None:
+    """Return the label of each sample, shape (N,), or `None` where they are not known.
+
+    They are read from the second tensor of a `TensorDataset` if it is of integers, from `targets`
+    and `labels` as in torchvision, from a column `label` as in Hugging Face's datasets, and from a
+    `Subset` of one of these. What cannot be read, or is not one a sample, is not taken for labels.
+    """
+    try:
+        found = _labels_in(dataset)
+        return found if found is not None and len(found) == len(dataset) else None
+    except Exception:  # whatever a property of the user's raises: nobody asked for its labels
+        return None
+
+
+def _labels_in(dataset: Any) -> NDArray[Any] | None:
+    if isinstance(dataset, Subset):
+        whole = _labels_in(dataset.dataset)
+        return None if whole is None else whole[np.asarray(dataset.indices, dtype=np.int64)]
+    count = len(dataset)
+    if isinstance(dataset, TensorDataset):
+        return _checked(dataset.tensors[1], count) if len(dataset.tensors) > 1 else None
+    for name in NAMES:
+        found = _checked(getattr(dataset, name, None), count)
+        if found is not None:
+            return found
+    columns = getattr(dataset, "column_names", None)
+    if isinstance(columns, (list, tuple)):
+        for name in NAMES:
+            if name in columns:
+                return _checked(dataset[name], count)
+    return None
+
+
+def check_labels(labels: Any, dataset: Any, count: int) -> NDArray[Any] | None:
+    """Return the label of each sample, shape (N,): those given, or those that the dataset has.
+
+    Arguments:
+        labels: as given, or `None`.
+        dataset: what may have them, or `None`.
+        count: N.
+
+    Raises:
+        ValueError: they are not one a sample.
+    """
+    if labels is None:
+        return None if dataset is None else labels_of(dataset)
+    known = as_labels(labels)
+    if known.shape != (count,):
+        raise ValueError(
+            f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
+        )
+    return known
+
+
+def classes_of(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+    """Return the classes that labels are of, shape (K,), and the number of each sample's: (N,).
+
+    `None` where labels are no classes but numbers of their own: more than one for two samples.
+    """
+    kinds, numbers = np.unique(labels, return_inverse=True)
+    return None if kinds.size > max(2, labels.size // 2) else (kinds, numbers)
+
+
+def class_sizes(labels: NDArray[Any] | None) -> tuple[int, int] | None:
+    """Return how many samples the largest and the smallest class have; `None` without classes.
+
+    What is −1, or NaN, has no label.
+
+    Arguments:
+        labels: shape (N,), or `None` where they are not known.
+
+    Example:
+        >>> import numpy as np
+        >>> from dynaprune.data.labels import class_sizes
+        >>> class_sizes(np.array([0] * 60 + [1] * 30 + [2] * 10 + [-1] * 5))
+        (60, 10)
+    """
+    if labels is None:
+        return None
+    if labels.dtype.kind in "iuf":
+        labels = labels[(labels != -1) & (labels == labels)]
+    classes = classes_of(labels)
+    if classes is None or labels.size == 0:
+        return None
+    counts = np.bincount(classes[1])
+    return int(counts.max()), int(counts.min())
+
+
+def class_names(dataset: Any) -> Sequence[str] | None:
+    """Return the names of classes by their numbers, as in torchvision and Hugging Face."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    features = getattr(dataset, "features", None)
+    if names is None and isinstance(features, dict):
+        for name in NAMES:
+            names = names or getattr(features.get(name), "names", None)
+    return names if isinstance(names, (list, tuple)) else None
+
+
+def name_of(label: Any, names: Sequence[str] | None) -> str:
+    """Return a label as text, cut if it is long."""
+    if isinstance(label, torch.Tensor) and label.numel() == 1:
+        label = label.item()
+    is_number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+    if names is not None and is_number and 0 <= int(label) < len(names):
+        label = names[int(label)]
+    text = str(label)
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
+
+
+def as_labels(values: Any) -> NDArray[Any]:
+    """Return labels that were given as an array, shape (N,), of numbers or texts.
+
+    Raises:
+        ValueError: they are no sequence.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
+        raise ValueError(
+            f"labels must be one a sample, as a list, an array or a tensor, but a "
+            f"{type(values).__name__} was given"
+        )
+    if hasattr(values, "to_numpy"):  # a column of pandas
+        values = values.to_numpy()
+    given = list(values)
+    try:
+        array = np.asarray(given)
+    except ValueError:  # of sequences of several lengths
+        array = np.empty(0, dtype=object)
+    if array.shape != (len(given),) or array.dtype.kind not in "iufbUS":
+        array = np.array([str(each) for each in given])
+    return array
+
+
+def _checked(values: Any, count: int) -> NDArray[Any] | None:
+    """Return values as an array if they can be labels of so many samples."""
+    if values is None or callable(values):
+        return None
+    if isinstance(values, torch.Tensor):
+        if values.is_floating_point() or values.is_complex() or values.layout != torch.strided:
+            return None
+        array = values.detach().cpu().numpy()
+    else:
+        try:
+            array = np.asarray(values)
+        except (TypeError, ValueError):  # of sequences of several lengths, say
+            return None
+    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.ravel()):
+        array = array.astype(str)
+    if array.shape != (count,) or array.dtype.kind not in "iubUS":
+        return None
+    return array

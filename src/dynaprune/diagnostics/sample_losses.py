@@ -1,0 +1,89 @@
+"""The losses of single samples, by the user's own loss function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..data.indexed import fetch
+from ..utils.rng import restored_random_state, seed_all
+
+
+def losses_of(
+    dataset: Any,
+    indices: NDArray[np.int64],
+    model: nn.Module,
+    loss_fn: Callable[[Any, Any], Any],
+    collate_fn: Callable[[list[Any]], Any],
+    device: torch.device,
+    seeds: list[int],
+) -> NDArray[np.float64]:
+    """Return the losses of samples, each in a batch of its own: shape (n,).
+
+    The model is in evaluation mode meanwhile, and nothing is recorded for gradients. Before each
+    loss the global generators are seeded alike, so that all samples meet the same draws; with
+    several seeds, losses are means over them. In the end all modes and generators are as before.
+
+    Raises:
+        TypeError: `loss_fn` returns no number.
+        ValueError: it returns several.
+    """
+    devices = {device, *(parameter.device for parameter in model.parameters())}
+    losses = np.zeros((len(seeds), indices.size))
+    with restored_random_state(devices), evaluated(model), torch.no_grad():
+        for number, index in enumerate(indices.tolist()):
+            for repeat, seed in enumerate(seeds):
+                seed_all(seed, devices)
+                batch = moved(collate_fn(list(fetch(dataset, [index]))), device)
+                losses[repeat, number] = _number(loss_fn(model, batch))
+    means: NDArray[np.float64] = losses.mean(axis=0)
+    return means
+
+
+@contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """Set a model to evaluation mode; when the block is left, each part has its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(modes[0][1])  # some parts do work in it, such as splitting what eval() merged
+        for module, mode in modes:
+            module.training = mode
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """Return a batch with everything in it that has a method `to` on a device."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(moved(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(moved(value, device) for value in batch)
+    return batch
+
+
+def _number(loss: Any) -> float:
+    """Return a loss as a number."""
+    wanted = "loss_fn(model, batch) must return the batch's loss, a tensor of shape () or a number"
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        raise ValueError(
+            f"{wanted}, but a tensor of shape {tuple(loss.shape)} was returned for a batch of one "
+            "sample: take its mean"
+        )
+    loss = loss.detach() if isinstance(loss, Tensor) else loss
+    try:
+        return float(loss)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{wanted}, but a {type(loss).__name__} was returned: pick the loss out of it"
+        ) from None

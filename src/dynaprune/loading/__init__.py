@@ -1,0 +1,1 @@
+"""How batches are loaded, and how it is known which samples each holds."""

@@ -1,0 +1,98 @@
+"""Batches of an epoch as sample numbers: for data that lies in memory, or on the device."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..planning.plan import copied_to
+from ..planning.share import Share
+from ..pruned_dataset import PrunedDataset
+from ..training.passes import Batch, Pass
+from ..utils.validation import check_integer
+from .serve import Told, served
+from .tails import batch_sizes
+
+AT_A_TIME = 256
+"""Batches that are prepared at a time: in a loop of its own that costs less than half as much as
+between two steps, where the caches of the processor hold code and data of the model."""
+
+
+class IndexBatches:
+    """The batches of an epoch, as index tensors on a device; made by `PrunedDataset.batches`.
+
+    Each `iter()` runs over one epoch, as that of a loader does, and `len()` is the number of
+    batches of the epoch that is served or about to be. The order of an epoch moves to the device at
+    once, without a wait for it; a batch is a view of it.
+
+    Arguments:
+        train: the pruned dataset.
+        batch_size: samples a batch, on this rank.
+        device: where the indices are to be, by default on the host.
+        drop_last: whether a last batch of fewer samples is left out.
+
+    Raises:
+        TypeError: `batch_size` is no integer, or `device` no device of torch.
+        ValueError: `batch_size` is below 1.
+    """
+
+    def __init__(self, train: PrunedDataset, batch_size: int, device: Any, drop_last: bool) -> None:
+        self.train = train
+        self.batch_size = check_integer("batch_size", batch_size, minimum=1)
+        try:
+            self.device = torch.device("cpu" if device is None else device)
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(
+                f"device must be a device of torch, such as 'cuda', but {device!r} was given"
+            ) from error
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        return self._sizes(self.train.epoch_length()).size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self.train.check_batch_size(self.batch_size)
+        return served(self.train, self._begin)
+
+    def _begin(self) -> tuple[Pass, Iterator[Told]] | None:
+        epochs = self.train.epochs
+        with epochs.lock:
+            share, _ = epochs.begun.by(partial(self.train.begin_epoch))
+            sizes = self._sizes(len(share))
+            if sizes.size == 0:
+                epochs.pass_over(share.plan)
+                return None
+            current = Pass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
+        return current, self._told(share, sizes)
+
+    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Told]:
+        """Yield views of the order on the device, with what the dataset needs on the host."""
+        placed = copied_to(self.device, share.order[: int(sizes.sum())]).long()
+        weights = share.plan.sample_weights(placed)
+        samples, begin = share.batches_of(sizes), 0
+        for first in range(0, sizes.size, AT_A_TIME):
+            counts = sizes[first : first + AT_A_TIME].tolist()
+            part = slice(begin, begin := begin + sum(counts))
+            own: Iterable[Tensor | None] = repeat(None)
+            if isinstance(weights, Tensor):
+                own = torch.split(weights[part], counts)
+            ready = deque(map(_told, torch.split(placed[part], counts), samples, own))
+            while ready:
+                yield ready.popleft()  # only the loop holds on to a batch
+
+    def _sizes(self, count: int) -> NDArray[np.int64]:
+        return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
+
+
+def _told(view: Tensor, known: tuple[NDArray[np.int64], float], weights: Tensor | None) -> Told:
+    indices, mean = known
+    return Told(Batch(indices, mean, weights, (weakref.ref(view),), indices.size), view)

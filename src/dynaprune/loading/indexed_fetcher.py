@@ -1,0 +1,155 @@
+"""Batches of any sampler: the indices travel beside the samples."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch.utils.data
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from ..data.indexed import Forwarding, fetch
+from ..planning.share import Share
+from ..pruned_dataset import PrunedDataset
+from ..training.passes import batch_of
+from .fetcher import Fetcher
+from .serve import Told
+from .tails import WithoutLoneSample, is_ours
+
+
+class IndexedFetcher(Fetcher):
+    """Carries the indices of each batch with it, from where it is fetched to where it is yielded.
+
+    For batch samplers of any kind, samples one by one, batches that are yielded as they come, and
+    loaders that a framework puts around this one.
+
+    Arguments:
+        dataset: the user's dataset.
+        collate_fn: the user's.
+        batch_sampler: of the loader, or `None` for samples one by one.
+        sampler: of the loader.
+        arguments: of the loader.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        collate_fn: Callable[[Any], Any],
+        batch_sampler: Any,
+        sampler: Any,
+        **arguments: Any,
+    ) -> None:
+        one_by_one = batch_sampler is None
+        if one_by_one:
+            arguments |= {"batch_size": None, "sampler": sampler}
+        else:
+            spread = WithoutLoneSample(batch_sampler) if is_ours(batch_sampler) else batch_sampler
+            arguments |= {"batch_sampler": spread}
+        self._under_way: weakref.ref[Iterator[Any]] | None = None
+        super().__init__(
+            torch.utils.data.DataLoader(
+                Indexing(dataset, one_by_one), collate_fn=self.collate(collate_fn), **arguments
+            )
+        )
+
+    def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the user's collate function, applied to the samples and not to the indices."""
+        return Collate(collate_fn)
+
+    def begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Return an iterator over what is fetched in the next pass.
+
+        Workers that live on serve one pass at a time: torch lets a second one, such as a look at a
+        batch, take them over from a loop that is under way. Here it gets workers of its own.
+        """
+        if self.loader is not self.inner or not self.inner.persistent_workers:
+            return super().begin(train)
+        if self._under_way is not None and self._under_way() is not None:
+            return iter(_with_new_workers(self.inner))
+        fetched = _passed_on(iter(self.inner))
+        self._under_way = weakref.ref(fetched)
+        return fetched
+
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+        """Yield batches with the indices that came with them."""
+        plan = share.plan
+
+        def tell(each: Indexed) -> Told:
+            batch = batch_of(each.batch, each.indices, plan.mean_weight(each.indices))
+            return Told(batch, each.batch)
+
+        return map(tell, fetched)
+
+
+def _passed_on(fetched: Iterator[Any]) -> Generator[Any, None, None]:
+    """Yield the same: torch's iterator lives on, while this one is gone when its loop is left."""
+    yield from fetched
+
+
+def _with_new_workers(
+    loader: torch.utils.data.DataLoader[Any],
+) -> torch.utils.data.DataLoader[Any]:
+    other = copy.copy(loader)
+    vars(other).update(persistent_workers=False, _iterator=None)
+    return other
+
+
+class Indexed(NamedTuple):
+    """A batch and its samples' indices; a named tuple, because torch pins what is in those."""
+
+    indices: NDArray[np.int64]
+    batch: Any
+
+
+class Indexing(Forwarding, Dataset[Indexed]):
+    """The dataset for the fetcher: returns indices with what is fetched, and is else the dataset.
+
+    Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
+    dataset's attributes there.
+
+    Arguments:
+        samples: the dataset.
+        one_by_one: whether torch fetches with `[]` and not in batches.
+    """
+
+    def __init__(self, samples: Any, one_by_one: bool) -> None:
+        super().__init__(samples)
+        vars(self).update(_one_by_one=one_by_one)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        sample = self._samples[index]
+        return (
+            Indexed(np.atleast_1d(_sample_numbers(index)), sample) if self._one_by_one else sample
+        )
+
+    def __getitems__(self, indices: list[int]) -> Indexed:
+        return Indexed(_sample_numbers(indices), fetch(self._samples, indices))
+
+
+def _sample_numbers(indices: Any) -> NDArray[np.int64]:
+    """Return what a sampler yields as an array, shape (B,), or () for a single one."""
+    numbers = np.asarray(indices)
+    if numbers.ndim > 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise TypeError(
+            f"the DataLoader of dynaprune wants sample numbers from its sampler, but {indices!r} "
+            "was yielded"
+        )
+    return numbers.astype(np.int64, copy=False)
+
+
+class Collate:
+    """The user's collate function, applied to the samples and not to the indices."""
+
+    def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
+        self.collate_fn = collate_fn
+
+    def __call__(self, fetched: Any) -> Indexed:
+        """Return a batch of what the fetcher has collected."""
+        return Indexed(fetched.indices, self.collate_fn(fetched.batch))

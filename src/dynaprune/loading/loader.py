@@ -1,0 +1,348 @@
+"""torch's loader, plus the indices of each batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from itertools import chain
+from typing import Any, cast
+
+import torch
+import torch.utils.data
+from torch.utils.data import BatchSampler, Sampler
+
+from ..planning.plan import epoch_generator
+from ..planning.sampler import PruningSampler
+from ..planning.share import Share
+from ..pruned_dataset import PrunedDataset
+from ..scores import Score
+from ..training.passes import Pass, Passes
+from ..training.places import Place, is_behind_loop
+from .fetcher import Fetcher
+from .indexed_fetcher import IndexedFetcher
+from .serve import Told, served
+from .slice_fetcher import SlicesFetcher
+from .stream_fetcher import StreamFetcher
+from .tails import drops_lone_sample, is_ours
+
+_END = object()
+"""What an iterator has after its last batch."""
+
+
+def _once(first: Any) -> Iterator[Any]:
+    """Yield what was taken from an iterator, and keep no hold of it."""
+    held = [first]
+    del first
+    yield held.pop()
+
+
+def _default_generator() -> torch.Generator:
+    """Return the generator of the default device, which torch's iterator draws its number on."""
+    device = torch.get_default_device()
+    if device.type != "cuda":
+        return torch.default_generator
+    generators: tuple[torch.Generator, ...] = torch.cuda.default_generators
+    return generators[device.index]
+
+
+class DataLoader(torch.utils.data.DataLoader[Any]):
+    """`torch.utils.data.DataLoader` that tells a pruned dataset which samples each batch holds.
+
+    Batches, workers, `collate_fn` and attributes are torch's. Which samples a batch holds goes to
+    the dataset when it is yielded, because `update` needs it: it is known from the order in which
+    they are served, or travels beside the batch from where it is fetched. For any other dataset it
+    is torch's loader and nothing else.
+
+    Arguments:
+        dataset: the pruned dataset, or any other.
+        batch_size: samples a batch, or `None` for samples one by one.
+        shuffle: leave it out, or `True`, for a pruned dataset: its sampler shuffles.
+        sampler: for a pruned dataset `dataset.sampler`, which is the default; for a pruned stream
+            none.
+        batch_sampler: for a pruned dataset one that is built on `dataset.sampler`; for a pruned
+            stream none.
+        num_workers: as in torch; so are `collate_fn` and all further arguments.
+        collate_fn: makes a batch of a list of samples.
+        pin_memory: whether batches are copied to page-locked memory.
+        drop_last: whether a last batch of fewer samples is left out.
+        arguments: further arguments of torch's loader.
+
+    Raises:
+        ValueError: `shuffle=False` without a sampler, which a pruned dataset cannot serve;
+            `shuffle` or a sampler with a pruned stream; and what torch's loader raises.
+
+    Example:
+        >>> import torch
+        >>> from dynaprune import BLS, DataLoader, InfoBatch
+        >>> train = BLS(InfoBatch(torch.arange(10.0), num_epochs=3)).proxy()
+        >>> loader = DataLoader(train, batch_size=4)
+        >>> for epoch in range(3):
+        ...     for batch in loader:
+        ...         loss = train.update((batch - 4.5).square().mean())
+        >>> train.summary().epochs
+        3
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Sampler[Any] | Iterable[Any] | None = None,
+        batch_sampler: Sampler[list[Any]] | Iterable[list[Any]] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        **arguments: Any,
+    ) -> None:
+        self._fetcher: Fetcher | None = None
+        self._is_replaced = False
+        self._is_begun = False
+        self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: who ran it, its length
+        arguments.update(num_workers=num_workers, pin_memory=pin_memory)
+        self._arguments = arguments
+        if isinstance(dataset, Score):
+            name = type(dataset).__name__
+            raise TypeError(
+                f"a {name} was given as dataset, but it is a score: give what "
+                f"{name}(...).proxy() returns, the dataset that is scored by it"
+            )
+        is_pruned = isinstance(dataset, PrunedDataset)
+        is_stream = is_pruned and dataset.is_stream
+        if is_stream and not (shuffle is None and sampler is None and batch_sampler is None):
+            raise ValueError(
+                "shuffle, sampler or batch_sampler was given, but a pruned stream is served in its "
+                "own order: leave them out, and shuffle by PrunedIterableDataset(..., shuffle=1000)"
+            )
+        if is_stream:
+            sampler = PruningSampler(dataset)  # never asked for a sample, but for lengths
+        elif is_pruned and sampler is None and batch_sampler is None:
+            if shuffle is False:
+                raise ValueError(
+                    "shuffle=False was given, but a pruned dataset serves its epochs shuffled: "
+                    "leave shuffle out"
+                )
+            sampler, shuffle = dataset.sampler, None
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            collate_fn=collate_fn,
+            drop_last=drop_last,
+            **arguments,
+        )
+        if is_pruned:
+            self._fetcher = self._make_fetcher(dataset)
+
+    def _make_fetcher(self, train: PrunedDataset) -> Fetcher:
+        """Return what does the work."""
+        dataset, collate_fn, batches = train.dataset, self.collate_fn, self.batch_sampler
+        arguments = self._arguments
+        if train.is_stream:
+            size, drops = self.batch_size, self.drop_last
+            return StreamFetcher(dataset, collate_fn, size, drop_last=drops, **arguments)
+        if not self._is_replaced and SlicesFetcher.suits(self):
+            return SlicesFetcher(
+                dataset, cast("BatchSampler", batches), collate_fn=collate_fn, **arguments
+            )
+        return IndexedFetcher(dataset, collate_fn, batches, self.sampler, **arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        fetcher = self.__dict__.get("_fetcher")
+        if fetcher is None or name.startswith("_") or not hasattr(fetcher.inner, name):
+            return
+        # set later, as torch allows for some
+        setattr(fetcher.inner, name, fetcher.collate(value) if name == "collate_fn" else value)
+        if name in self._arguments:
+            self._arguments[name] = value
+
+    def __len__(self) -> int:
+        """Return the number of batches of the epoch that is served or about to be.
+
+        Behind a loop, in the function that has run it, it is still the length of the loop's epoch,
+        so that `running_loss / len(loader)` is the mean. What is right everywhere is to count the
+        batches, or `train.mean_loss`.
+        """
+        length = self._coming_length()
+        if self._ended is None or self._train().epochs.passes.under_way() is not None:
+            return length
+        places, of_ended = self._ended
+        return of_ended if is_behind_loop(places, sys._getframe(1)) else length
+
+    def _coming_length(self) -> int:
+        length = super().__len__()
+        if self._fetcher is None or not is_ours(self.batch_sampler):
+            return length
+        batches = cast("BatchSampler", self.batch_sampler)
+        return length - drops_lone_sample(batches, len(cast("Sized", batches.sampler)))
+
+    def _train(self) -> PrunedDataset:
+        return cast("PrunedDataset", self.dataset)
+
+    @property
+    def batches_per_full_epoch(self) -> int:
+        """The number of batches of an epoch that skips nothing, in this process.
+
+        Raises:
+            TypeError: the batch sampler is not torch's, and may make batches of any size.
+        """
+        batches = self.batch_sampler
+        sampler = getattr(batches, "sampler", self.sampler)
+        if isinstance(self.dataset, PrunedDataset) and isinstance(sampler, PruningSampler):
+            num_samples = sampler.full_length()
+        else:
+            num_samples = len(cast("Sized", self.dataset))
+        if batches is None:
+            return num_samples
+        if type(batches) is not BatchSampler:
+            raise TypeError(
+                f"how many batches a {type(batches).__name__} makes of a full epoch is not known"
+            )
+        missing = 0 if batches.drop_last else batches.batch_size - 1
+        return (num_samples + missing) // batches.batch_size
+
+    def __iter__(self) -> Any:
+        if self._fetcher is None:
+            return super().__iter__()
+        train, batches = self._train(), self.batch_sampler
+        if not train.is_stream:
+            size = self.batch_size or getattr(batches, "batch_size", None)
+            train.check_batch_size(size, getattr(self.sampler, "world_size", None))
+        if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
+            self._fetcher = self._make_fetcher(train)  # in_order was set, say
+        # torch's iterator draws a number; in a resumed epoch that has been done before
+        with train.epochs.lock:
+            resuming = partial(self._undrawn, train) if self._has_drawn(train) else nullcontext
+        self._is_begun = True
+        with resuming():
+            # workers begin the epoch at once, a loader without them with its first batch
+            fetched, share = train.epochs.begun.by(partial(self._fetcher.begin, train))
+        if not self._is_replaced:
+            resuming = nullcontext
+        begin = partial(self._begin, self._fetcher, fetched, share, train.epochs.passes, resuming)
+        return served(train, begin, self._note_end)
+
+    def _has_drawn(self, train: PrunedDataset) -> bool:
+        """Whether the run has drawn the number for this epoch's iterator before a checkpoint.
+
+        Workers that live on have it drawn once in a run, at its first epoch.
+        """
+        lives_on = self.num_workers > 0 and self.persistent_workers and not self._is_begun
+        return train.epochs.is_resumed() or (lives_on and train.epochs.number > 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the pruned dataset, which is all that there is to resume.
+
+        With `load_state_dict` it is torchdata's Stateful protocol. What loaders have fetched ahead
+        does not matter: a batch is due until `update` was called for it. Of another dataset than a
+        pruned one nothing is known, and the state is empty.
+        """
+        return self.dataset.state_dict() if isinstance(self.dataset, PrunedDataset) else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume: the next `iter()` serves what was still due. See `PrunedDataset.load_state_dict`.
+
+        Arguments:
+            state: of `state_dict`, here or of the pruned dataset.
+
+        Raises:
+            RuntimeError: the state is not one of this dataset.
+        """
+        if isinstance(self.dataset, PrunedDataset):
+            self.dataset.load_state_dict(state)
+        elif state:
+            raise RuntimeError(
+                f"the loader serves a {type(self.dataset).__name__}, which is not pruned, so it "
+                "cannot go on from the state of a pruned dataset"
+            )
+
+    def replace_fetcher(self, wrap: Callable[[Any], Any]) -> None:
+        """Let another loader fetch the batches: for frameworks, which put one around torch's.
+
+        Arguments:
+            wrap: is given the loader that fetches batches and their indices, as tuples, and returns
+                one that yields the same tuples.
+        """
+        if self._fetcher is None:
+            return
+        self._is_replaced = True
+        if isinstance(self._fetcher, SlicesFetcher):
+            self._fetcher = self._make_fetcher(cast("PrunedDataset", self.dataset))
+        self._fetcher.loader = wrap(self._fetcher.loader)
+
+    @contextmanager
+    def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
+        """Leave the generator that torch's iterator draws a number from as it is.
+
+        The number makes the seeds of workers, so it is another one: the rest of an epoch should
+        have neither the random numbers that its beginning had nor those of the next epoch.
+        """
+        generator = _default_generator() if self.generator is None else self.generator
+        state = generator.get_state()
+        epochs = train.epochs
+        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.findings.visits)
+        generator.manual_seed(fresh.initial_seed())
+        try:
+            yield
+        finally:
+            generator.set_state(state)
+
+    def _begin(
+        self,
+        fetcher: Fetcher,
+        fetched: Iterator[Any],
+        begun: Share | None,
+        home: Passes,
+        resuming: Callable[[], AbstractContextManager[None]],
+    ) -> tuple[Pass, Iterator[Told]] | None:
+        """Begin a pass, when its first batch is asked for, and return it with its batches."""
+        train = self._train()
+        with resuming():  # loaders that were put around torch's make its iterator only now
+            first, begun_now = train.epochs.begun.by(partial(next, fetched, _END))
+        share = begun_now if begun is None else begun
+        if begun is None:
+            home = train.epochs.passes
+        if first is _END:
+            if share is not None:
+                with train.epochs.lock:
+                    train.epochs.pass_over(share.plan)
+            return None
+        if share is None:
+            raise RuntimeError(
+                "the loader does not use the sampler of the pruned dataset, so nothing would be "
+                "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
+                "BatchSampler(train.sampler, 128, drop_last=False)"
+            )
+        current = Pass(share.plan, *self._count_served(share), home)
+        return current, fetcher.told(chain(_once(first), fetched), share)
+
+    def _note_end(self, current: Pass) -> None:
+        """Remember who has run a pass, and how many batches it has."""
+        self._ended = current.asked_by, current.num_batches or current.num_handed_over
+
+    def _count_served(self, share: Share) -> tuple[int | None, int | None]:
+        """Return how many samples and batches a share makes, `None` for what is not known.
+
+        Of a stream, nobody knows.
+        """
+        batches: Any = self.batch_sampler
+        if self._train().is_stream:
+            return len(share), None
+        if batches is None:
+            return len(share), len(share)
+        if is_ours(batches):
+            size, count = batches.batch_size, len(share)
+            if batches.drop_last:
+                return count - count % size, count // size
+            count -= drops_lone_sample(batches, count)
+            return count, -(-count // size)
+        try:
+            return None, self._train().epochs.counted_by(share.plan, lambda: len(batches))
+        except (TypeError, NotImplementedError):
+            return None, None

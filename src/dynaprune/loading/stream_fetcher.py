@@ -1,0 +1,263 @@
+"""Batches of a stream: the fingerprints of the keys travel beside the samples."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch.utils.data
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset, get_worker_info
+
+from ..data.indexed import Forwarding
+from ..data.keys import KeyTable
+from ..data.stream import PrunedIterableDataset
+from ..planning.plan import Plan, epoch_generator
+from ..planning.share import Share
+from ..pruned_dataset import PrunedDataset
+from ..training.passes import batch_of
+from .fetcher import Fetcher
+from .serve import Told
+from .shared_arrays import Bulletin
+from .stream_worker import Orders, Serving, serve
+
+
+class Keyed(NamedTuple):
+    """A batch, and its samples' keys; a named tuple, because torch pins what is in those.
+
+    Attributes:
+        indices: int64, shape (B,): the fingerprints of the samples' keys.
+        weights: float32, shape (B,): their weights.
+        before: see `Serving`: of the batch's first sample.
+        after: of its last one.
+        first: see `Serving`.
+        batch: what the loop gets.
+    """
+
+    indices: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    before: int
+    after: int
+    first: int
+    batch: Any
+
+
+class StreamFetcher(Fetcher):
+    """Lets the processes that fetch decide by key what they serve, and carries keys and weights.
+
+    Arguments:
+        dataset: the stream.
+        collate_fn: the user's.
+        batch_size: samples a batch, or `None` for samples one by one.
+        drop_last: whether a last batch of fewer samples is left out.
+        arguments: of the loader.
+    """
+
+    def __init__(
+        self,
+        dataset: PrunedIterableDataset,
+        collate_fn: Callable[[Any], Any],
+        batch_size: int | None,
+        drop_last: bool,
+        **arguments: Any,
+    ) -> None:
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self._num_begun = 0
+        has_workers = arguments["num_workers"] > 0
+        self._pass = StreamPass(dataset, has_workers, bool(arguments.get("persistent_workers")))
+        super().__init__(
+            torch.utils.data.DataLoader(
+                cast("Any", self._pass),
+                batch_size=None,  # batches are made where samples are chosen
+                collate_fn=self.collate(collate_fn),
+                **arguments,
+            )
+        )
+
+    def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the user's collate function, applied to the samples and not to their keys."""
+        return CollateKeyed(collate_fn, one_by_one=self.batch_size is None)
+
+    def begin(self, train: PrunedDataset) -> Iterator[Any]:
+        """Plan the pass, tell those that fetch what it serves, and return an iterator over it."""
+        plan, ranks = train.begin_epoch().plan, train.epochs.ranks
+        resumed = train.epochs.findings.resumed.batches
+        is_resumed = plan is train.epochs.plan  # and not the next one, of which nothing was served
+        self._pass.begin(
+            Orders(
+                epoch=plan.epoch,
+                seed=epoch_generator(train.seed, plan.epoch, stream=1).initial_seed(),
+                keys=cast("KeyTable", plan.keys).fingerprints,
+                weights=plan.weight_of_each(),
+                served=np.sort(resumed.indices.numpy()) if is_resumed else np.empty(0, np.int64),
+                rank=ranks.own,
+                world_size=ranks.size,
+                batch_size=self.batch_size or 1,
+                drop_last=self.drop_last,
+                spreads=self._spreads(train, plan),
+            )
+        )
+        self._num_begun += 1
+        batches = self._undisturbed(iter(self.loader), self._num_begun)
+        if not train.dataset.splits_itself:
+            return checked(self._noted(batches, train, plan.epoch))
+        if ranks.size == 1:
+            return batches
+        block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
+        return in_step(batches, block, ranks.range_of)
+
+    def _spreads(self, train: PrunedDataset, plan: Plan) -> bool:
+        """Whether a batch of one would be pruning's doing: full passes are not known to have one.
+
+        Some layers (`BatchNorm1d`) raise an error for it. See `WithoutLoneSample`.
+        """
+        is_pruned = len(plan) < len(plan.keys or ())
+        if not is_pruned or self.drop_last or self.batch_size is None or self.batch_size == 1:
+            return False
+        is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
+        return not is_known or train.full_length() % self.batch_size != 1
+
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+        """Yield batches with the keys and weights that came with them."""
+
+        def tell(each: Keyed) -> Told:
+            total = float(np.add.reduce(each.weights, dtype=np.float64))
+            mean = total / each.weights.size
+            batch = batch_of(each.batch, each.indices, mean, each.weights)
+            return Told(batch, each.batch)
+
+        return map(tell, fetched)
+
+    def _undisturbed(self, batches: Iterator[Keyed], number: int) -> Iterator[Keyed]:
+        """Yield the batches of pass `number`, unless another has taken its workers over."""
+
+        def check(each: Keyed) -> Keyed:
+            if self.inner.persistent_workers and number != self._num_begun:
+                raise RuntimeError(
+                    "another loop over this loader has taken over its workers, which live on from "
+                    "pass to pass: do not look at a batch in the middle of an epoch, by "
+                    "next(iter(loader)), or leave persistent_workers out"
+                )
+            return each
+
+        return map(check, batches)
+
+    @staticmethod
+    def _noted(batches: Iterator[Keyed], train: PrunedDataset, epoch: int) -> Iterator[Keyed]:
+        def note(each: Keyed) -> Keyed:
+            train.epochs.first_keys[epoch] = each.first
+            return each
+
+        return map(note, batches)
+
+
+class StreamPass(Forwarding, IterableDataset[Any]):
+    """The stream for the fetcher: serves what the pass keeps, and is else the user's stream.
+
+    Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
+    stream's attributes there.
+
+    Arguments:
+        dataset: the stream.
+        has_workers: whether other processes fetch.
+        live_on: whether those begin pass after pass.
+    """
+
+    def __init__(self, dataset: PrunedIterableDataset, has_workers: bool, live_on: bool) -> None:
+        super().__init__(dataset.stream)
+        vars(self).update(_dataset=dataset, _has_workers=has_workers, _live_on=live_on)
+        vars(self).update(_bulletin=Bulletin(), _orders=None)
+
+    def begin(self, orders: Orders) -> None:
+        """Let the next iterator serve a pass.
+
+        Arguments:
+            orders: what it serves.
+        """
+        if self._has_workers:
+            self._bulletin.publish(vars(orders))
+        else:
+            vars(self).update(_orders=orders)
+
+    def __iter__(self) -> Iterator[list[Serving]]:
+        orders, worker = self._orders, get_worker_info()
+        if self._has_workers:
+            orders = Orders(**self._bulletin.read(latest=self._live_on))
+        if worker is None:
+            return serve(self._dataset, orders, 0, 1)
+        return serve(self._dataset, orders, worker.id, worker.num_workers)
+
+
+class CollateKeyed:
+    """The user's collate function, applied to the samples and not to what comes with them.
+
+    Arguments:
+        collate_fn: the user's.
+        one_by_one: whether it is given a sample, and not a list of them.
+    """
+
+    def __init__(self, collate_fn: Callable[[Any], Any], one_by_one: bool) -> None:
+        self.collate_fn, self.one_by_one = collate_fn, one_by_one
+
+    def __call__(self, served: list[Serving]) -> Keyed:
+        """Return a batch of what is served together."""
+        samples = [each.sample for each in served]
+        return Keyed(
+            np.array([each.fingerprint for each in served], dtype=np.int64),
+            np.array([each.weight for each in served], dtype=np.float32),
+            served[0].before,
+            served[-1].after,
+            served[0].first,
+            self.collate_fn(samples[0] if self.one_by_one else samples),
+        )
+
+
+def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
+    """Yield batches, and see to it that workers have read the same stream.
+
+    Raises:
+        RuntimeError: they have not.
+    """
+    after = 0
+
+    def check(each: Keyed) -> Keyed:
+        nonlocal after
+        if each.before != after:
+            raise RuntimeError(
+                "the workers of the loader do not read the same samples in the same order, so "
+                "some would be lost. If the stream gives each worker a part of its own, say "
+                "PrunedIterableDataset(..., splits_itself=True). If it is shuffled, fix its seed, "
+                "or shuffle by PrunedIterableDataset(..., shuffle=1000) instead"
+            )
+        after = each.after
+        return each
+
+    return map(check, batches)
+
+
+def in_step(
+    batches: Iterator[Keyed], block: int, range_of: Callable[[int], tuple[int, int]]
+) -> Iterator[Keyed]:
+    """Yield as many batches as all ranks have, but at least the first one of this rank.
+
+    Arguments:
+        batches: of this rank.
+        block: how many batches are fetched between two agreements, at most.
+        range_of: returns the least and the most of the numbers that the ranks give it.
+    """
+    first = next(batches, None)
+    if first is not None:  # without asking the others: one rank alone may look at a batch
+        held = [first]
+        del first
+        yield held.pop()
+    block, _ = range_of(block)  # ranks may have other numbers of workers
+    while True:
+        fetched = deque(islice(batches, block))
+        common, _ = range_of(len(fetched))
+        for _ in range(common):
+            yield fetched.popleft()
+        if common < block:
+            return

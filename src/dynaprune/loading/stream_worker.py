@@ -1,0 +1,199 @@
+"""One pass over a stream, where it is fetched: which samples it serves, and in what order."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.keys import fingerprint
+from ..data.stream import PrunedIterableDataset
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a pass is told by the process that trains.
+
+    Attributes:
+        epoch: its number.
+        seed: of the shuffle.
+        keys: int64, shape (N,), ascending: the fingerprints of the keys that are known.
+        weights: float32, shape (N,): of each of them; 0 for those to be skipped.
+        served: int64, shape (S,), ascending: fingerprints of what was trained on in this epoch
+            before a checkpoint.
+        rank: the rank that is served.
+        world_size: the number of ranks.
+        batch_size: samples in a batch.
+        drop_last: whether a last batch of fewer samples is left out.
+        spreads: whether the last two batches share their samples where one would be left alone.
+    """
+
+    epoch: int
+    seed: int
+    keys: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    served: NDArray[np.int64]
+    rank: int
+    world_size: int
+    batch_size: int
+    drop_last: bool
+    spreads: bool
+
+
+class Kept(NamedTuple):
+    """A sample that the epoch keeps, as it is stored: its key's fingerprint, and its weight."""
+
+    fingerprint: int
+    weight: float
+    stored: Any
+
+
+class Serving(NamedTuple):
+    """A sample that is served.
+
+    Attributes:
+        fingerprint: of its key.
+        weight: its weight.
+        before: a checksum of all samples that the pass kept up to the one served before it on the
+            same rank. Workers that read the same stream agree on it.
+        after: the same with all samples up to this one.
+        first: the fingerprint of the pass's first sample.
+        sample: what is trained on.
+    """
+
+    fingerprint: int
+    weight: float
+    before: int
+    after: int
+    first: int
+    sample: Any
+
+
+def serve(
+    dataset: PrunedIterableDataset, orders: Orders, worker: int, num_workers: int
+) -> Iterator[list[Serving]]:
+    """Yield the batches that one fetching process serves in a pass.
+
+    Ranks get samples in turns, as from a map-style dataset; and of what a rank gets, its workers
+    get batches in turns, as torch's loader asks them for. So what a rank trains on depends on
+    neither how many workers it has nor how often the run was interrupted.
+
+    Arguments:
+        dataset: the stream.
+        orders: what to serve.
+        worker: the number of this process.
+        num_workers: how many fetch for this rank.
+    """
+    kept = shuffled(keep(dataset, orders), dataset.shuffle, orders.seed)
+    if dataset.splits_itself:  # the process has all that it reads to itself
+        due, worker, num_workers = undealt(kept, orders), 0, 1
+    else:
+        due = dealt(kept, orders)
+    for number, batch in enumerate(in_batches(due, orders)):
+        if number % num_workers == worker:
+            yield [each._replace(sample=dataset.decoded(each.sample)) for each in batch]
+
+
+def in_batches(due: Iterator[Serving], orders: Orders) -> Iterator[list[Serving]]:
+    """Put samples into batches; where one would be alone at the end, see `WithoutLoneSample`."""
+    size, waiting = orders.batch_size, list[Serving]()
+    enough = size + 2 if orders.spreads else size  # the next batch has a second sample
+    for each in due:
+        waiting.append(each)
+        if len(waiting) == enough:
+            yield waiting[:size]
+            waiting = waiting[size:]
+    if len(waiting) == size + 1:
+        middle = -(-len(waiting) // 2) if size > 2 else size
+        yield waiting[:middle]
+        waiting = waiting[middle:] if size > 2 else []
+    if len(waiting) == size or (waiting and not orders.drop_last):
+        yield waiting
+
+
+def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
+    """Yield the samples that the epoch keeps, in the stream's order: known ones by key, new ones.
+
+    Arguments:
+        dataset: the stream.
+        orders: which samples are kept.
+    """
+    keys, weights, key = orders.keys.data, orders.weights.data, dataset.key
+    for stored in dataset.stored(orders.epoch):
+        number = fingerprint(key(stored))
+        place = bisect_left(keys, number)
+        is_known = place < len(keys) and keys[place] == number
+        weight: float = weights[place] if is_known else 1.0
+        if weight > 0:
+            yield Kept(number, weight, stored)
+
+
+def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
+    """Yield samples in an order that a buffer of `size` of them allows for, fixed by the seed."""
+    if size == 0:
+        yield from kept
+        return
+    draw = random.Random(seed)
+    waiting: list[Kept] = []
+    for each in kept:
+        if len(waiting) < size:
+            waiting.append(each)
+            continue
+        place = draw.randrange(size)
+        waiting[place], each = each, waiting[place]
+        yield each
+    draw.shuffle(waiting)
+    yield from waiting
+
+
+def undealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
+    """Yield all samples of a stream that gives this process a part of its own, not decoded."""
+    served = orders.served.data
+    for number, weight, stored in kept:
+        if not _contains(served, number):
+            yield Serving(number, weight, 0, 0, 0, stored)
+
+
+def dealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
+    """Yield the samples of a rank, not decoded.
+
+    Where samples do not come out even among ranks, the pass's first ones are repeated at its end.
+
+    Arguments:
+        kept: what the epoch keeps, in order, the same in all processes.
+        orders: which rank is served, and what it was served before a checkpoint.
+    """
+    rank, world_size, served = orders.rank, orders.world_size, orders.served.data
+    first: list[Kept] = []
+    before = checksum = position = 0
+
+    for each in kept:
+        if len(first) < world_size:
+            first.append(each)
+        number, weight, stored = each
+        if served and _contains(served, number):
+            continue
+        checksum = hash((checksum, number))
+        if position % world_size == rank:
+            yield Serving(number, weight, before, checksum, first[0].fingerprint, stored)
+            before = checksum
+        position += 1
+    for repeated in count():
+        turn = position % world_size
+        if turn == 0:
+            return
+        if turn == rank:
+            number, weight, stored = first[repeated % len(first)]
+            yield Serving(number, weight, before, checksum, first[0].fingerprint, stored)
+        position += 1
+
+
+def _contains(ascending: memoryview, number: int) -> bool:
+    place = bisect_left(ascending, number)
+    return place < len(ascending) and bool(ascending[place] == number)

@@ -1,0 +1,1 @@
+"""From the loss of a batch to an epoch's measurements."""

@@ -1,0 +1,159 @@
+"""What `update` does to a loss: check its shape, rescale it, and nothing that reads its value."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .chunk_sizes import can_be_cut, num_slices, slice_size
+
+
+class _Scorer(Protocol):
+    needs_loss_vector: ClassVar[bool]
+
+
+def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> None:
+    """Check that a loss is a mean loss, where that is enough, or the mean losses of slices.
+
+    One loss a sample is the case of slices of one sample.
+
+    Arguments:
+        loss: it.
+        batch_size: the number of samples that the loader has put into the batch.
+        score: what reads the loss.
+        rows: the length of the batch's first tensor, 0 if that is not known.
+
+    Raises:
+        RuntimeError: it is no tensor, not of a float type, or of another shape; or the batch has
+            lost samples, and nobody knows whose the losses are.
+    """
+    if isinstance(loss, Tensor) and loss.is_floating_point():
+        # the usual cases, first because they are asked in every step
+        if loss.dim() == 0 and not score.needs_loss_vector:
+            return
+        if loss.dim() == 1 and loss.numel() == batch_size:
+            return
+    if not isinstance(loss, Tensor):
+        raise RuntimeError(
+            f"update() wants the loss as a tensor, but a {type(loss).__name__} was given: pass "
+            "what the criterion returned, not loss.item()"
+        )
+    if not loss.is_floating_point():
+        raise RuntimeError(f"update() wants a loss of a float type, but {loss.dtype} was given")
+    is_mean = loss.shape in ((), (1,))
+    if is_mean and (batch_size == 1 or not score.needs_loss_vector):
+        return
+    if loss.dim() == 1 and 1 < loss.numel() < batch_size and loss.numel() == rows:
+        raise RuntimeError(
+            f"{rows} losses were given for a batch: the loader has fetched {batch_size} "
+            f"samples and yielded {rows}, so samples are missing, and it is not known whose the "
+            "losses are. Does collate_fn drop samples? Let it return the indices of those that it "
+            "keeps: give the loader train.with_indices() and call update(loss, indices=indices)"
+        )
+    if not is_mean and loss.dim() == 1 and can_be_cut(batch_size, loss.numel()):
+        return
+    name = type(score).__name__
+    given = f"a loss of shape {tuple(loss.shape)} was given for a batch of {batch_size}"
+    if is_mean:
+        raise RuntimeError(
+            f"{given}, but {name} scores by per-sample losses, of shape ({batch_size},). Use a "
+            'criterion with reduction="none", or the means of slices, chunked(criterion, chunks), '
+            "or score by mean losses: BLS(...).proxy()"
+        )
+    means = "" if score.needs_loss_vector else "a mean loss of shape () or (1,), or "
+    advice = "Average a loss over its other dimensions first, such as loss.flatten(1).mean(1)"
+    if loss.dim() == 1 and 1 < loss.numel() < batch_size:
+        size = slice_size(batch_size, loss.numel())
+        fewer, more = num_slices(batch_size, loss.numel()), slice_size(batch_size, size - 1)
+        advice = (
+            "It may also be the means of slices that are of one size but for a smaller last one, "
+            f"as chunked(criterion, chunks) and torch.chunk cut them: of {batch_size} samples "
+            f"there can be {fewer} or {more} such slices, but not {loss.numel()}"
+        )
+    raise RuntimeError(
+        f"{given}, but update() wants {means}one loss a sample, of shape ({batch_size},). {advice}"
+    )
+
+
+def check_scaled(loss: Tensor) -> None:
+    """Check a loss that is rescaled and not scored: it must be a single number.
+
+    Raises:
+        RuntimeError: it is no tensor, not of a float type, or of another shape.
+    """
+    if not isinstance(loss, Tensor) or not loss.is_floating_point() or loss.numel() != 1:
+        given = (
+            f"{loss.dtype} of shape {tuple(loss.shape)}"
+            if isinstance(loss, Tensor)
+            else f"a {type(loss).__name__}"
+        )
+        raise RuntimeError(
+            f"update(loss, mean_loss=...) wants a loss of a float type and shape (), but {given} "
+            "was given"
+        )
+
+
+def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
+    """Return a mean loss times its weight: shape (), its type kept.
+
+    Arguments:
+        loss: of shape () or (1,).
+        weight: the mean weight of the batch, a number or a tensor of shape ().
+    """
+    if isinstance(weight, Tensor):
+        # float32 weights with a float16 loss are multiplied in float32
+        weight = _beside(loss, weight)
+        return (loss * weight).mean().to(loss.dtype)
+    if weight != 1.0:
+        loss = loss * weight
+    return loss if loss.dim() == 0 else loss.mean()
+
+
+def scale_slices(
+    losses: Tensor, weights: float | NDArray[np.floating[Any]] | Tensor, batch_size: int
+) -> Tensor:
+    """Return the sum of n_c·w_c·L_c / B over the slices c of a batch: shape (), the type kept.
+
+    n_c is the number of a slice's samples and w_c their mean weight. Each slice's loss meets its
+    own samples' weights, so less is mistaken than where one mean of a batch meets another; with a
+    slice for each sample, nothing is.
+
+    Arguments:
+        losses: shape (C,): L_c, the mean loss of each slice, C ≥ 2.
+        weights: one weight a sample, of shape (B,), or 1.0 if all are 1.
+        batch_size: B.
+    """
+    dtype, count = losses.dtype, losses.numel()
+    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may be out of range
+    size = slice_size(batch_size, count)
+    missing = count * size - batch_size  # samples that the last slice has fewer
+    if isinstance(weights, float):
+        if missing == 0:
+            return losses.mean(dtype=wide).to(dtype)
+        shares = torch.full((count,), size / batch_size, dtype=wide, device=losses.device)
+        shares[-1:].fill_((size - missing) / batch_size)
+    elif isinstance(weights, np.ndarray):
+        if wide is torch.float64:
+            weights = weights.astype(np.float64)
+        if size > 1:
+            weights = np.add.reduceat(weights, np.arange(0, batch_size, size))
+        shares = torch.from_numpy(weights / batch_size)
+        if not losses.is_cpu:
+            shares = _beside(losses, shares)
+    else:
+        shares = weights.to(wide) / batch_size
+        if size > 1:
+            shares = torch.nn.functional.pad(shares, (0, missing)).view(count, size).sum(1)
+        shares = _beside(losses, shares)
+    if wide is dtype:
+        return losses.dot(shares)
+    return losses.to(wide).dot(shares).to(dtype)
+
+
+def _beside(loss: Tensor, weights: Tensor) -> Tensor:
+    """Return weights on the device of a loss. Only what moves to the host is waited for."""
+    return weights.to(loss.device, non_blocking=loss.device.type != "cpu")

@@ -1,0 +1,69 @@
+"""An exact share of a run's sample visits, saved in equal parts by the epochs that select."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..utils.validation import check_share, count_share
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How many samples each epoch skips, so that a run avoids a share of all its sample visits.
+
+    Attributes:
+        share: of all visits of the run, full epochs counted, in [0, 1).
+        num_epochs: of the run.
+        first: the first epoch that skips samples.
+        end: the first one behind the last that does.
+    """
+
+    share: float
+    num_epochs: int
+    first: int
+    end: int
+
+    @property
+    def num_selecting(self) -> int:
+        """The number of epochs that skip samples."""
+        return max(0, self.end - self.first)
+
+    def skipped(self, epoch: int, total: int) -> int:
+        """Return how many of `total` samples an epoch skips."""
+        return self._skipped_before(epoch + 1, total) - self._skipped_before(epoch, total)
+
+    def check(self, total: int, most: int, full: str, more: str) -> float:
+        """Return the share, if the run can save it.
+
+        Arguments:
+            total: the number of samples.
+            most: how many of them an epoch can skip at most.
+            full: which epochs train on everything, in words.
+            more: what lets a run save more, in words.
+
+        Raises:
+            TypeError: the share is no number.
+            ValueError: it lies outside [0, 1), or is more than can be saved.
+        """
+        share = check_share("saving", self.share)
+        visits, reachable = total * self.num_epochs, self.num_selecting * most
+        if count_share(share, visits) > reachable:
+            num_full = self.num_epochs - self.num_selecting
+            skippable = f"can skip at most {most / total:.1%} of the samples"
+            why = f"an epoch {skippable}"
+            if num_full > 0:
+                why = (
+                    f"{num_full} of {self.num_epochs} epochs train on everything ({full}), and the "
+                    f"others {skippable}"
+                )
+            raise ValueError(
+                f"saving={self.share!r} cannot be reached: {why}. At most "
+                f"{reachable / visits:.3f} can be saved{f'; more with {more}' * (num_full > 0)}"
+            )
+        return share
+
+    def _skipped_before(self, epoch: int, total: int) -> int:
+        if self.num_selecting == 0:
+            return 0
+        done = min(max(epoch - self.first, 0), self.num_selecting)
+        return count_share(self.share, total * self.num_epochs) * done // self.num_selecting

@@ -1,0 +1,52 @@
+"""Methods that know beforehand how many samples an epoch skips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pruned_dataset import PrunedDataset
+from ..utils.validation import check_either, check_share, count_share_of_epoch
+from ._budget import Saving
+
+
+class ExactShare(PrunedDataset):
+    """Skips `prune_ratio` of the samples in each epoch, or `saving` of all visits of the run.
+
+    Arguments:
+        dataset: as of `PrunedDataset`.
+        num_epochs: E.
+        prune_ratio: the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it nor
+            `saving` is given.
+        saving: in place of it, the share of all sample visits of the run, in [0, 1).
+        seed: as of `PrunedDataset`.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        prune_ratio: float | None,
+        saving: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__(dataset, num_epochs, seed=seed)
+        check_either("prune_ratio", prune_ratio, "saving", saving)
+        self.saving: float | None = None
+        if saving is None:
+            ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
+        else:
+            total = self._length_as_said()
+            self.saving = self._spread(saving).check(
+                total, total - 1, "the first of a stream", "more epochs"
+            )
+            ratio = self.saving * self.num_epochs / max(1, self._spread(saving).num_selecting)
+        self.prune_ratio = ratio
+
+    def _num_kept(self, total: int, epoch: int) -> int:
+        """Return how many of all samples an epoch keeps: one at least."""
+        if self.saving is None:
+            return max(1, count_share_of_epoch(1 - self.prune_ratio, total, epoch))
+        return max(1, total - self._spread(self.saving).skipped(epoch, total))
+
+    def _spread(self, saving: float) -> Saving:
+        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)

@@ -1,0 +1,38 @@
+"""The highest and the lowest of many numbers, without sorting them; ties are drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..utils.sampling import drawn, where
+
+
+def lowest(
+    values: NDArray[np.float32], count: int, generator: torch.Generator
+) -> NDArray[np.bool_]:
+    """Return a mask of the `count` lowest of some values, shape (N,); ties are drawn at random."""
+    if count == 0:
+        return np.zeros(values.size, dtype=np.bool_)
+    bound = np.partition(values, count - 1)[count - 1]
+    chosen: NDArray[np.bool_] = np.less(values, bound)
+    wanted = count - int(np.count_nonzero(chosen))
+    chosen |= some_of(np.equal(values, bound), wanted, generator)
+    return chosen
+
+
+def highest(
+    values: NDArray[np.float32], count: int, generator: torch.Generator
+) -> NDArray[np.bool_]:
+    """Return a mask of the `count` highest of some values, shape (N,); ties are drawn at random."""
+    return ~lowest(values, values.size - count, generator)
+
+
+def some_of(mask: NDArray[np.bool_], count: int, generator: torch.Generator) -> NDArray[np.bool_]:
+    """Return a mask of `count` of the places where `mask` holds, uniformly drawn: shape (N,)."""
+    chosen = np.zeros(mask.size, dtype=np.bool_)
+    # by number: a mask without a pattern is slow to write through
+    places = where(mask).numpy()
+    chosen[places] = drawn(count, places.size, generator)
+    return chosen

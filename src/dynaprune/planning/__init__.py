@@ -1,0 +1,1 @@
+"""From scores to what an epoch serves: selection, plan, share, sampler."""

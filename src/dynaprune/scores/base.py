@@ -1,0 +1,435 @@
+"""What every score has in common."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.keys import KeyTable
+from ..losses.measurements import Batches
+from ..utils.sampling import CHUNK
+from ..utils.validation import check_finite, check_keys, check_tensor, shown
+from . import third_party as convention
+from .loss_moments import Moments
+from .reliability import SAMPLES, Reliability
+from .visits import NAMES, History
+
+DTYPES = (torch.float32, torch.float16)
+"""In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
+
+READABLE = ("errors", "shape", *NAMES)
+
+
+class Score(ABC):
+    """How the samples of a training set are scored from the losses of its batches.
+
+    A subclass is one `observe`. Its state is tensors of shape (N,).
+
+    Arguments:
+        base: what is scored: an object of a dynaprune method, or one of another library that
+            follows the InfoBatch convention (attributes `scores` and `cur_batch_index`, a method
+            `update`, and `weights`, which are 1 where there are none).
+        dtype: the type in which scores are kept: `torch.float32`, or `torch.float16` for half the
+            memory. What is kept then are differences from about the mean score, in 11 significant
+            bits; those beyond ±65,504 count as that.
+
+    Raises:
+        TypeError: `base` has no length.
+        ValueError: `dtype` is another one.
+    """
+
+    observes_in_parts: ClassVar[bool] = False
+    """Whether an epoch may be observed in several parts, one after the other, which takes less
+    memory: where each measurement changes the scores of its own samples only."""
+
+    compares_batches: ClassVar[bool] = False
+    """Whether a batch says nothing without those around it, so that they are read together."""
+
+    needs_loss_vector: ClassVar[bool] = False
+    """Whether the mean loss of a batch says nothing to this score, so that `update` wants a loss a
+    sample, or at least the mean losses of several slices."""
+
+    def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
+        if not hasattr(base, "__len__") or isinstance(base, type):
+            is_class = isinstance(base, type)
+            given = f"the class {base.__name__}" if is_class else f"a {type(base).__name__}"
+            raise TypeError(
+                f"{type(self).__name__} scores the samples of a pruned dataset, such as "
+                f"{type(self).__name__}(InfoBatch(train_set, num_epochs=90)).proxy(), but {given} "
+                "was given"
+            )
+        if dtype not in DTYPES:
+            allowed = " or ".join(map(str, DTYPES))
+            raise ValueError(f"dtype must be {allowed}, but {dtype!r} was given")
+        self._base: Any = base
+        # of a stream, no sample is known yet
+        count = 0 if getattr(base, "is_stream", False) else len(base)
+        self._values = torch.zeros(count, dtype=dtype, device="cpu")
+        self._level = 0.0  # of what is kept in half precision, the differences from it
+        self._first_loss = 0.0  # the score of a sample before its first batch
+        self._started = False
+        self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
+        self._history = History(count)  # of what a method or a recording reads
+        self._needed: tuple[str, ...] = ()  # of that, what a method cannot do without
+        self._reliability = Reliability()
+        self._moments = Moments()
+        self._takes_moments = False  # whether a method reads them
+        self._samples_a_loss = 0.0  # 0 before the first epoch
+
+    @property
+    def num_samples(self) -> int:
+        """N, the number of samples that have a score."""
+        return self._values.numel()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the scores are kept."""
+        return self._values.dtype
+
+    @property
+    def samples_a_loss(self) -> float:
+        """How many samples shared a measurement in the last epoch, in the mean: 1 for loss vectors.
+
+        NaN before the first epoch.
+        """
+        return self._samples_a_loss or math.nan
+
+    def read(self, batches: Batches) -> Batches:
+        """Return all measurements of an epoch as `observe` is to get them, at once or in parts.
+
+        A score that compares batches with each other does so here.
+        """
+        return batches
+
+    @abstractmethod
+    def observe(self, batches: Batches) -> None:
+        """Fold measurements into the scores, all at once; no sample is in two of them."""
+
+    def fold(self, batches: Batches) -> None:
+        """Fold the measurements of an epoch into the scores, all with finite losses."""
+        if len(batches) > 0:
+            self._samples_a_loss = batches.indices.numel() / len(batches)
+            batches = self.read(batches)
+        for part in batches.disjoint(in_parts=self.observes_in_parts):
+            self.observe(part)
+            self._started = True
+        self.settle()
+
+    def values(self) -> Tensor:
+        """Return the scores, float32, shape (N,): the higher, the more worth training on.
+
+        They are all equal until the first batch was observed. Not to be written: they may be the
+        score's own.
+        """
+        return torch.from_numpy(self._read(self._values.numpy()))
+
+    def errors(self) -> Tensor | None:
+        """Return the standard errors of the scores, float32, shape (N,), if this score knows them.
+
+        They are in the unit of the scores. Not to be written.
+        """
+        return None
+
+    def keep(self, names: Collection[str]) -> None:
+        """Say what a method will read beside the scores: see `PrunedDataset.reads`.
+
+        Raises:
+            ValueError: nothing is known by one of the names.
+            RuntimeError: one of them had to be kept from the first epoch on, and was not.
+        """
+        unknown = [name for name in names if name not in READABLE]
+        if unknown or isinstance(names, str):
+            raise ValueError(
+                f"reads must be a tuple of names among {', '.join(READABLE)}, but {names!r} was "
+                "given"
+            )
+        missing = [name for name in names if not self._keeps(name)]
+        if missing and self._started:
+            raise RuntimeError(
+                f"the method reads {', '.join(missing)}, which has to be kept from the first epoch "
+                "on, but it did not say so before: make reads an attribute of its class, or set it "
+                "before the first epoch"
+            )
+        self._takes_moments = "shape" in names
+        self._needed = tuple(name for name in NAMES if name in names)
+        self._history.keep(self._needed)
+
+    def _keeps(self, name: str) -> bool:
+        if name == "shape":
+            return self._takes_moments
+        return name not in NAMES or name in self._history
+
+    def count_visits(self) -> None:
+        """Count from now on how often each sample is measured; 4 bytes a sample."""
+        self._history.keep(("visits",))
+
+    def visits(self) -> tuple[NDArray[np.int32], int] | None:
+        """Return how often each sample was measured, shape (N,), and in how many epochs.
+
+        `None` if that is not counted. Not to be written.
+        """
+        if "visits" not in self._history:
+            return None
+        return self._history.read("visits").numpy(), self._history.num_epochs
+
+    def remember(self, batches: Batches) -> None:
+        """Take down which samples an epoch has measured, where that is read."""
+        if self._history:
+            self._history.remember(batches)
+
+    @property
+    def reliability(self) -> float:
+        """How far the scores can be trusted: about their rank correlation with the samples' losses.
+
+        It is estimated from the batches alone, see `Reliability`; NaN before the second epoch.
+        """
+        return self._reliability.value
+
+    def compare(self, batches: Batches, *, is_whole: bool = True) -> None:
+        """Compare the losses of an epoch with the scores, before they are observed.
+
+        Arguments:
+            batches: what it has measured.
+            is_whole: whether it was planned to serve all samples, so that no kind is missing.
+        """
+        if len(batches) == 0:
+            return
+        if is_whole and self._takes_moments:
+            self._moments.add(batches.sizes.numpy(), batches.losses.numpy())
+        if self._started:
+            last = batches.last(SAMPLES)
+            scores = self._values_of(last.indices)
+            self._reliability.compare(scores, last.sizes.numpy(), last.losses.numpy())
+
+    def beside(self, names: Collection[str]) -> dict[str, Any]:
+        """Return what a method reads beside the scores, by name: see `PrunedDataset.reads`."""
+        found: dict[str, Any] = {}
+        for name in names:
+            if name == "errors":
+                found[name] = self.errors()
+            elif name == "shape":
+                found[name] = self._moments.shape
+            else:
+                found[name] = self._history.read(name)
+        return found
+
+    def proxy(self) -> Any:
+        """Make `base` use this score in place of its own, and return `base`, the same object.
+
+        Raises:
+            TypeError: `base` is neither one of ours nor follows the InfoBatch convention, or its
+                class does not let that be replaced.
+            RuntimeError: `base` has been trained on already, or is scored by another library, or
+                the score is in use.
+        """
+        base = self._base
+        if base is None:
+            raise RuntimeError(
+                f"this {type(self).__name__} is in use already: make a new one for another object"
+            )
+        convention.check_update(base, type(self).__name__)
+        if hasattr(base, "adopt_score"):
+            base.adopt_score(self)
+        else:
+            convention.adopt(base, self)
+        self._base = None  # kept no longer: a cycle would outlive `del train`
+        return base
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"{type(self).__name__} has no attribute {name!r}"
+        if not name.startswith("_") and hasattr(self.__dict__.get("_base"), name):
+            message += (
+                f": it is a score. Use what {type(self).__name__}(...).proxy() returns, the "
+                "dataset that is scored by it"
+            )
+        raise AttributeError(message)
+
+    def restore(self, values: Tensor) -> None:
+        """Go on from these scores, shape (N,), of any type and device."""
+        values = values.detach().to("cpu", torch.float32, copy=True)
+        if not self._is_full():
+            finite = values[values.isfinite()]
+            self._level = float(finite.mean()) if finite.numel() else 0.0
+        self._values = torch.from_numpy(self._kept(values.numpy()))
+        self._started = True
+
+    def admit(self, batches: Batches) -> Batches:
+        """Give scores to the samples of a stream that have none yet.
+
+        Arguments:
+            batches: measurements of samples by the fingerprints of their keys.
+
+        Returns:
+            The same measurements, of samples by their numbers.
+        """
+        known = KeyTable() if self.keys is None else self.keys
+        fingerprints = batches.indices.numpy()
+        numbers = known.numbers_of(fingerprints)
+        is_new = numbers < 0
+        if is_new.any():
+            self.keys = known.with_keys(fingerprints[is_new])
+            places = torch.from_numpy(self.keys.numbers_of(known.fingerprints))
+            self._grow(places, len(self.keys))
+            numbers = self.keys.numbers_of(fingerprints)
+        return replace(batches, indices=torch.from_numpy(numbers))
+
+    def _grow(self, places: Tensor, num_samples: int) -> None:
+        """Make room for more samples; those that there are move to `places`, int64, shape (N,).
+
+        A score that has more tensors of shape (N,) does the same with them.
+        """
+        grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
+        grown[places.numpy()] = self._values.numpy()
+        self._values = torch.from_numpy(grown)
+        self._history.grow(places.numpy(), num_samples)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Score:
+        """Return a copy. It is made in each epoch, and an array is copied quicker than a tensor."""
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        memo[id(self._values)] = torch.from_numpy(self._values.numpy().copy())
+        vars(copied).update(
+            {name: copy.deepcopy(value, memo) for name, value in vars(self).items()}
+        )
+        return copied
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values from which `load_state_dict` restores the scores."""
+        more: dict[str, Any] = {}
+        if self.keys is not None:
+            more["keys"] = torch.tensor(self.keys.fingerprints, device="cpu")
+        if self._history:
+            more["history"] = self._history.state_dict()
+        return more | {
+            "name": type(self).__name__,
+            "values": self._values.clone(),
+            "level": self._level,
+            "first_loss": self._first_loss,
+            "started": self._started,
+            "reliability": self._reliability.state(),
+            "moments": self._moments.state(),
+            "samples_a_loss": self._samples_a_loss,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            RuntimeError: the state is incomplete or damaged, another score's, or of another number
+                of samples.
+        """
+        name = type(self).__name__
+        names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
+        names += ["samples_a_loss"]
+        names += [] if self.keys is None else ["keys"]
+        names += ["history"] if self._needed else []
+        check_keys(state, names, "the state's score")
+        found = state["name"] if isinstance(state["name"], str) else shown(state["name"])
+        if found != name:
+            raise RuntimeError(f"the state holds scores of {found}, but this is {name}")
+        keys = None if self.keys is None else _keys_of(state["keys"])
+        values = check_tensor("values", state["values"], (None,), *DTYPES)
+        count = self.num_samples if keys is None else len(keys)
+        if values.numel() != count:
+            raise RuntimeError(
+                f"the state holds scores of {values.numel():,} samples, but this {name} has "
+                f"{count:,}"
+            )
+        level = check_finite("level", state["level"])
+        first_loss = check_finite("first_loss", state["first_loss"])
+        samples_a_loss = check_finite("samples_a_loss", state["samples_a_loss"], minimum=0)
+        if not isinstance(state["started"], bool):
+            raise RuntimeError(
+                "the state is damaged: its started must be True or False, but "
+                f"{shown(state['started'])} was found"
+            )
+        reliability, moments = Reliability(), Moments()
+        reliability.restore(state["reliability"])
+        moments.restore(state["moments"])
+        history = state.get("history", History(0).state_dict())
+        self._history.load_state_dict(history, count, self._needed)
+        self.keys, self._reliability, self._moments = keys, reliability, moments
+        if values.dtype == self._values.dtype:
+            self._values, self._level = values.to("cpu", copy=True), level
+        else:
+            Score.restore(self, values.float() + level)
+        self._first_loss, self._started = first_loss, state["started"]
+        self._samples_a_loss = samples_a_loss
+
+    def _start(self, batches: Batches) -> None:
+        """Before the run's first batch is observed, set every score to that batch's mean loss."""
+        if not self._started:
+            self._set_all(batches.first_loss())
+            self._started = True
+
+    def _set_all(self, value: float) -> None:
+        """Set every score to `value`, and those of samples that are not known yet."""
+        self._first_loss = value
+        self._level = 0.0 if self._is_full() else value
+        self._values.fill_(value - self._level)
+
+    def settle(self) -> None:
+        """Say that an epoch was observed: half-precision scores move their level to the mean then.
+
+        Around it the spread of the scores has all the bits that there are. The scores of a language
+        model, say, are all near 6 and differ by hundredths: numbers near 6 have no bits for those.
+        """
+        if self._is_full():
+            return
+        kept, count = self._values.numpy(), max(1, self.num_samples)
+        parts = [kept[start : start + CHUNK] for start in range(0, kept.size, CHUNK)]
+        mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / count
+        square = sum(float(np.square(part, dtype=np.float32).sum()) for part in parts) / count
+        if 2 * mean**2 > square:  # further away than they spread; moving them costs rounding too
+            for part in parts:
+                part[:] = _clipped(part.astype(np.float32) - np.float32(mean))
+            self._level += float(np.float32(mean))
+
+    def _values_of(self, indices: Tensor) -> NDArray[np.float32]:
+        """Return the scores of some samples: float32, a copy of the shape of `indices`."""
+        return self._read(self._values.numpy().take(indices.numpy()))
+
+    def _write(self, indices: Tensor, values: NDArray[np.float32]) -> None:
+        """Set the scores of some samples to `values`, float32, of the shape of `indices`."""
+        self._values.numpy()[indices.numpy()] = self._kept(values)
+
+    def _is_full(self) -> bool:
+        return self._values.dtype == torch.float32
+
+    def _read(self, kept: NDArray[Any]) -> NDArray[np.float32]:
+        """Return scores in float32."""
+        if self._is_full():
+            return kept
+        values = kept.astype(np.float32)
+        values += np.float32(self._level)
+        return values
+
+    def _kept(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Return scores, float32, in the way in which they are kept."""
+        if self._is_full():
+            return values
+        return _clipped(values - np.float32(self._level)).astype(np.float16)
+
+
+def _clipped(differences: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what is in the range of float16: infinity would be everybody's mean."""
+    highest = float(np.finfo(np.float16).max)
+    clipped: NDArray[np.float32] = np.clip(differences, -highest, highest)
+    return clipped
+
+
+def _keys_of(fingerprints: Any) -> KeyTable:
+    """Return the keys of a state's samples."""
+    found: NDArray[np.int64] = check_tensor("keys", fingerprints, (None,), torch.int64).numpy()
+    if (found[1:] <= found[:-1]).any():
+        raise RuntimeError("the state is damaged: its keys do not ascend, or some are there twice")
+    return KeyTable(found.copy())

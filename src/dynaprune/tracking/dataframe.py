@@ -1,0 +1,59 @@
+"""What is known of each sample, as a table to look through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..utils.optional_imports import require
+
+if TYPE_CHECKING:
+    from ..pruned_dataset import PrunedDataset
+
+
+def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any:
+    """Return a pandas DataFrame with a row a sample; see `PrunedDataset.to_frame`.
+
+    Raises:
+        ImportError: pandas is not installed.
+        ValueError: `ids` are of another number of samples, or not each sample's own.
+    """
+    pandas = require("pandas", "export")
+    score = train.epochs.known_score()
+    scores = score.values().numpy()
+    selection = train.next_selection()
+    weights = np.zeros(scores.size, dtype=np.float32)
+    chosen = selection.indices.numpy()
+    weights[chosen] = 1.0 if selection.weights is None else selection.weights.numpy()
+    columns: dict[str, Any] = {"score": scores.copy()}
+    if (errors := score.errors()) is not None:
+        columns["error"] = errors.numpy().copy()
+    # of an epoch in progress, what is still due was not skipped
+    over = score if train.epochs.is_done() else train.epochs.score
+    if (counted := over.visits()) is not None and counted[0].size == scores.size:
+        visits, epochs = counted
+        columns["visits"] = visits.copy()
+        columns["skipped"] = np.maximum(0, epochs - visits).astype(np.int32)
+    columns["next_weight"] = weights
+    name, values, rows = "index", np.arange(scores.size), np.arange(scores.size)
+    if score.keys is not None:
+        name, values = "fingerprint", score.keys.fingerprints
+    if ids is not None:
+        given = list(ids)
+        name, values = "id", pandas.Index(given)
+        if score.keys is not None:
+            rows = train.numbers_of(given).numpy()
+        elif len(given) != scores.size:
+            raise ValueError(
+                f"ids must be one a sample, {scores.size:,} of them, but there are {len(given):,}"
+            )
+        if not values.is_unique:
+            twice = values[values.duplicated()][0]
+            raise ValueError(f"ids must be each sample's own, but {twice!r} is there twice")
+    is_known = rows >= 0  # of a stream, keys may be asked for that have never come
+    return pandas.DataFrame(
+        {column: each[rows[is_known]] for column, each in columns.items()},
+        index=pandas.Index(values[is_known], name=name),
+    )

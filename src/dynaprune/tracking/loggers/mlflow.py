@@ -1,0 +1,26 @@
+"""MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...utils.optional_imports import require
+
+
+class MLflowLogger:
+    """Sends the numbers of each epoch to a run of MLflow, with the epoch's number as the step.
+
+    Arguments:
+        run_id: of the run; by default the one that is active, or else a new one.
+
+    Raises:
+        ImportError: mlflow is not installed.
+    """
+
+    def __init__(self, run_id: str | None = None) -> None:
+        self._mlflow = require("mlflow", "mlflow")
+        self.run_id = run_id
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Send the numbers of an epoch."""
+        self._mlflow.log_metrics(dict(metrics), step=epoch, run_id=self.run_id)

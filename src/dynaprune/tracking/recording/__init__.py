@@ -1,0 +1,25 @@
+"""What a run has measured, written down epoch by epoch, and read again."""
+
+from .epoch_record import LEVELS, RecordedEpoch
+from .reader import (
+    RecordedSamples,
+    epoch_numbers,
+    read_epochs,
+    read_recording,
+    read_run,
+    read_samples,
+)
+from .recorder import Course, Recorder
+
+__all__ = [
+    "LEVELS",
+    "Course",
+    "RecordedEpoch",
+    "RecordedSamples",
+    "Recorder",
+    "epoch_numbers",
+    "read_epochs",
+    "read_recording",
+    "read_run",
+    "read_samples",
+]

@@ -1,0 +1,1 @@
+"""What knows nothing of pruning: checks, optional packages, sampling, seeds, files."""
