@@ -14,7 +14,7 @@ from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, SampleLoss
 from dynaprune.losses.measurements import Batches
-from dynaprune.tracking.recording.settings import plain
+from dynaprune.utils.settings import plain
 
 
 @settings(max_examples=50, deadline=None)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import dynaprune
-from dynaprune.cli.user_code import is_ours, is_users, run_file
+from dynaprune.utils.user_code import is_ours, is_users, run_file
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from .data.sharded import Sharded
 from .data.stream import PrunedIterableDataset
 from .diagnostics import Audit, audit
 from .loading.loader import DataLoader
+from .loading.lr_scheduler import PrunedScheduler
 from .losses.chunked import chunked
 from .methods import (
     UCB,
@@ -31,7 +32,6 @@ from .pruned_dataset import PrunedDataset
 from .scores import BLS, KalmanBLS, SampleLoss, Score
 from .tracking.recording import read_recording
 from .training.checkpoint import load_checkpoint, save_checkpoint
-from .training.lr_scheduler import PrunedScheduler
 from .training.summary import Summary
 from .utils.versions import __version__ as __version__
 

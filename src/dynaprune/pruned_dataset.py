@@ -17,13 +17,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .data.indexed import IndexedDataset, Wrapping, as_indices, check_range, fetch, usual_indices
+from .data.indexed import (
+    IndexedDataset,
+    Wrapping,
+    as_indices,
+    check_range,
+    fetch,
+    usual_indices,
+)
 from .data.keys import Key, KeyTable, fingerprint
 from .data.sharded import Sharded
 from .data.stream import PrunedIterableDataset
+from .losses.measurements import Indices
 from .losses.reweighting import check_loss, check_scaled, scale, scale_slices
 from .planning.plan import (
-    Indices,
     Plan,
     SampleWeights,
     Selection,
@@ -37,13 +44,13 @@ from .scores import SampleLoss, Score
 from .tracking.dataframe import samples_frame
 from .tracking.loggers import Logger
 from .tracking.recording import Recorder
-from .tracking.recording.settings import plain
 from .training.epochs import Epochs
 from .training.passes import Batch, Pass
 from .training.progress import Progress
 from .training.state import check_origin, differences, pack, sealed, settings_of, unpack, warn_of
 from .training.summary import Summary
 from .utils.sampling import everything
+from .utils.settings import plain
 from .utils.validation import check_between, check_integer, check_map_style
 
 if TYPE_CHECKING:

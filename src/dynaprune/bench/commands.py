@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from ..cli.terminal import Console, failed, progress_of_runs
-from ..cli.user_code import is_users
+from ..utils.user_code import is_users
 from .presets import PRESETS
 from .regimes import REGIMES
 from .registry import built_in, find_task

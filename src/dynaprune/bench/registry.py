@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from ..cli.user_code import run_file
+from ..utils.user_code import run_file
 from . import tasks
 from .task import Task
 

@@ -27,11 +27,11 @@ from ..tracking.recording import read_recording, read_run
 from ..tracking.report import write_report as write_page
 from ..training.checkpoint import load_checkpoint
 from ..utils.optional_imports import require
+from ..utils.user_code import is_ours
 from .audit_table import findings_table
 from .inspect import others_table, state_table, states_in
 from .spectrum_view import draw_spectrum, spectrum_table
 from .terminal import Console, failed, visible
-from .user_code import is_ours
 from .user_objects import Mistake, load, load_dataset
 
 app = typer.Typer(

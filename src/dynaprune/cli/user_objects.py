@@ -9,8 +9,8 @@ from typing import Any
 from ..diagnostics.audit import check_audited
 from ..pruned_dataset import PrunedDataset
 from ..training.checkpoint import load_checkpoint
+from ..utils.user_code import run_file
 from ..utils.validation import check_keys
-from .user_code import run_file
 
 REQUIRED = ("train", "model", "loss_fn")
 

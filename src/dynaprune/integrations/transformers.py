@@ -29,9 +29,9 @@ from torch import Tensor
 
 from ..data.sharded import Sharded
 from ..loading.loader import DataLoader
+from ..loading.lr_scheduler import PrunedScheduler
 from ..pruned_dataset import PrunedDataset
 from ..training.checkpoint import load_checkpoint, save_checkpoint
-from ..training.lr_scheduler import PrunedScheduler
 from ..utils.optional_imports import require
 from . import warn_of_other_epochs
 from .divisor import are_close, is_divided_by

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Indices
+from ..losses.measurements import Indices
 from ..utils.sampling import count_distinct
 from .chunk_sizes import slice_sizes
 from .measurements import Batches

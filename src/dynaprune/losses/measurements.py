@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..utils.sampling import count_distinct
+
+Indices: TypeAlias = "NDArray[np.int64] | Tensor"
+"""Sample numbers, int64, shape (B,): an array on the host, or a tensor on another device."""
 
 PORTION = 1 << 18
 """Samples that are folded at a time: what that takes besides the scores stays in the cache."""

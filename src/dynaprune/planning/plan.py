@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.keys import KeyTable
+from ..losses.measurements import Indices
 from ..utils.sampling import count_distinct, index_type, shuffled
 from .composition import Composition
-
-Indices: TypeAlias = "NDArray[np.int64] | Tensor"
-"""Sample numbers, int64, shape (B,): an array on the host, or a tensor on another device."""
 
 SampleWeights: TypeAlias = "float | NDArray[np.float32] | Tensor"
 """A weight for each sample, float32, shape (B,): an array on the host, or a tensor; 1.0 for 1s."""

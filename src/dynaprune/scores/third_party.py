@@ -25,7 +25,7 @@ from torch import Tensor
 from ..data.indexed import as_indices, check_range
 from ..losses.buffer import LossRecord
 from ..losses.reweighting import check_loss, scale, scale_slices
-from ..training.distributed import require_single_process
+from ..utils.processes import require_single_process
 from .restarting import as_one_epoch
 
 if TYPE_CHECKING:

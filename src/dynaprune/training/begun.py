@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Indices, Plan
+from ..losses.measurements import Indices
+from ..planning.plan import Plan
 from ..planning.share import Share
 
 T = TypeVar("T")

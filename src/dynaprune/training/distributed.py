@@ -14,6 +14,7 @@ from torch import distributed
 from ..losses.measurements import Batches
 from ..planning.plan import Plan
 from ..planning.share import share_of
+from ..utils.processes import is_distributed
 from .wire_format import HEADER, Message, encode, in_turn
 
 
@@ -46,7 +47,7 @@ class Ranks:
     @property
     def in_step(self) -> int:
         """The number of ranks that make each training step together."""
-        return distributed.get_world_size(self.group) if _is_running() else 1
+        return distributed.get_world_size(self.group) if is_distributed() else 1
 
     def agree(self, facts: Mapping[str, Any], first: Batches, plan: Plan) -> None:
         """Make sure that all ranks train the same epoch: a collective, at a run's first update.
@@ -133,24 +134,6 @@ class Ranks:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "group": None}  # a group belongs to its process
-
-
-def require_single_process(what: str) -> None:
-    """Raise `RuntimeError` where several ranks train together.
-
-    Each rank would prune, and serve, the whole epoch by itself: a loud error is better than
-    training on every sample `world_size` times.
-    """
-    if _is_running() and distributed.get_world_size() > 1:
-        raise RuntimeError(
-            f"{what} works in one process, but torch.distributed runs with a world size of "
-            f"{distributed.get_world_size()}: use a method of dynaprune, which all work on several "
-            "ranks"
-        )
-
-
-def _is_running() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
 
 
 def _device(group: Any) -> torch.device:

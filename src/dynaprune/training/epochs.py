@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..losses.buffer import LossRecord
-from ..losses.measurements import Batches
-from ..planning.plan import Indices, Plan, digest
+from ..losses.measurements import Batches, Indices
+from ..planning.plan import Plan, digest
 from ..planning.share import Share
 from ..scores import Score
 from ..tracking.loggers.metrics import metrics_of

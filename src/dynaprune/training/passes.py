@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Indices, Plan, SampleWeights
+from ..losses.measurements import Indices
+from ..planning.plan import Plan, SampleWeights
 from .places import Place, depth_of, manner_of, places_from
 
 LEAVES = 4

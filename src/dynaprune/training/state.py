@@ -19,7 +19,7 @@ from ..losses.measurements import Batches
 from ..planning.composition import Composition
 from ..planning.plan import Plan
 from ..scores import Score
-from ..tracking.recording.settings import plain
+from ..utils.settings import plain
 from ..utils.validation import check_count, check_finite, check_keys, has_elements, shown
 from .progress import Progress
 from .summary import Summary

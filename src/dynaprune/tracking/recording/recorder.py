@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...losses.measurements import Batches
 from ...training.checkpoint import whole_file
+from ...utils.settings import plain
 from ...utils.versions import __version__
 from .epoch_record import RecordedEpoch, curve_of, mean_loss_of, quantiles_of
 from .files import (
@@ -31,7 +32,6 @@ from .files import (
     recording_of,
 )
 from .reader import KEYED_SAMPLE, SAMPLE, epoch_lines, read_facts
-from .settings import plain
 
 if TYPE_CHECKING:
     from ...data.keys import KeyTable

@@ -10,7 +10,7 @@ def plain(made: Any) -> dict[str, Any]:
 
     Example:
         >>> from dynaprune import SeTa
-        >>> from dynaprune.tracking.recording.settings import plain
+        >>> from dynaprune.utils.settings import plain
         >>> plain(SeTa(range(100), num_epochs=10))["num_groups"]
         5
     """
