@@ -43,7 +43,7 @@ METHODS = {
     "TrimmedLoss, trim": partial(TrimmedLoss, trim=0.4, start=0.0, refresh=0.0),
     "TrimmedLoss, saving": partial(TrimmedLoss, saving=0.3),
     "SkipConverged": SkipConverged,
-    "SkipConverged, floor": partial(SkipConverged, epsilon=0.9, floor=-3.0, refresh=0.0),
+    "SkipConverged, floor": partial(SkipConverged, loss_share=0.9, floor=-3.0, refresh=0.0),
     "EpsilonGreedy": EpsilonGreedy,
     "UCB": UCB,
     "OrderDP": OrderDP,

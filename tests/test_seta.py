@@ -219,4 +219,4 @@ def test_a_window_that_holds_too_few_is_widened():
     kept = train.select(scores, 1, epoch_generator(0, 1)).indices
     assert len(kept) == 70  # the hard group holds ten
     with pytest.raises(ValueError, match="prune_ratio or saving, not both"):
-        SeTa(Numbers(100), 10, 0.1, saving=0.3)
+        SeTa(Numbers(100), 10, prune_ratio=0.1, saving=0.3)

@@ -22,19 +22,19 @@ def skipped_of(train, scores, epoch=1, seed=0):
 @settings(max_examples=100, deadline=None)
 @given(
     losses=st.lists(st.floats(-2, 100, width=32), min_size=2, max_size=60),
-    epsilon=st.floats(0, 0.99),
+    loss_share=st.floats(0, 0.99),
     floor=st.sampled_from([-1.0, 0.0, 0.5]),
 )
-def test_as_many_are_skipped_as_hold_the_share(losses, epsilon, floor):
+def test_as_many_are_skipped_as_hold_the_share(losses, loss_share, floor):
     scores = torch.tensor(losses)
-    train = SkipConverged(Numbers(len(losses)), 10, epsilon=epsilon, refresh=0.0, floor=floor)
+    train = SkipConverged(Numbers(len(losses)), 10, loss_share=loss_share, refresh=0.0, floor=floor)
     skipped = skipped_of(train, scores)
     if min(losses) == max(losses):
         assert skipped == set()
         return
     lacking = sum(max(np.float32(floor) - np.float32(loss), 0.0) for loss in losses)
     excess = [max(np.float32(loss) - np.float32(floor), 0.0) for loss in losses]
-    allowed = epsilon * sum(map(float, excess))
+    allowed = loss_share * sum(map(float, excess))
     if lacking > allowed:  # such a floor cannot be right
         assert skipped == set()
         return
@@ -55,7 +55,7 @@ def test_nothing_is_skipped_while_all_scores_are_equal():
 
 
 def test_few_while_all_are_learned_many_once_most_are():
-    train = SkipConverged(Numbers(1000), 10, epsilon=0.05, refresh=0.0)
+    train = SkipConverged(Numbers(1000), 10, loss_share=0.05, refresh=0.0)
     early = 2.3 + 0.01 * torch.rand(1000)
     assert len(skipped_of(train, early)) == pytest.approx(50, abs=1)  # a share ε of equal losses
     late = torch.where(torch.arange(1000) < 100, 1.0, 0.001)
@@ -66,7 +66,7 @@ def test_few_while_all_are_learned_many_once_most_are():
 
 def test_some_of_the_learned_are_looked_at_again():
     scores = torch.cat([torch.full((800,), 1e-6), torch.linspace(1, 2, 200)])
-    train = SkipConverged(Numbers(1000), 10, epsilon=1e-3, refresh=0.15)
+    train = SkipConverged(Numbers(1000), 10, loss_share=1e-3, refresh=0.15)
     skipped = [skipped_of(train, scores, seed=seed) for seed in range(100)]
     assert all(len(each) == 800 - 120 for each in skipped)
     assert all(each <= set(range(800)) for each in skipped)
@@ -75,7 +75,7 @@ def test_some_of_the_learned_are_looked_at_again():
 
 def test_ties_are_drawn():
     scores = torch.tensor([1.0] * 50 + [1.5])
-    train = SkipConverged(Numbers(51), 10, epsilon=0.2, refresh=0.0)
+    train = SkipConverged(Numbers(51), 10, loss_share=0.2, refresh=0.0)
     skipped = [skipped_of(train, scores, seed=seed) for seed in range(100)]
     assert {len(each) for each in skipped} == {10}  # 0.2 · 51.5 = 10.3
     assert set.union(*skipped) == set(range(50))
@@ -86,7 +86,7 @@ def test_a_loss_a_little_below_the_floor_counts_as_learned():
     train = SkipConverged(Numbers(5), 5, refresh=0.0)  # 0.06 below, 5% of 5 would be allowed
     assert skipped_of(train, scores) == {0, 1, 2}
     scores = torch.tensor([-5.0, -4.0, -3.0, -2.0])
-    at_lowest = SkipConverged(Numbers(4), 5, epsilon=0.2, refresh=0.0, floor=-5.0)
+    at_lowest = SkipConverged(Numbers(4), 5, loss_share=0.2, refresh=0.0, floor=-5.0)
     assert skipped_of(at_lowest, scores) == {0, 1}  # 1 of 6 is less than a fifth, 3 of 6 is more
 
 
@@ -116,7 +116,7 @@ def test_losses_below_the_floor_skip_nothing_and_are_warned_of_once(score, caplo
 
 @pytest.mark.parametrize(("delta", "first_full"), [(1.0, 10), (0.7, 7), (0.0, 0)])
 def test_last_epochs_train_on_everything(delta, first_full):
-    train = SkipConverged(Numbers(50), 10, epsilon=0.5, delta=delta)
+    train = SkipConverged(Numbers(50), 10, loss_share=0.5, delta=delta)
     scores = torch.arange(50.0)
     is_full = [not skipped_of(train, scores, epoch=epoch) for epoch in range(12)]
     assert is_full == [epoch >= first_full for epoch in range(12)]
@@ -125,7 +125,7 @@ def test_last_epochs_train_on_everything(delta, first_full):
 def test_a_forgotten_sample_comes_back():
     """All but ten are learned; when the refreshed ones turn out to be hard, they are kept."""
     scores = torch.cat([torch.full((90,), 1e-6), torch.ones(10)])
-    train = with_scores(SkipConverged(Numbers(100), 10, epsilon=0.01), scores)
+    train = with_scores(SkipConverged(Numbers(100), 10, loss_share=0.01), scores)
     served = []
     for batch in DataLoader(train, batch_size=10):
         train.update(torch.ones(batch.numel()))

@@ -19,9 +19,9 @@ from ..methods import (
     SkipConverged,
     TrimmedLoss,
 )
+from ..methods._budget import count_share
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, KalmanBLS
-from ..utils.validation import count_share
 from .drawn_scores import DrawnScores
 from .fewer_epochs import FewerEpochs
 from .task import Task

@@ -1,10 +1,29 @@
-"""An exact share of a run's sample visits, saved in equal parts by the epochs that select."""
+"""How many samples each epoch skips, so that a run saves what it should."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from ..utils.validation import check_share, count_share
+from ..utils.validation import check_share
+
+
+def count_share(share: float, total: int) -> int:
+    """Return `share` of `total`, rounded as Python rounds, to a whole number in [0, total]."""
+    return min(total, max(0, round(share * total)))
+
+
+def count_share_of_epoch(share: float, total: int, epoch: int) -> int:
+    """Return how many of `total` samples are an epoch's part of `share` of all visits of a run.
+
+    What rounding takes from one epoch, another gets.
+    """
+    return count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
+
+
+def first_annealed_epoch(delta: float, num_epochs: int) -> int:
+    """Return ⌊δ·E⌋, without what floating point takes from products such as 0.57 · 100."""
+    return math.floor(delta * num_epochs + 1e-9)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..pruned_dataset import PrunedDataset
-from ..utils.validation import check_either, check_share, count_share_of_epoch
-from ._budget import Saving
+from ..utils.validation import check_either, check_share
+from ._budget import Saving, count_share_of_epoch
 
 
 class ExactShare(PrunedDataset):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..planning.plan import Selection
 from ..utils.sampling import where
-from ..utils.validation import check_share, count_share
+from ..utils.validation import check_share
+from ._budget import count_share
 from ._exact_share import ExactShare
 from ._ranking import highest, some_of
 
@@ -54,9 +55,9 @@ class EpsilonGreedy(ExactShare):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         prune_ratio: float | None = None,
         epsilon: float = 0.1,
-        *,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:

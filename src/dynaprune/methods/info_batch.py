@@ -13,9 +13,8 @@ from ..planning.composition import Composition
 from ..planning.plan import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import drawn, everything, taken, where
-from ..utils.validation import check_between, check_either, check_integer, check_share, count_share
-from ._annealing import first_annealed_epoch
-from ._budget import Saving
+from ..utils.validation import check_between, check_either, check_integer, check_share
+from ._budget import Saving, count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
 from ._thresholds import mean_of, thompson_draws, upper_bounds
 
@@ -99,9 +98,9 @@ class InfoBatch(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         prune_ratio: float | None = None,
         delta: float | None = None,
-        *,
         saving: float | None = None,
         confidence: float | None = None,
         thompson: bool = False,

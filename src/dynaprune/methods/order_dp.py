@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..planning.plan import Selection
 from ..utils.sampling import drawn, taken, where
-from ..utils.validation import check_share, count_share
+from ..utils.validation import check_share
+from ._budget import count_share
 from ._exact_share import ExactShare
 from ._ranking import highest
 
@@ -56,9 +57,9 @@ class OrderDP(ExactShare):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         prune_ratio: float | None = None,
         pool: float | None = None,
-        *,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:

@@ -46,8 +46,8 @@ class RandomPrune(ExactShare):
         self,
         dataset: Any,
         num_epochs: int,
-        prune_ratio: float | None = None,
         *,
+        prune_ratio: float | None = None,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:

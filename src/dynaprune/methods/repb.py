@@ -12,7 +12,8 @@ from torch import Tensor
 from ..planning.plan import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import taken, where
-from ..utils.validation import check_integer, check_number, check_share, count_share
+from ..utils.validation import check_integer, check_number, check_share
+from ._budget import count_share
 from ._ranking import some_of
 
 
@@ -68,10 +69,10 @@ class RePB(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         prune_ratio: float = 0.5,
         window: int = 16,
         max_weight: float = 10.0,
-        *,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)

@@ -13,9 +13,8 @@ from torch import Tensor
 from ..planning.plan import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import drawn, shuffled, taken, where
-from ..utils.validation import check_either, check_integer, check_share, count_share
-from ._annealing import first_annealed_epoch
-from ._budget import Saving
+from ..utils.validation import check_either, check_integer, check_share
+from ._budget import Saving, count_share, first_annealed_epoch
 from ._kmeans import kmeans_cuts
 from ._ranking import some_of
 
@@ -65,11 +64,11 @@ class SeTa(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         prune_ratio: float | None = None,
         num_groups: int = 5,
         window_scale: float = 0.8,
         delta: float = 0.875,
-        *,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:

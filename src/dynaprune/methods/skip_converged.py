@@ -12,8 +12,8 @@ from torch import Tensor
 from ..planning.plan import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import everything, where
-from ..utils.validation import check_number, check_share, count_share
-from ._annealing import first_annealed_epoch
+from ..utils.validation import check_number, check_share
+from ._budget import count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
 
 logger = logging.getLogger("dynaprune")
@@ -23,25 +23,24 @@ class SkipConverged(PrunedDataset):
     """Skips the lowest scores, as many as hold a small share of all the loss together.
 
     The samples are taken from the lowest score up, as long as what they hold of the loss, the sum
-    of their max(score − floor, 0), is at most the share ε of that of all samples. These are
-    skipped, except a random share `refresh` of them: they are trained on, so that their scores
+    of their max(score − floor, 0), is at most the share `loss_share` of that of all samples. These
+    are skipped, except a random share `refresh` of them: they are trained on, so that their scores
     stay true and a sample that is forgotten comes back. All weights are 1.
 
-    So an epoch gives up at most a share ε of the loss there is to lower, however many samples that
-    are: about as few as ε·N while all are still being learned, nothing while all scores are equal,
-    as in the first epoch, and many once most of them have converged. What a run saves depends on
-    how fast that is.
+    So an epoch gives up at most that share of the loss there is to lower, however many samples that
+    is: few while all are still being learned, nothing while all scores are equal, as in the first
+    epoch, and many once most of them have converged. What a run saves depends on how fast that is.
 
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
-        epsilon: ε, the share of the total loss that the skipped samples may hold, in [0, 1).
+        loss_share: the share of the total loss that the skipped samples may hold, in [0, 1).
         refresh: the share of them that is trained on all the same, in [0, 1]. At least one sample
             is kept.
         floor: the loss of a sample that has been learned: 0 for cross-entropy and squared errors.
             Say what it is where losses can be negative or never come close to 0, as for the
             log-likelihood of a density or with label smoothing. Scores a little below count as
-            that. Where those below lack more than the share ε of what the others hold, the floor
+            that. Where those below lack more than `loss_share` of what the others hold, the floor
             cannot be right: such an epoch skips nothing, and the first of a run logs a warning.
         delta: δ, the share of the run after which nothing is skipped any more, in [0, 1].
         seed: fixes the samples of each epoch and their order.
@@ -66,15 +65,15 @@ class SkipConverged(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
-        epsilon: float = 0.05,
+        *,
+        loss_share: float = 0.05,
         refresh: float = 0.15,
         floor: float = 0.0,
         delta: float = 1.0,
-        *,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        self.epsilon = check_share("epsilon", epsilon)
+        self.loss_share = check_share("loss_share", loss_share)
         self.refresh = check_share("refresh", refresh, "[0, 1]")
         self.floor = check_number("floor", floor)
         self.delta = check_share("delta", delta, "[0, 1]")
@@ -90,11 +89,11 @@ class SkipConverged(PrunedDataset):
         losses = np.sort(values)
         losses -= np.float32(self.floor)
         lacking = -float(np.minimum(losses, 0).sum(dtype=np.float64))
-        if lacking > self.epsilon * float(np.maximum(losses, 0).sum(dtype=np.float64)):
+        if lacking > self.loss_share * float(np.maximum(losses, 0).sum(dtype=np.float64)):
             self._warn(float(np.mean(losses < 0)))
             return Selection(everything(total))
         held = np.cumsum(np.maximum(losses, 0, out=losses), dtype=np.float64)
-        converged = int(np.searchsorted(held, self.epsilon * held[-1], side="right"))
+        converged = int(np.searchsorted(held, self.loss_share * held[-1], side="right"))
         skipped = min(total - 1, converged - count_share(self.refresh, converged))
         learned = lowest(values, converged, generator)
         return Selection(where(~some_of(learned, skipped, generator)))

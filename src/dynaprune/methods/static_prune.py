@@ -11,7 +11,8 @@ from ..planning.plan import Selection, epoch_generator
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
 from ..utils.sampling import drawn, where
-from ..utils.validation import check_share, count_share
+from ..utils.validation import check_share
+from ._budget import count_share
 
 
 class StaticPrune(PrunedDataset):
@@ -35,7 +36,7 @@ class StaticPrune(PrunedDataset):
     default_score: ClassVar[type[Score]] = BLS
 
     def __init__(
-        self, dataset: Any, num_epochs: int, prune_ratio: float = 0.5, *, seed: int = 0
+        self, dataset: Any, num_epochs: int, *, prune_ratio: float = 0.5, seed: int = 0
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
         self.prune_ratio = check_share("prune_ratio", prune_ratio)

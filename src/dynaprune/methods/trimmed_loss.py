@@ -13,8 +13,8 @@ from ..planning.plan import Selection, epoch_generator
 from ..pruned_dataset import PrunedDataset
 from ..scores.loss_shape import LossShape, share_of_outliers
 from ..utils.sampling import everything, where
-from ..utils.validation import check_either, check_integer, check_share, count_share
-from ._budget import Saving
+from ..utils.validation import check_either, check_integer, check_share
+from ._budget import Saving, count_share
 from ._ranking import highest, some_of
 
 LEAST = 0.05
@@ -78,10 +78,10 @@ class TrimmedLoss(PrunedDataset):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         trim: float | Literal["auto"] | None = None,
         start: float = 0.25,
         refresh: float = 0.1,
-        *,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:

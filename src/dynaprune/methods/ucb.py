@@ -62,9 +62,9 @@ class UCB(ExactShare):
         self,
         dataset: Any,
         num_epochs: int,
+        *,
         prune_ratio: float | None = None,
         c: float = 1.0,
-        *,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:

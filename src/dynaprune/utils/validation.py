@@ -220,16 +220,3 @@ def shown(value: Any) -> str:
     if isinstance(value, int):  # of the longest ones repr() raises
         return repr(value) if abs(value) < 2**64 else "an integer of more than 64 bits"
     return f"a {type(value).__name__}"
-
-
-def count_share(share: float, total: int) -> int:
-    """Return `share` of `total`, rounded as Python rounds, to a whole number in [0, total]."""
-    return min(total, max(0, round(share * total)))
-
-
-def count_share_of_epoch(share: float, total: int, epoch: int) -> int:
-    """Return how many of `total` samples are an epoch's part of `share` of all visits of a run.
-
-    What rounding takes from one epoch, another gets.
-    """
-    return count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
