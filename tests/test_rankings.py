@@ -60,8 +60,10 @@ def test_epsilon_greedy_keeps_the_highest_and_explores_the_rest():
 
 def test_epsilon_greedy_at_its_ends():
     scores = torch.arange(100.0)
-    assert kept_of(EpsilonGreedy(Numbers(100), 9, 0.7, epsilon=0.0), scores) == set(range(70, 100))
-    train = EpsilonGreedy(Numbers(100), 9, 0.7, epsilon=1.0)
+    assert kept_of(EpsilonGreedy(Numbers(100), 9, prune_ratio=0.7, epsilon=0.0), scores) == set(
+        range(70, 100)
+    )
+    train = EpsilonGreedy(Numbers(100), 9, prune_ratio=0.7, epsilon=1.0)
     assert set.union(*(kept_of(train, scores, seed) for seed in range(60))) == set(range(100))
 
 
