@@ -30,10 +30,11 @@ test: $(STAMP) ## unit tests, under five minutes
 test-long: $(STAMP) ## what takes longer than a unit test may
 	$(BIN)/python -m pytest -m long --timeout 1200
 
-lint: $(STAMP) ## ruff (lint and format) and mypy --strict
+lint: $(STAMP) ## ruff (lint and format), mypy --strict, and that imports point down
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src/dynaprune
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP) ## let ruff format and mend what it can
 	$(BIN)/ruff format .

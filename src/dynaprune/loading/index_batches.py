@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ..planning.plan import copied_to
 from ..planning.share import Share
-from ..pruned_dataset import PrunedDataset
 from ..training.passes import Batch, Pass
 from ..utils.validation import check_integer
 from .serve import Told, served
 from .tails import batch_sizes
+
+if TYPE_CHECKING:
+    from ..pruned_dataset import PrunedDataset  # which makes these
 
 AT_A_TIME = 256
 """Batches that are prepared at a time: in a loop of its own that costs less than half as much as

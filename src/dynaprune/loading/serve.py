@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..pruned_dataset import PrunedDataset
 from ..training.passes import Batch, Pass
+
+if TYPE_CHECKING:
+    from ..pruned_dataset import PrunedDataset  # which makes these
 
 
 class Told(NamedTuple):
