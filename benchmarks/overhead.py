@@ -46,8 +46,10 @@ from torch import Tensor, nn
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
 from dynaprune.losses.buffer import LossRecord
-from dynaprune.planning.plan import check_selection, epoch_generator, make_plan
+from dynaprune.planning.plan import make_plan
+from dynaprune.planning.selection import check_selection
 from dynaprune.training.passes import Pass, batch_of
+from dynaprune.utils.rng import epoch_generator
 
 BATCH, CHUNKS = 128, 8
 

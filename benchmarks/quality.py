@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from dynaprune.methods._annealing import first_annealed_epoch
 from kept_runs import RESULTS, Runs
 from tasks import Task, load
 from torch import nn
@@ -46,10 +47,9 @@ from dynaprune import (
 )
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import Mean, mean_of
-from dynaprune.methods._annealing import first_annealed_epoch
 from dynaprune.methods._budget import Saving
 from dynaprune.methods.info_batch import DELTA
-from dynaprune.planning.plan import Selection
+from dynaprune.planning.selection import Selection
 
 SLICES = 8
 FULL, FEWER, RANDOM = "full training", "fewer epochs", "RandomPrune"

@@ -9,7 +9,7 @@ from helpers import Numbers, bls, with_scores
 
 from dynaprune import BLS, InfoBatch, NoPrune
 from dynaprune.data.indexed import usual_indices
-from dynaprune.planning.plan import Weights
+from dynaprune.planning.weights import Weights
 
 SAMPLES = [7, 0, 3, 9, 3]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynaprune import BLS, DataLoader, InfoBatch
 from dynaprune.methods._thresholds import mean_of
-from dynaprune.planning.plan import epoch_generator
+from dynaprune.utils.rng import epoch_generator
 
 
 def select(train, scores, epoch=1, seed=0):

@@ -29,8 +29,9 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
-from dynaprune.planning.plan import epoch_generator, make_plan
+from dynaprune.planning.plan import make_plan
 from dynaprune.scores.loss_shape import LossShape
+from dynaprune.utils.rng import epoch_generator
 
 METHODS = {
     "InfoBatch": InfoBatch,

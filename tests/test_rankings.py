@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dynaprune import UCB, DataLoader, EpsilonGreedy, OrderDP
 from dynaprune.methods._ranking import highest, lowest, some_of
 from dynaprune.methods.ucb import ucb1
-from dynaprune.planning.plan import epoch_generator
+from dynaprune.utils.rng import epoch_generator
 
 
 def kept_of(train, scores, seed=0, **read):

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dynaprune import BLS, DataLoader, InfoBatch, PrunedDataset, Selection
-from dynaprune.planning.plan import epoch_generator
 from dynaprune.tracking.recording.reader import read_epochs
+from dynaprune.utils.rng import epoch_generator
 
 LENGTH, SIZE, ALPHA = 11, 3, 0.7
 SLOTS = 3  # iterators that may be alive at the same time

@@ -9,7 +9,7 @@ from helpers import Numbers
 
 from dynaprune import DataLoader, RePB, SampleLoss
 from dynaprune.methods.repb import below_mean_of_window
-from dynaprune.planning.plan import epoch_generator
+from dynaprune.utils.rng import epoch_generator
 
 
 def int32(values):

@@ -31,7 +31,7 @@ from dynaprune.losses.buffer import LossRecord
 from dynaprune.losses.measurements import Batches
 from dynaprune.methods import _histogram as histograms
 from dynaprune.methods._histogram import histogram
-from dynaprune.planning.plan import Weights
+from dynaprune.planning.weights import Weights
 from dynaprune.training.wire_format import Message, encode, in_turn
 from dynaprune.utils import sampling as drawing
 from dynaprune.utils.sampling import drawn, shuffled, where

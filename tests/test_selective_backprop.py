@@ -14,8 +14,8 @@ from scipy.stats import rankdata
 
 from dynaprune import SelectiveBackprop
 from dynaprune.methods._systematic import inclusion_probabilities, systematic
-from dynaprune.planning.plan import epoch_generator
 from dynaprune.utils.percentiles import percentiles
+from dynaprune.utils.rng import epoch_generator
 
 
 @settings(max_examples=100, deadline=None)

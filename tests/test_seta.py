@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from dynaprune import SeTa
 from dynaprune.methods._kmeans import kmeans_cuts
 from dynaprune.methods.seta import window
-from dynaprune.planning.plan import epoch_generator
+from dynaprune.utils.rng import epoch_generator
 
 
 def group_by_score(scores, num_groups):

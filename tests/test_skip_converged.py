@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaprune import BLS, DataLoader, KalmanBLS, SkipConverged
-from dynaprune.planning.plan import epoch_generator
+from dynaprune.utils.rng import epoch_generator
 
 
 def skipped_of(train, scores, epoch=1, seed=0):

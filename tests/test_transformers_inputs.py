@@ -19,7 +19,7 @@ from transformers import BatchEncoding, Trainer, TrainerCallback
 
 from dynaprune import NoPrune, RandomPrune
 from dynaprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
-from dynaprune.planning.plan import Selection
+from dynaprune.planning.selection import Selection
 
 pytestmark = [
     pytest.mark.long,

@@ -14,7 +14,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.integrations.transformers import PrunedTrainer
-from dynaprune.planning.plan import Selection
+from dynaprune.planning.selection import Selection
 
 pytestmark = [
     pytest.mark.long,

@@ -11,9 +11,9 @@ from helpers import Numbers, bls, train_epoch, with_scores
 from scipy import stats
 
 from dynaprune import DataLoader, KalmanBLS, SampleLoss, TrimmedLoss
-from dynaprune.planning.plan import epoch_generator
 from dynaprune.scores.loss_moments import Moments
 from dynaprune.scores.loss_shape import LossShape, share_of_outliers
+from dynaprune.utils.rng import epoch_generator
 
 
 def select(train, scores, epoch=5, seed=0):

@@ -26,8 +26,8 @@ from .methods import (
     StaticPrune,
     TrimmedLoss,
 )
-from .planning.plan import Selection
 from .planning.sampler import PruningSampler
+from .planning.selection import Selection
 from .pruned_dataset import PrunedDataset
 from .scores import BLS, KalmanBLS, SampleLoss, Score
 from .tracking.recording import read_recording

@@ -30,16 +30,11 @@ from .data.sharded import Sharded
 from .data.stream import PrunedIterableDataset
 from .losses.measurements import Indices
 from .losses.reweighting import check_loss, check_scaled, scale, scale_slices
-from .planning.plan import (
-    Plan,
-    SampleWeights,
-    Selection,
-    check_selection,
-    epoch_generator,
-    make_plan,
-)
+from .planning.plan import Plan, make_plan
 from .planning.sampler import PruningSampler
+from .planning.selection import Selection, check_selection
 from .planning.share import Share, share_of, whole
+from .planning.weights import SampleWeights
 from .scores import SampleLoss, Score
 from .tracking.dataframe import samples_frame
 from .tracking.loggers import Logger
@@ -49,6 +44,7 @@ from .training.passes import Batch, Pass
 from .training.progress import Progress
 from .training.state import check_origin, differences, pack, sealed, settings_of, unpack, warn_of
 from .training.summary import Summary
+from .utils.rng import epoch_generator
 from .utils.sampling import everything
 from .utils.settings import plain
 from .utils.validation import check_between, check_integer, check_map_style

@@ -8,7 +8,8 @@ from gpu_runs import Busy, exact_losses, pruned
 from helpers import bls
 
 from dynaprune import BLS, NoPrune
-from dynaprune.planning.plan import Plan, Weights
+from dynaprune.planning.plan import Plan
+from dynaprune.planning.weights import Weights
 
 LENGTH = 64
 

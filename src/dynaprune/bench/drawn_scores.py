@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..methods import InfoBatch
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 
 
 class DrawnScores(InfoBatch):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..methods import NoPrune
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..utils.sampling import drawn, everything, where
 from ..utils.validation import check_integer, check_map_style
 

@@ -13,13 +13,13 @@ import torch
 import torch.utils.data
 from torch.utils.data import BatchSampler, Sampler
 
-from ..planning.plan import epoch_generator
 from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..scores import Score
 from ..training.passes import Pass, Passes
 from ..training.places import Place, is_behind_loop
+from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .indexed_fetcher import IndexedFetcher
 from .serve import Told, served

@@ -15,10 +15,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..data.indexed import Forwarding
 from ..data.keys import KeyTable
 from ..data.stream import PrunedIterableDataset
-from ..planning.plan import Plan, epoch_generator
+from ..planning.plan import Plan
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
+from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .serve import Told
 from .shared_arrays import Bulletin

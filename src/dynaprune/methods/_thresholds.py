@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..utils.sampling import numpy_generator
+from ..utils.rng import numpy_generator
 
 
 def mean_of(values: NDArray[np.float32]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..utils.sampling import where
 from ..utils.validation import check_share
 from ._budget import count_share

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..planning.composition import Composition
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import drawn, everything, taken, where
 from ..utils.validation import check_between, check_either, check_integer, check_share

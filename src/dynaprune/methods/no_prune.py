@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
 from ..utils.sampling import everything

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..scores import BLS, Score
 from ..utils.sampling import drawn, where
 from ._exact_share import ExactShare

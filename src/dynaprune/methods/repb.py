@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import taken, where
 from ..utils.validation import check_integer, check_number, check_share

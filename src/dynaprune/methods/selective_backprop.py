@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..utils.percentiles import percentiles
 from ..utils.sampling import where
 from ..utils.validation import check_either, check_number

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import drawn, shuffled, taken, where
 from ..utils.validation import check_either, check_integer, check_share

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import everything, where
 from ..utils.validation import check_number, check_share

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection, epoch_generator
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
+from ..utils.rng import epoch_generator
 from ..utils.sampling import drawn, where
 from ..utils.validation import check_share
 from ._budget import count_share

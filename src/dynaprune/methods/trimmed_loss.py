@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..planning.plan import Selection, epoch_generator
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..scores.loss_shape import LossShape, share_of_outliers
+from ..utils.rng import epoch_generator
 from ..utils.sampling import everything, where
 from ..utils.validation import check_either, check_integer, check_share
 from ._budget import Saving, count_share

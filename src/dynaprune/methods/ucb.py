@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..utils.sampling import where
 from ..utils.validation import check_number
 from ._exact_share import ExactShare

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..losses.measurements import Indices
-from ..planning.plan import Plan, SampleWeights
+from ..planning.plan import Plan
+from ..planning.weights import SampleWeights
 from .places import Place, depth_of, manner_of, places_from
 
 LEAVES = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,3 +40,19 @@ def seed_all(seed: int, devices: Collection[torch.device]) -> None:
 
 def _cuda(devices: Collection[torch.device]) -> list[torch.device]:
     return [device for device in devices if device.type == "cuda"]
+
+
+def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
+    """Return a generator that depends on the seed, the epoch and the stream, and on nothing else.
+
+    NumPy's `SeedSequence` mixes them well, so that seed 0 in epoch 1 has nothing to do with
+    seed 1 in epoch 0. Global generators are neither read nor written.
+    """
+    mixed: Any = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator("cpu").manual_seed(int(mixed) >> 1)
+
+
+def numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    """Return a generator of NumPy, seeded by one of torch."""
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+    return np.random.default_rng(seed)

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .rng import numpy_generator
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 CHUNK = 1 << 20
@@ -104,12 +106,6 @@ def where(mask: NDArray[np.bool_]) -> Tensor:
         np.add(chunk, start, out=numbers[filled : filled + chunk.size], casting="same_kind")
         filled += chunk.size
     return found
-
-
-def numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    """Return a generator of NumPy, seeded by one of torch."""
-    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
-    return np.random.default_rng(seed)
 
 
 def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:

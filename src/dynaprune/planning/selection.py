@@ -1,0 +1,79 @@
+"""What a method selects for an epoch, and whether that can be served."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..utils.sampling import count_distinct
+from .composition import Composition
+from .weights import as_array
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The samples that a method keeps for an epoch.
+
+    Attributes:
+        indices: int64 or int32, shape (K,): the kept samples, in any order, none twice.
+        weights: float32, shape (K,): what each one's loss is multiplied by; `None` where all
+            are 1, which spares a dataset's worth of memory.
+        composition: how they are put into batches, `None` for any way; those of a stream are not.
+    """
+
+    indices: Tensor
+    weights: Tensor | None = None
+    composition: Composition | None = None
+
+
+def check_selection(selection: Selection, num_samples: int, method: str) -> None:
+    """Check what a method has selected, because methods may be the user's own.
+
+    Raises:
+        RuntimeError: indices are no int64 tensor of shape (K,), K ≥ 1, lie outside the dataset or
+            repeat; or weights are no positive finite numbers of shape (K,).
+    """
+    indices, weights = selection.indices, selection.weights
+    wrong = None
+    if (
+        not isinstance(indices, Tensor)
+        or indices.dtype not in (torch.int64, torch.int32)
+        or indices.dim() != 1
+    ):
+        wrong = f"indices must be an int64 tensor of shape (K,), but {_described(indices)} was"
+    elif indices.numel() == 0:
+        wrong = "at least one sample must be kept, but none was"
+    elif int(indices.numpy().min()) < 0 or int(indices.numpy().max()) >= num_samples:
+        wrong = f"indices must be from 0 to {num_samples - 1:,}, but others were"
+    elif not _are_distinct(indices.numpy()):
+        wrong = "no sample may be selected twice, but one was"
+    elif weights is not None:
+        if not isinstance(weights, Tensor) or weights.shape != indices.shape:
+            wrong = (
+                f"weights must be of shape {tuple(indices.shape)}, but {_described(weights)} was"
+            )
+        elif not _are_positive(as_array(weights)):
+            wrong = "weights must be positive and finite, but others were"
+    if wrong is not None:
+        raise RuntimeError(f"select() of {method}: {wrong} returned")
+
+
+def _are_distinct(indices: NDArray[np.integer[Any]]) -> bool:
+    ascends = bool((indices[1:] > indices[:-1]).all())  # as what our methods return
+    return ascends or count_distinct(indices) == indices.size
+
+
+def _are_positive(weights: NDArray[np.float32]) -> bool:
+    return 0 < float(weights.min()) <= float(weights.max()) < math.inf  # not so if one is NaN
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
