@@ -100,7 +100,8 @@ class LossRecord:
         return pending.packed.num_steps + len(pending.steps)
 
     def __bool__(self) -> bool:
-        return bool(self._pending.steps) or self._pending.packed.visits > 0
+        pending = self._pending
+        return True if pending.steps else pending.packed.visits > 0
 
     @property
     def num_visits(self) -> int:
@@ -132,11 +133,11 @@ class LossRecord:
             stream = _recording_stream(loss.device)
             if pending.stream != stream or pending.staging.device != loss.device:
                 pending = self._pack(loss.device, stream)
-        place = len(pending.steps)
+        steps = pending.steps
+        place = len(steps)
+        visits = indices.shape[0] + (steps[-1][2] if place else pending.packed.visits)
         if place == PENDING:
             pending, place = self._pack(), 0
-        before = pending.steps[-1][2] if place else pending.packed.visits
-        visits = before + indices.shape[0]
         if isinstance(indices, Tensor):
             pending.has_tensors = True
         if loss.numel() > 1:
