@@ -13,6 +13,22 @@ from helpers import mean_loss
 from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, SeTa
 
 
+def calls_of(call):
+    """Return how many calls one call makes, of Python and of C."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
 def calls_of_fold_and_plan(score, method, num_samples):
     """Return the calls before the first batch of the fourth epoch, when scores are all different.
 
@@ -23,19 +39,8 @@ def calls_of_fold_and_plan(score, method, num_samples):
     for _ in range(3):
         for _ in train.batches(10):
             train.update(torch.rand((), generator=generator))
-    calls = 0
-
-    def count(frame, event, argument):
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
     batches = iter(train.batches(num_samples))
-    sys.setprofile(count)
-    try:
-        next(batches)
-    finally:
-        sys.setprofile(None)
-    return calls
+    return calls_of(lambda: next(batches))
 
 
 @pytest.mark.parametrize("score", [BLS, KalmanBLS])
@@ -59,3 +64,24 @@ def test_a_batch_that_the_loop_has_dropped_is_gone():
         alive += sum(each() is not None for each in seen)
     assert len(seen) == 100
     assert alive == 0
+
+
+def test_progress_costs_the_same_after_few_steps_and_many():
+    train = BLS(NoPrune(range(1000), 10)).proxy()
+    calls = []
+    for step, indices in enumerate(train.batches(10), start=1):
+        train.update(mean_loss(indices))
+        assert train.progress == step / 100
+        calls.append(calls_of(lambda: train.progress))
+    assert len(set(calls[:-1])) == 1
+
+
+def test_a_batch_is_made_by_four_calls():
+    """Those of two constructors, of the tuple in one of them, and of the generator of samples."""
+
+    def calls_of_first(length):
+        train = BLS(NoPrune(range(length), 10)).proxy()
+        return calls_of(lambda: next(iter(train.batches(10))))
+
+    calls_of_first(1000)  # imports what is imported once
+    assert calls_of_first(2000) - calls_of_first(1000) == 100 * 4

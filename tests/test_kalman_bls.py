@@ -16,7 +16,7 @@ from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, RandomPrune
 from dynaprune.losses.measurements import Batches
-from dynaprune.scores.reliability import Reliability
+from dynaprune.scores.reliability import Reliability, _normal_scores
 from dynaprune.scores.windows import LENGTH, Windows
 
 
@@ -299,3 +299,13 @@ def test_scores_of_a_stream_before_its_first_pass():
     train = KalmanBLS(NoPrune(stream_of(Stored(5)), 2)).proxy()
     assert train.scores.shape == (0,)
     assert train.epochs.score.errors().shape == (0,)
+
+
+def test_places_of_scores_as_normal_quantiles():
+    """SciPy's, of any floats: below 0, equal, zeros of both signs, the smallest that there are."""
+    random = np.random.default_rng(7)
+    some = np.array([0.0, -0.0, 1, -1, -1, 1e-45, -1e-45, 3e38, -3e38], dtype=np.float32)
+    many = random.normal(size=5000).astype(np.float32)
+    for values in (some, many, many.round(2), -many, np.ones(3, dtype=np.float32)):
+        expected = norm.ppf((rankdata(values) - 0.5) / values.size)
+        np.testing.assert_allclose(_normal_scores(values), expected, atol=1e-12)

@@ -203,9 +203,19 @@ def test_indices_on_a_device_are_not_read_either():
     train.epochs.score.needs_loss_vector = False
     share = train.begin_epoch()
     assert share.plan.weights is not None
-    returned = train.update(
-        torch.ones((), device="meta"), indices=torch.ones(4, dtype=torch.int64, device="meta")
-    )
+    loss, indices = torch.ones((), device="meta"), torch.ones(4, dtype=torch.int64, device="meta")
+    returned = train.update(loss, indices=indices)
+    with Operations() as operations:
+        train.update(loss, indices=indices)
+    views = ("aten.detach.default", "aten.view.default")  # which start nothing on a device
+    assert [name for name in operations.names if name not in views] == [
+        "aten._to_copy.default",
+        "aten.clamp.default",
+        "aten.index.Tensor",
+        "aten.mean.default",
+        "aten.mul.Tensor",
+        "aten.copy_.default",
+    ]
     assert (returned.device.type, returned.dtype) == ("meta", torch.float32)
     returned = train.update(
         torch.ones(4, device="meta"), indices=torch.ones(4, dtype=torch.int32, device="meta")

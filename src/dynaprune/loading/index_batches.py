@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import repeat
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import copied_to
+from ..planning.plan import Plan, copied_to
 from ..planning.share import Share
 from ..training.passes import Batch, Pass
 from ..utils.validation import check_integer
@@ -74,27 +74,32 @@ class IndexBatches:
                 epochs.pass_over(share.plan)
                 return None
             current = Pass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
-        return current, self._told(share, sizes)
+        return current, chain.from_iterable(self._told(share, sizes))
 
-    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Told]:
-        """Yield views of the order on the device, with what the dataset needs on the host."""
+    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Iterator[Told]]:
+        """Yield views of the order on the device, with what the dataset needs on the host.
+
+        Some at a time, from iterators that run no Python code for a batch.
+        """
         placed = copied_to(self.device, share.order[: int(sizes.sum())]).long()
-        weights = share.plan.sample_weights(placed)
         samples, begin = share.batches_of(sizes), 0
         for first in range(0, sizes.size, AT_A_TIME):
             counts = sizes[first : first + AT_A_TIME].tolist()
-            part = slice(begin, begin := begin + sum(counts))
-            own: Iterable[Tensor | None] = repeat(None)
-            if isinstance(weights, Tensor):
-                own = torch.split(weights[part], counts)
-            ready = deque(map(_told, torch.split(placed[part], counts), samples, own))
-            while ready:
-                yield ready.popleft()  # only the loop holds on to a batch
+            part = placed[begin : (begin := begin + sum(counts))]
+            ready: deque[Told | None] = deque(_batches(share.plan, part, counts, samples))
+            ready.append(None)
+            yield iter(ready.popleft, None)  # only the loop holds on to a batch
 
     def _sizes(self, count: int) -> NDArray[np.int64]:
         return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
 
 
-def _told(view: Tensor, known: tuple[NDArray[np.int64], float], weights: Tensor | None) -> Told:
-    indices, mean = known
-    return Told(Batch(indices, mean, weights, (weakref.ref(view),), indices.size), view)
+def _batches(
+    plan: Plan, part: Tensor, counts: list[int], samples: Iterator[tuple[NDArray[np.int64], float]]
+) -> Iterator[Told]:
+    """Return the batches of a part of the order, without Python code for each of them."""
+    views, weights = torch.split(part, counts), plan.sample_weights(part)
+    own = torch.split(weights, counts) if isinstance(weights, Tensor) else repeat(None)
+    indices, means = zip(*islice(samples, len(counts)), strict=True)
+    leaves = zip(map(weakref.ref, views), strict=True)
+    return map(Told, map(Batch, indices, means, own, leaves, counts), views)

@@ -55,7 +55,8 @@ class _Pending:
         packed: the steps before.
         staging: room for the mean loss of each step, on one device.
         slots: views of it, of shape (1,).
-        steps: the samples of each step, and its losses if there are several.
+        steps: the samples of each step, its losses if there are several, and the samples in all
+            steps up to it.
         has_several: whether there may be steps of several losses.
         has_tensors: whether samples may lie on a device.
         stream: of CUDA, in which these steps were recorded, by its handle.
@@ -64,7 +65,7 @@ class _Pending:
     packed: _Packed
     staging: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     slots: tuple[Tensor, ...] = ()
-    steps: list[tuple[Indices, Tensor | None]] = field(default_factory=list)
+    steps: list[tuple[Indices, Tensor | None, int]] = field(default_factory=list)
     has_several: bool = False
     has_tensors: bool = False
     stream: int | None = None
@@ -99,13 +100,14 @@ class LossRecord:
         return pending.packed.num_steps + len(pending.steps)
 
     def __bool__(self) -> bool:
-        return bool(self._pending.steps) or self._pending.packed.visits > 0
+        pending = self._pending
+        return True if pending.steps else pending.packed.visits > 0
 
     @property
     def num_visits(self) -> int:
         """The number of samples in the recorded batches."""
         pending = self._pending
-        return pending.packed.visits + sum(len(indices) for indices, _ in pending.steps)
+        return pending.steps[-1][2] if pending.steps else pending.packed.visits
 
     @property
     def last(self) -> Indices | None:
@@ -131,19 +133,21 @@ class LossRecord:
             stream = _recording_stream(loss.device)
             if pending.stream != stream or pending.staging.device != loss.device:
                 pending = self._pack(loss.device, stream)
-        place = len(pending.steps)
+        steps = pending.steps
+        place = len(steps)
+        visits = indices.shape[0] + (steps[-1][2] if place else pending.packed.visits)
         if place == PENDING:
             pending, place = self._pack(), 0
         if isinstance(indices, Tensor):
             pending.has_tensors = True
         if loss.numel() > 1:
             pending.has_several = True
-            pending.steps.append((indices, loss.detach().clone()))
+            pending.steps.append((indices, loss.detach().clone(), visits))
             return
         if pending.staging.device != loss.device or not pending.slots:
             pending, place = self._pack(loss.device), 0
         pending.slots[place].copy_(loss.detach())
-        pending.steps.append((indices, None))
+        pending.steps.append((indices, None, visits))
 
     def first(self) -> Batches:
         """Return the first step with losses of 0, which tells its form without reading a loss."""
@@ -242,11 +246,11 @@ def _packed(pending: _Pending, order: Tensor, joins: bool = True) -> _Packed:
     before, steps = pending.packed, pending.steps
     if not steps:
         return before
-    samples = [indices for indices, _ in steps]
+    samples = [indices for indices, _, _ in steps]
     lengths = np.fromiter(map(len, samples), np.int64, len(samples))
     counts = np.ones_like(lengths)
     if pending.has_several:
-        counts[:] = [1 if each is None else each.numel() for _, each in steps]
+        counts[:] = [1 if each is None else each.numel() for _, each, _ in steps]
     followed, blocks = before.followed, before.blocks
     for block in _blocks(samples, pending.has_tensors, joins):
         if not blocks and _continues(order, followed, block):
@@ -259,7 +263,7 @@ def _packed(pending: _Pending, order: Tensor, joins: bool = True) -> _Packed:
         (*before.lengths, lengths),
         (*before.counts, counts),
         (*before.losses, *_losses(pending, joins)),
-        before.visits + int(lengths.sum()),
+        steps[-1][2],
         samples[-1],
     )
 
@@ -273,7 +277,7 @@ def _losses(pending: _Pending, joins: bool) -> list[Tensor]:
         return [means]
     slots = torch.split(means, 1)
     several = [
-        slots[place] if each is None else each for place, (_, each) in enumerate(pending.steps)
+        slots[place] if each is None else each for place, (_, each, _) in enumerate(pending.steps)
     ]
     return _joined(several) if joins else several
 

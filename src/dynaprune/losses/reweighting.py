@@ -106,8 +106,8 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     """
     if isinstance(weight, Tensor):
         # float32 weights with a float16 loss are multiplied in float32
-        weight = _beside(loss, weight)
-        return (loss * weight).mean().to(loss.dtype)
+        weight = weight if weight.device == loss.device else _beside(loss, weight)
+        return (loss * weight).reshape(()).to(loss.dtype)
     if weight != 1.0:
         loss = loss * weight
     return loss if loss.dim() == 0 else loss.mean()

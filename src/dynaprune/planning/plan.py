@@ -91,6 +91,8 @@ class Plan:
         The range of these is checked when they are folded. Until then one that is out of it gets
         the weight of another sample: a device that looked for its own could not be used any more.
         """
+        if indices.is_cpu and self.weights is not None:
+            return torch.from_numpy(self.weights.of(indices.numpy()))
         weights = self._weights_on(indices.device)
         return weights[indices.clamp(0, weights.numel() - 1)]
 

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..utils.percentiles import percentiles
 from ..utils.validation import check_tensor
-from .windows import Windows, means, normal_quantiles
+from .windows import Numbers, Windows, means, normal_quantiles
 
 SAMPLES = 1 << 15
 """Samples of an epoch, its last ones, that are looked at: enough, and little work."""
@@ -58,7 +57,7 @@ class Reliability:
         if sizes.size < 2:
             return
         windows = Windows(sizes)
-        expected = windows.deviations(means(normal_quantiles(percentiles(scores)), sizes))
+        expected = windows.deviations(means(_normal_scores(scores), sizes))
         found = windows.measured(windows.deviations(losses.astype(np.float64)))
         products = [expected @ found, expected @ expected, found @ found]
         self._sums = self._sums * min(0.95, max(0.5, 1 - sizes.size / ENOUGH)) + products
@@ -77,3 +76,24 @@ class Reliability:
         if not np.isfinite(sums).all() or (sums[1:] < 0).any():  # these are of squares
             raise RuntimeError(f"the state is damaged: its reliability cannot be {sums.tolist()}")
         self._sums = sums
+
+
+def _normal_scores(values: NDArray[np.float32]) -> Numbers:
+    """Return the places of values, shape (M,), among each other as normal quantiles.
+
+    Equal ones share their mean place. A value and its place are sorted as one integer, in half the
+    time of an `argsort`: but for the sign, the bits of floats ascend as these do.
+    """
+    bits = (values + np.float32(0)).view(np.int32)  # -0.0 equals 0.0
+    bits ^= (bits >> 31) & np.int32(0x7FFF_FFFF)
+    both = bits.astype(np.int64)
+    both <<= 32
+    both |= np.arange(bits.size)
+    both.sort()
+    ordered = both >> 32
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(starts, append=bits.size)
+    both &= 0xFFFF_FFFF  # the places alone
+    scores = np.empty(bits.size)
+    scores[both] = normal_quantiles((starts + counts / 2) / bits.size).repeat(counts)
+    return scores

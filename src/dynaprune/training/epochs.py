@@ -360,10 +360,11 @@ class Epochs:
         if not self.record or self.score.keys is not None:
             return 1
         current = self._training_pass()
+        if current is not None and current.num_samples is not None:
+            return 1
         left = None if current is None else current.samples_left(self.record.last)
-        if current is None or left is None or current.num_samples is not None:
-            times = self.record.num_visits / max(1, self._distinct_visits())
-            return 1 if current is not None and current.num_samples is not None else round(times)
+        if current is None or left is None:
+            return round(self.record.num_visits / max(1, self._distinct_visits()))
         return max(
             1, round((current.samples_done(self.record.last) + left) / max(1, self._share_length()))
         )
@@ -388,7 +389,10 @@ class Epochs:
         current = self._training_pass()
         if current is not None and self.score.keys is None:
             done = self.findings.resumed.visits + size * current.samples_done(self.record.last)
-            if current.samples_left(self.record.last) is None:
+            left = current.samples_left(self.record.last)
+            if left is not None and self.record:
+                return self.number, done, max(1, done + size * left)
+            if left is None:
                 done = self.findings.resumed.visits + size * self._distinct_visits()
         else:
             done = visits

@@ -201,6 +201,8 @@ class Pass:
         return self.samples_handed_over - self._num_waiting(recorded)
 
     def _num_waiting(self, recorded: Indices | None) -> int:
+        if not self.waiting:  # as in nearly every step
+            return 0
         earlier, last = self.waiting[:-1], self.waiting[-1:]
         waiting = [each for each in earlier if self._may_be_updated(each)] + last
         return sum(len(each) for each in waiting if each.indices is not recorded)
