@@ -94,8 +94,9 @@ class Callback:
         state was taken at its end comes again, with more visits; so do epochs that are repeated
         after `load_state_dict`, and the one that was in progress when a process was killed.
 
-        On one rank, what it raises ends the training loop. On several it is logged, all callbacks
-        end, and the run goes on, because the other ranks would wait.
+        On one rank, what it raises is raised in the training loop; only `state_dict` logs it. On
+        several it is logged, no callback is called any more, and the run goes on, because the other
+        ranks would wait.
 
         Arguments:
             result: what the epoch came to. Of a `Sharded` dataset, each rank has its own results.

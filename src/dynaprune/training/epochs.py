@@ -491,8 +491,8 @@ class Epochs:
         killed between the two does it again, and never misses it.
 
         Raises:
-            Exception: what a callback raises, on one rank. On several it is logged, and all
-                callbacks end, because the others would wait.
+            Exception: what a callback raises, on one rank. On several it is logged, and the
+                callbacks are removed, because the others would wait.
         """
         if self.callbacks.all and self.ranks.own == 0:
             self._tell(self._fold())
