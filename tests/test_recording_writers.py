@@ -7,6 +7,7 @@ import os
 import shutil
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ import torch
 from helpers import Numbers, bls, hand_over, mean_loss, train_epoch
 from ranks import on_ranks
 
-from dynaprune import DataLoader, InfoBatch, NoPrune, read_recording
+from dynaprune import DataLoader, InfoBatch, NoPrune, Summary, read_recording
 from dynaprune.diagnostics.spectrum import spectrum
+from dynaprune.tracking import EpochResult
 from dynaprune.tracking.recording import (
-    Course,
     epoch_numbers,
     read_epochs,
     read_run,
@@ -26,6 +27,7 @@ from dynaprune.tracking.recording import (
     recorder,
 )
 from dynaprune.tracking.recording.files import losses_file, pack_losses, recording_of
+from dynaprune.tracking.recording.start import recorder_of
 from dynaprune.tracking.report.run import RecordedRun
 
 
@@ -317,7 +319,7 @@ def test_a_forked_child_does_not_write(tmp_path):
         code = 1
         with suppress(BaseException):
             try:
-                train.epochs.recorder.write(1, *written(train))
+                recorder_of(train).on_epoch_end(replace(written(train), number=1))
             except RuntimeError as error:
                 code = 7 if "another process" in str(error) else 2
         os._exit(code)
@@ -340,8 +342,19 @@ def test_a_recording_that_was_removed_meanwhile(tmp_path):
 
 def written(train):
     """Return what an epoch of `train` would be written with."""
-    (batches,) = read_recording(train.epochs.recorder.directory)
-    return batches, train.epochs.score, Course(40, 40, 1.0, 0.0, 0, 1)
+    (batches,) = read_recording(recorder_of(train).directory)
+    return EpochResult(
+        number=0,
+        measurements=batches,
+        score=train.epochs.score,
+        mean_loss=train.mean_loss,
+        kept=40,
+        visits=40,
+        seconds=1.0,
+        losses_left_out=0,
+        ranks=1,
+        totals=Summary(),
+    )
 
 
 def test_an_epoch_that_is_written_twice(tmp_path):
@@ -349,15 +362,13 @@ def test_an_epoch_that_is_written_twice(tmp_path):
     train = make()
     train.record(tmp_path, optimizer=optimizer)
     run(train, 1)
-    writer = train.epochs.recorder
-    batches, score, course = written(train)
+    writer, result = recorder_of(train), written(train)
     before, times = contents(tmp_path), {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    writer.write(0, batches, score, course)
+    writer.on_epoch_end(result)
     assert contents(tmp_path) == before
     assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == times
-    more = Course(40, 45, 1.0, 0.0, 0, 1)  # the epoch went on
-    writer.note_step()
-    writer.write(0, batches, score, more)
+    writer.on_step()
+    writer.on_epoch_end(replace(result, visits=45))  # the epoch went on
     (epoch,) = read_epochs(tmp_path)
     assert epoch.visits == 45
     assert epoch.curve_rates == [0.5] * 5  # those of its earlier steps are not lost
@@ -386,7 +397,7 @@ class Killed(BaseException):
 
 def kill_at(monkeypatch, train, point):
     """Let the writing of an epoch end when it comes to a file; of the lines, in the middle."""
-    recording = train.epochs.recorder
+    recording = recorder_of(train)
     if point == "make room":
         monkeypatch.setattr(recording, "_make_room", lambda number: raise_killed())
     elif point == "a line":
@@ -514,7 +525,7 @@ def test_going_back_leaves_no_gap_when_it_is_killed(tmp_path, monkeypatch):
 
 
 def test_marks_of_files(tmp_path):
-    (batches,) = read_recording(recorded(tmp_path / "run", 1).epochs.recorder.directory)
+    (batches,) = read_recording(recorder_of(recorded(tmp_path / "run", 1)).directory)
     path = losses_file(tmp_path, 0)
     with path.open("wb") as file:
         pack_losses(file, batches, "0123abcd")

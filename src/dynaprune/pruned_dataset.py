@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -36,9 +35,7 @@ from .planning.selection import Selection, check_selection
 from .planning.share import Share, share_of, whole
 from .planning.weights import SampleWeights
 from .scores import SampleLoss, Score
-from .tracking.dataframe import samples_frame
-from .tracking.loggers import Logger
-from .tracking.recording import Recorder
+from .training.callbacks import Callback
 from .training.epochs import Epochs
 from .training.passes import Batch, Pass
 from .training.progress import Progress
@@ -46,11 +43,11 @@ from .training.state import check_origin, differences, pack, sealed, settings_of
 from .training.summary import Summary
 from .utils.rng import epoch_generator
 from .utils.sampling import everything
-from .utils.settings import plain
-from .utils.validation import check_between, check_integer, check_map_style
+from .utils.validation import check_integer, check_map_style
 
 if TYPE_CHECKING:
     from .loading.index_batches import IndexBatches
+    from .tracking.loggers import Logger
 
 logger = logging.getLogger("dynaprune")
 
@@ -525,32 +522,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             >>> [len(batches) for batches in read_recording(folder)]
             [10, 10]
         """
-        facts = {"method": type(self).__name__, "seed": self.seed, "num_epochs": self.num_epochs}
-        facts |= {"dataset": type(self.dataset).__name__, "dataset_length": self._num_samples}
-        own = {name: value for name, value in plain(self).items() if name not in facts}
-        facts["settings"] = own
-        folder = f"rank-{self._part['rank']}" if self._part else "."
-        limit = check_between("max_megabytes", max_megabytes, 0, math.inf)
-        if optimizer is not None and not hasattr(optimizer, "param_groups"):
-            raise TypeError(
-                f"optimizer must be one of torch, but a {type(optimizer).__name__} was given"
-            )
-        if not isinstance(overwrite, bool):
-            raise TypeError(
-                f"overwrite must be True or False, but a {type(overwrite).__name__} was given"
-            )
-        epochs, path = self.epochs, Path(directory) / folder
-        before = epochs.recorder
-        goes_on = before is not None and before.has_written and before.directory == path
-        recorder = Recorder(
-            path,
-            facts,
-            round(limit * 2**20),
-            optimizer,
-            is_fresh=lambda: not (epochs.was_restored or goes_on),
-            overwrite=overwrite,
-        )
-        epochs.start_recording(recorder)
+        from .tracking.recording.start import start_recording
+
+        start_recording(self, directory, optimizer, max_megabytes, overwrite=overwrite)
 
     def log_to(self, *loggers: Logger) -> None:
         """Give the numbers of each epoch to loggers, from now on, when it is over.
@@ -576,14 +550,53 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             >>> train = NoPrune(range(100), num_epochs=2)
             >>> train.log_to(TensorBoardLogger(tempfile.mkdtemp()))
         """
-        for each in loggers:
-            if isinstance(each, type) or not callable(getattr(each, "log", None)):
-                raise TypeError(
-                    f"a logger must be an object with a method log(metrics, epoch), but {each!r} "
-                    "was given"
-                )
+        from .tracking.loggers.callback import LoggerCallback
+
+        callbacks = [LoggerCallback(each) for each in loggers]
         if self._part.get("rank", 0) == 0:
-            self.epochs.loggers += loggers
+            for callback in callbacks:
+                self.add_callback(callback)
+
+    def add_callback(self, callback: Callback) -> None:
+        """Let a callback follow the run from now on, as recordings and loggers do.
+
+        `Callback` says what is called when; after recordings, callbacks are called in the order in
+        which they were added. `on_epoch_end` gets what an epoch came to, also the last one, as soon
+        as the loader has served all of it; of an epoch that was left early, when the next one
+        begins or `end_epoch` is called.
+
+        With several ranks, call it on all: each is told of its steps, and the first one of the
+        epochs, with what all have measured. Each part of a `Sharded` dataset is told of its own
+        epochs. Copies of the pruned dataset have no callbacks, and checkpoints do not hold them:
+        add them again before or after `load_state_dict`.
+
+        Arguments:
+            callback: an object of a subclass of `Callback`.
+
+        Raises:
+            TypeError: it is none.
+
+        Example:
+            >>> from dynaprune import DataLoader, RandomPrune
+            >>> from dynaprune.tracking import Callback
+            >>> class Skipped(Callback):
+            ...     def on_epoch_end(self, result):
+            ...         print(result.number, result.score.num_samples - result.kept)
+            >>> train = RandomPrune(range(20), num_epochs=2, saving=0.5)
+            >>> train.add_callback(Skipped())
+            >>> for _ in range(2):
+            ...     for batch in DataLoader(train, batch_size=5):
+            ...         _ = train.update(batch.float())
+            0 10
+            1 10
+        """
+        if not isinstance(callback, Callback):
+            raise TypeError(
+                "callback must be an object of a subclass of dynaprune.tracking.Callback, but "
+                f"{callback!r} was given"
+            )
+        with self.epochs.lock:
+            self.epochs.callbacks.add(callback, self)
 
     def report(
         self,
@@ -615,21 +628,12 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 is no page, or the one that was there.
             ValueError: `labels` are of another number of samples.
         """
+        from .tracking.recording.start import recorded_directory
         from .tracking.report import write_report  # it needs what an extra brings
 
-        recorder = self.epochs.recorder
-        if recorder is None:
-            raise RuntimeError(
-                "report() shows what was recorded, but nothing was: call train.record(directory) "
-                "before the first epoch"
-            )
-        if not recorder.has_written and self.epochs.number == 0:
-            raise RuntimeError(
-                "report() shows what was recorded, but no epoch is over yet: call it after one, or "
-                "end_epoch() if that was left early"
-            )
+        directory = recorded_directory(self)
         dataset = None if self.is_stream else self.dataset
-        return write_report(recorder.directory, path, dataset=dataset, labels=labels, view=view)
+        return write_report(directory, path, dataset=dataset, labels=labels, view=view)
 
     def to_frame(self, ids: Iterable[Any] | None = None) -> Any:
         """Return what is known of each sample as a pandas DataFrame, to look for wrong labels, say.
@@ -658,6 +662,8 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             >>> train.to_frame(ids=["a", "b", "c", "d"])["score"].idxmax()
             'd'
         """
+        from .tracking.dataframe import samples_frame
+
         return samples_frame(self, ids)
 
     # Checkpoints
@@ -754,8 +760,6 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
         score.keep(self.reads)
-        if self.epochs.recorder is not None:
-            score.count_visits()
         self.epochs.adopt(score)
 
     def begin_epoch(

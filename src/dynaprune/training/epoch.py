@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
 
 from ..losses.measurements import Batches
 from ..planning.plan import Plan
@@ -58,3 +61,13 @@ class Fold:
     left_out: int
     folded_at: tuple[int, int]
     plan: Plan | None = None
+
+    @cached_property
+    def mean_loss(self) -> float:
+        """The mean of finite losses over sample visits; NaN if there is none."""
+        losses = self.batches.losses.numpy()
+        is_finite = np.isfinite(losses)
+        sizes = self.batches.sizes.numpy()[is_finite].astype(np.float64)
+        if sizes.size == 0:
+            return math.nan
+        return float((losses[is_finite] * sizes).sum() / sizes.sum())

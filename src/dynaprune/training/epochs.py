@@ -19,11 +19,9 @@ from ..losses.measurements import Batches, Indices
 from ..planning.plan import Plan, digest
 from ..planning.share import Share
 from ..scores import Score
-from ..tracking.loggers.metrics import metrics_of
-from ..tracking.recording import Course, Recorder
-from ..tracking.recording.epoch_record import mean_loss_of
 from ..utils.sampling import count_distinct
 from .begun import Begun
+from .callbacks import Callbacks, EpochResult
 from .distributed import Ranks
 from .epoch import Epoch, Fold
 from .lengths import Lengths
@@ -70,8 +68,7 @@ class Epochs:
         begun: what samplers serve.
         lengths: what ranks that are apart have agreed upon.
         ranks: the processes that train together.
-        recorder: where each epoch that is over is written, if anywhere.
-        loggers: what gets its numbers.
+        callbacks: what follows the run: recording, logging, and what a user has added.
         was_restored: whether the run goes on from a state.
     """
 
@@ -85,14 +82,12 @@ class Epochs:
         self.now: Epoch
         self._num_samples = num_samples
         self.passes = Passes()
-        self.recorder: Recorder | None = None
-        self.loggers: list[Any] = []
+        self.callbacks = Callbacks()
+        self._counts_visits = False
         self.was_restored = False
         self.begun = Begun()
         self.lengths = Lengths(self.ranks)
         self._have_agreed = False
-        self._concluded: tuple[int, int, int] | None = None  # what was recorded and logged last
-        self._is_concluding = False
         self._counted: Plan | None = None  # what is counted at the moment
         self._is_past_end = False  # whether it was said that the run goes on after its last epoch
         self._looks = 0  # whole passes over one plan without an update
@@ -137,6 +132,8 @@ class Epochs:
 
     def adopt(self, score: Score) -> None:
         """Score by `score` from now on: nothing was trained yet."""
+        if self._counts_visits:
+            score.count_visits()
         self.now = Epoch(0, score, Findings(self.ranks), self._num_samples)
 
     def restore(
@@ -158,20 +155,18 @@ class Epochs:
             resumed: how far it has come.
             plan: its plan, with what is still due, if it has come anywhere.
         """
-        if self.recorder is not None:
-            self.recorder.start(totals.planning_seconds)
         findings = Findings(self.ranks, resumed)
         self.was_restored = True
         self.passes, self.begun, self.lengths = Passes(), Begun(), Lengths(self.ranks)
-        self._have_agreed, self._concluded, self._looks = False, None, 0
+        self._have_agreed, self._looks = False, 0
         self._began_at = self._updated_at = 0.0
         self.now = Epoch(number, score, findings, score.num_samples, totals, mean_loss, plan)
+        self.callbacks.resume(totals)
 
-    def start_recording(self, recorder: Recorder) -> None:
-        """From now on, write each epoch that is over, the one in progress included."""
-        self.recorder = recorder
+    def count_visits(self) -> None:
+        """From now on, count how often each sample is measured, the epoch in progress included."""
+        self._counts_visits = True
         self.score.count_visits()
-        recorder.start(self.totals.planning_seconds)
         self.now.fold = None  # it was made without counting
 
     def begin(self, make_plan: MakePlan) -> Plan:
@@ -246,8 +241,8 @@ class Epochs:
                 "this batch is of a loop that was begun before load_state_dict() was called: leave "
                 f"that loop, and begin a new one to go on in epoch {self.number}"
             )
-        if self.recorder is not None:
-            self.recorder.note_step()  # first: it raises if the recording is not this run's
+        if self.callbacks.all:
+            self.callbacks.step()  # first: it raises if a recording is not this run's
         is_of_next = plan is not self.now.plan
         epoch = self._begun_by_training(plan) if is_of_next else self.now
         record = epoch.findings.record
@@ -405,13 +400,13 @@ class Epochs:
 
         Here all ranks arrive; later, one alone may save a checkpoint or read scores. A rank that
         has made no update in the pass joins the others, unless its gradients were off, as in an
-        evaluation. An epoch that is to be recorded or logged is ended here also on one rank:
-        nothing follows the last one.
+        evaluation. An epoch that callbacks follow is ended here also on one rank: nothing comes
+        after the last one.
         """
         if current.is_awaited():  # its last update does it
             return False
         if current is self.passes.trained and current.plan is self.plan:
-            if self.ranks.in_step > 1 or self.recorder is not None or self.loggers:
+            if self.ranks.in_step > 1 or self.callbacks.all:
                 self.advance()
                 return True
             return False
@@ -456,7 +451,7 @@ class Epochs:
         self._enter(self._next())
 
     def _next(self, plan: Plan | None = None) -> Epoch:
-        """Return the epoch after the one in progress, which is recorded and logged.
+        """Return the epoch after the one in progress, whose end callbacks are told.
 
         Arguments:
             plan: of the next epoch, if it is served already.
@@ -476,7 +471,7 @@ class Epochs:
             Findings(self.ranks),
             fold.score.num_samples,
             totals,
-            mean_loss_of(fold.batches) if len(fold.batches) else before.mean_loss,
+            fold.mean_loss if len(fold.batches) else before.mean_loss,
             fold.plan if plan is None else plan,
         )
 
@@ -494,67 +489,56 @@ class Epochs:
         self.begun.retire(epoch.number)
 
     def conclude(self) -> None:
-        """Record and log the epoch, which is over, if that was asked for: one rank does it for all.
+        """Tell callbacks what the epoch, which is over, came to: one rank does it for all.
 
         It comes before the epoch counts as over: in the next one, or in a state. So a job that is
         killed between the two does it again, and never misses it.
 
         Raises:
-            Exception: what a logger, or writing to the recording, raises, on one rank. On several
-                it is logged, and recording or logging ends, because the others would wait.
+            Exception: what a callback raises, on one rank. On several it is logged, and the
+                callbacks are removed, because the others would wait.
         """
-        if (self.recorder is None and not self.loggers) or self.ranks.own > 0:
-            return
-        fold = self._fold()
-        if self._is_concluding or self._concluded == (self.number, *fold.folded_at):
-            return  # a handler of a signal may ask for a state while the epoch is written
-        totals = self._summary(fold.visits, fold.left_out)
-        kept = 0 if self.plan is None else len(self.plan)
-        self._is_concluding = True
+        if self.callbacks.all and self.ranks.own == 0:
+            self._tell(self._fold())
+
+    def _tell(self, fold: Fold, *, was_served: bool = True) -> None:
+        """Tell callbacks of an epoch that came to `fold`, as `conclude` does."""
+        result = EpochResult(
+            number=self.number,
+            measurements=fold.batches,
+            score=fold.score,
+            mean_loss=fold.mean_loss,
+            kept=0 if self.plan is None else len(self.plan),
+            visits=fold.visits,
+            seconds=self.seconds(),
+            losses_left_out=fold.left_out,
+            ranks=self.ranks.size,
+            totals=self._summary(fold.visits, fold.left_out),
+            was_served=was_served,
+        )
         try:
-            self._write_down(fold)
-            self._concluded = (self.number, *fold.folded_at)  # one that raises is not asked again
-            for each in self.loggers:
-                seconds, left_out = self.seconds(), fold.left_out
-                metrics = metrics_of(fold.batches, fold.score, kept, seconds, totals, left_out)
-                each.log(metrics, self.number)
+            self.callbacks.end_epoch(result, fold.folded_at)
         except Exception:
             if self.ranks.in_step == 1:
                 raise
             logger.exception(
                 "epoch %d could not be recorded or logged: the run goes on without", self.number
             )
-            self.recorder, self.loggers = None, []
-        finally:
-            self._is_concluding = False
-
-    def _write_down(self, fold: Fold) -> None:
-        """Record the epoch, which is over, if that was asked for."""
-        if self.recorder is not None and self.ranks.own == 0:
-            kept = 0 if self.plan is None else len(self.plan)
-            course = Course(
-                kept,
-                fold.visits,
-                self.seconds(),
-                self.totals.planning_seconds,
-                fold.left_out,
-                self.ranks.size,
-            )
-            self.recorder.write(self.number, fold.batches, fold.score, course)
+            self.callbacks.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is of this process: a copy, or a worker, records and logs nothing."""
-        return {**vars(self), "lock": None, "recorder": None, "loggers": []}
+        """Leave out what is of this process: nothing follows a copy, or a worker's."""
+        return {**vars(self), "lock": None, "callbacks": Callbacks(), "_counts_visits": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.lock = threading.RLock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Epochs:
-        if self.recorder is not None or self.loggers:
+        if self.callbacks.all:
             logger.warning(
                 "a copy of a pruned dataset records and logs nothing: call record() with a folder "
-                "of its own, and log_to(), on the copy"
+                "of its own, log_to() and add_callback() on the copy"
             )
         copied = object.__new__(type(self))
         memo[id(self)] = copied
@@ -579,15 +563,16 @@ class Epochs:
             plan.epoch,
             len(plan),
         )
-        self._write_down(Fold(self.score, Batches.none(), 0, 0, (0, 0)))
+        if self.callbacks.all and self.ranks.own == 0:
+            self._tell(Fold(self.score, Batches.none(), 0, 0, (0, 0)), was_served=False)
         self.now = replace(self.now, number=self.number + 1, plan=None, plan_ahead=None, fold=None)
 
     def mean_loss(self) -> float:
         """Return the mean loss of the last epoch that has ended; it is known here after it."""
         if (self.is_over() or self.samples_due() == 0) and self.knows_all():
-            batches = self.folded().batches
-            if len(batches) > 0:
-                return mean_loss_of(batches)
+            fold = self.folded()
+            if len(fold.batches) > 0:
+                return fold.mean_loss
         return self.now.mean_loss
 
     def summary(self) -> Summary:

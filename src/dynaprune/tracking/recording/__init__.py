@@ -9,11 +9,10 @@ from .reader import (
     read_run,
     read_samples,
 )
-from .recorder import Course, Recorder
+from .recorder import Recorder
 
 __all__ = [
     "LEVELS",
-    "Course",
     "RecordedEpoch",
     "RecordedSamples",
     "Recorder",

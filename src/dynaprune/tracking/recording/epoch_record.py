@@ -180,16 +180,6 @@ def curve_of(
     return visits.tolist(), means.tolist(), known_rates
 
 
-def mean_loss_of(batches: Batches) -> float:
-    """Return the mean of finite losses over sample visits; NaN if there is none."""
-    losses = batches.losses.numpy()
-    is_finite = np.isfinite(losses)
-    sizes = batches.sizes.numpy()[is_finite].astype(np.float64)
-    if sizes.size == 0:
-        return math.nan
-    return float((losses[is_finite] * sizes).sum() / sizes.sum())
-
-
 def quantiles_of(scores: NDArray[np.float32]) -> list[float]:
     """Return the quantiles of scores, shape (N,), at `LEVELS`."""
     if scores.size == 0:

@@ -7,19 +7,18 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...losses.measurements import Batches
+from ...training.callbacks import Callback, EpochResult
 from ...training.checkpoint import whole_file
 from ...utils.settings import plain
 from ...utils.versions import __version__
-from .epoch_record import RecordedEpoch, curve_of, mean_loss_of, quantiles_of
+from .epoch_record import RecordedEpoch, curve_of, quantiles_of
 from .files import (
     EPOCHS,
     RUN,
@@ -35,7 +34,9 @@ from .reader import KEYED_SAMPLE, SAMPLE, epoch_lines, read_facts
 
 if TYPE_CHECKING:
     from ...data.keys import KeyTable
+    from ...pruned_dataset import PrunedDataset
     from ...scores import Score
+    from ...training.summary import Summary
 
 SAME = ("method", "score", "seed", "dataset", "dataset_length")
 """What the epochs of one run have in common."""
@@ -47,28 +48,7 @@ NONE = -2
 """The number of no epoch, nor of the one before the first."""
 
 
-@dataclass(frozen=True)
-class Course:
-    """How an epoch went, beside what it has measured.
-
-    Attributes:
-        kept: samples that its plan served.
-        visits: sample visits that were made.
-        seconds: wall-clock seconds that it took.
-        planning_seconds: seconds that all planning has taken so far.
-        losses_left_out: losses that were not finite.
-        ranks: processes that made these visits together.
-    """
-
-    kept: int
-    visits: int
-    seconds: float
-    planning_seconds: float
-    losses_left_out: int
-    ranks: int
-
-
-class Recorder:
+class Recorder(Callback):
     """Writes each epoch that is over: its facts, its losses, and the state of all samples.
 
     A recording has one writer at a time. `run.json` names it, and it looks there before each epoch
@@ -88,6 +68,8 @@ class Recorder:
         RuntimeError: it holds the recording of another run, or files that are of no recording but
             are called like those of one.
     """
+
+    is_required: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -123,17 +105,18 @@ class Recorder:
         """Whether an epoch was written by this process."""
         return self._last >= 0
 
-    def start(self, planning_seconds: float) -> None:
-        """Go on from here: what was noted of an epoch in progress is of another run.
+    def on_attach(self, train: PrunedDataset) -> None:
+        """Record the epoch in progress and all that follow."""
+        train.epochs.count_visits()
+        self.on_resume(train.epochs.totals)
 
-        Arguments:
-            planning_seconds: that all planning has taken so far.
-        """
+    def on_resume(self, totals: Summary) -> None:
+        """Go on from here: what was noted of an epoch in progress is of another run."""
         self._rates, self._rates_written = [], 0
-        self._planned_before = self._planned = planning_seconds
+        self._planned_before = self._planned = totals.planning_seconds
         self._content, self._may_begin = None, False
 
-    def note_step(self) -> None:
+    def on_step(self) -> None:
         """Note the learning rate of a step. One on a device is not read: that would wait.
 
         Raises:
@@ -146,8 +129,8 @@ class Recorder:
             if not isinstance(rate, Tensor) or rate.device.type == "cpu":
                 self._rates.append(float(rate))
 
-    def write(self, number: int, batches: Batches, score: Score, course: Course) -> None:
-        """Write what epoch `number` has come to, and remove later ones, which are to be repeated.
+    def on_epoch_end(self, result: EpochResult) -> None:
+        """Write what an epoch has come to, and remove later ones, which are to be repeated.
 
         An epoch that was written already is not written again, unless more was measured in it.
 
@@ -157,7 +140,8 @@ class Recorder:
                 would overwrite, or files that are not of the recording; or another process writes
                 there.
         """
-        content = (number, course.visits, len(batches), course.losses_left_out)
+        number, batches, score = result.number, result.measurements, result.score
+        content = (number, result.visits, len(batches), result.losses_left_out)
         if content == self._content:
             return
         started = time.perf_counter()
@@ -169,7 +153,7 @@ class Recorder:
         if number != self._last:
             del self._rates[: self._rates_written]
             self._rates_written, self._planned_before = 0, self._planned
-        epoch = self._epoch(number, batches, values, score.reliability, course, counted_epochs)
+        epoch = self._epoch(result, values, counted_epochs)
         for each in (path, *(self.directory / name for name in (RUN, SAMPLES, EPOCHS))):
             check_writable(each)
         before, self._last = self._last, NONE  # until all is there: Ctrl-C may come in between
@@ -194,7 +178,7 @@ class Recorder:
                 "train.record() another directory, and go on from the last checkpoint"
             ) from error
         self._last, self._content = number, content
-        self._rates_written, self._planned = len(self._rates), course.planning_seconds
+        self._rates_written, self._planned = len(self._rates), result.totals.planning_seconds
         self._seconds = time.perf_counter() - started
 
     def _begin(self, score: Score) -> None:
@@ -311,30 +295,24 @@ class Recorder:
                 )
 
     def _epoch(
-        self,
-        number: int,
-        batches: Batches,
-        values: NDArray[np.float32],
-        reliability: float,
-        course: Course,
-        counted_epochs: int,
+        self, result: EpochResult, values: NDArray[np.float32], counted_epochs: int
     ) -> RecordedEpoch:
-        visits, losses, rates = curve_of(batches, self._rates, course.ranks)
+        visits, losses, rates = curve_of(result.measurements, self._rates, result.ranks)
         return RecordedEpoch(
-            number=number,
+            number=result.number,
             num_samples=values.size,
-            kept=course.kept,
-            visits=course.visits,
-            seconds=course.seconds,
-            planning_seconds=course.planning_seconds - self._planned_before,
+            kept=result.kept,
+            visits=result.visits,
+            seconds=result.seconds,
+            planning_seconds=result.totals.planning_seconds - self._planned_before,
             recording_seconds=self._seconds,
-            losses_left_out=course.losses_left_out,
-            mean_loss=mean_loss_of(batches),
+            losses_left_out=result.losses_left_out,
+            mean_loss=result.mean_loss,
             curve_visits=visits,
             curve_losses=losses,
             curve_rates=rates,
             quantiles=quantiles_of(values),
-            reliability=reliability,
+            reliability=result.score.reliability,
             counted_epochs=counted_epochs,
         )
 

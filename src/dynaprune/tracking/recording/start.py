@@ -1,0 +1,94 @@
+"""Lets a run be recorded, and finds its recording."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...utils.settings import plain
+from ...utils.validation import check_between
+from .recorder import Recorder
+
+if TYPE_CHECKING:
+    from ...pruned_dataset import PrunedDataset
+
+
+def start_recording(
+    train: PrunedDataset,
+    directory: str | os.PathLike[str],
+    optimizer: Any,
+    max_megabytes: float,
+    *,
+    overwrite: bool,
+) -> None:
+    """Record a run from now on, as `PrunedDataset.record` says; what recorded it before ends."""
+    limit = check_between("max_megabytes", max_megabytes, 0, math.inf)
+    if optimizer is not None and not hasattr(optimizer, "param_groups"):
+        raise TypeError(
+            f"optimizer must be one of torch, but a {type(optimizer).__name__} was given"
+        )
+    if not isinstance(overwrite, bool):
+        raise TypeError(
+            f"overwrite must be True or False, but a {type(overwrite).__name__} was given"
+        )
+    epochs, path = train.epochs, Path(directory) / _folder_of(train)
+    before = recorder_of(train)
+    goes_on = before is not None and before.has_written and before.directory == path
+    recorder = Recorder(
+        path,
+        _facts_of(train),
+        round(limit * 2**20),
+        optimizer,
+        is_fresh=lambda: not (epochs.was_restored or goes_on),
+        overwrite=overwrite,
+    )
+    with epochs.lock:
+        if before is not None:
+            epochs.callbacks.remove(before)
+        train.add_callback(recorder)
+
+
+def recorder_of(train: PrunedDataset) -> Recorder | None:
+    """Return what records a run, if anything does."""
+    found = (each for each in train.epochs.callbacks.all if isinstance(each, Recorder))
+    return next(found, None)
+
+
+def recorded_directory(train: PrunedDataset) -> Path:
+    """Return where a run is recorded.
+
+    Raises:
+        RuntimeError: it is not, or no epoch is over yet.
+    """
+    recorder = recorder_of(train)
+    if recorder is None:
+        raise RuntimeError(
+            "report() shows what was recorded, but nothing was: call train.record(directory) "
+            "before the first epoch"
+        )
+    if not recorder.has_written and train.epochs.number == 0:
+        raise RuntimeError(
+            "report() shows what was recorded, but no epoch is over yet: call it after one, or "
+            "end_epoch() if that was left early"
+        )
+    return recorder.directory
+
+
+def _folder_of(train: PrunedDataset) -> str:
+    """Return the folder of a run in its directory: each part of a dataset has its own."""
+    return f"rank-{train.dataset.rank}" if train.epochs.ranks.are_apart else "."
+
+
+def _facts_of(train: PrunedDataset) -> dict[str, Any]:
+    """Return what `run.json` says of a run, besides its score and its number of samples."""
+    facts = {
+        "method": type(train).__name__,
+        "seed": train.seed,
+        "num_epochs": train.num_epochs,
+        "dataset": type(train.dataset).__name__,
+        "dataset_length": 0 if train.is_stream else len(train),
+    }
+    settings = {name: value for name, value in plain(train).items() if name not in facts}
+    return {**facts, "settings": settings}
