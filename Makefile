@@ -33,7 +33,7 @@ test-long: $(STAMP) ## what takes longer than a unit test may
 lint: $(STAMP) ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src/dynaprune
+	$(BIN)/mypy --strict src/dynaprune benchmarks/zoo
 
 format: $(STAMP) ## let ruff format and mend what it can
 	$(BIN)/ruff format .

@@ -47,7 +47,7 @@ from torch.utils.data import Dataset, RandomSampler
 
 import dynaprune
 from dynaprune import BLS, InfoBatch, NoPrune, PrunedDataset, SeTa
-from dynaprune.bench.datasets.images import load_images
+from dynaprune.bench.tasks.image_sets import load_images
 
 BATCH, SAVING, RESAMPLES = 128, 0.3, 400
 BLOCK = 16

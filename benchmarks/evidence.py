@@ -29,12 +29,13 @@ from evidence_rates import SAVED as HALF
 from evidence_scores import BUDGETS
 from kept_runs import RESULTS
 
-from dynaprune.bench.registry import built_in
+from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import Planned, make_run, plan_runs, warm_up
 from dynaprune.bench.task import Task
 from dynaprune.bench.ways import BASELINES, FULL, RANDOM
 
+ZOO = Path(__file__).parent / "zoo"
 FOLDER = RESULTS / "bench"
 OTHER_RATES = RESULTS / "bench-rates"
 SECONDS = RESULTS / "bench-seconds"
@@ -101,7 +102,7 @@ class Stage:
 def stages() -> list[Stage]:
     """Return what is run, once for each seed."""
     found = []
-    for task in built_in():
+    for task in find_tasks(ZOO):
         found.append(Stage(task, "as-is", WITHOUT_BUDGET, ()))
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", BY_OTHER_SCORES, BELOW_HALF))
@@ -115,7 +116,7 @@ def stages() -> list[Stage]:
 
 def timed_stages() -> list[Stage]:
     """Return what is timed."""
-    return [Stage(task, "as-is", TIMED, (SAVED,)) for task in built_in()]
+    return [Stage(task, "as-is", TIMED, (SAVED,)) for task in find_tasks(ZOO)]
 
 
 def rated_stages() -> list[Stage]:
@@ -142,7 +143,7 @@ def planned(root: Path, results: Results, seeds: int, stages: Sequence[Stage]) -
 def loaded(name: str, root: Path) -> Task:
     """Return a task with its data."""
     torch.set_num_threads(1)
-    task = built_in()[name]()
+    task = find_tasks(ZOO)[name]()
     task.load(root)
     return task
 

@@ -29,10 +29,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
-from dynaprune.bench.datasets.images import load_images
-from dynaprune.bench.models.small_cnn import SmallCNN
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
+from dynaprune.bench.tasks.image_sets import load_images
+from dynaprune.bench.tasks.small_cnn import SmallCNN
 from dynaprune.scores.bls import Initial
 
 EPOCHS = 30

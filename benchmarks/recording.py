@@ -21,6 +21,7 @@ from dynaprune.tracking.recording import read_epochs
 
 TASKS = ("digits-cnn", "sst2-lstm", "cifar10-depthwise", "visits-mlp")
 EPOCHS = 30
+ZOO = Path(__file__).parent / "zoo"
 
 
 def of_tasks(root: Path | None) -> None:
@@ -28,7 +29,7 @@ def of_tasks(root: Path | None) -> None:
     print("| task | samples | epochs | training, s | recording, s | of that | written, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in TASKS:
-        task = find_task(name)()
+        task = find_task(name, ZOO)()
         task.load(root)
         epochs = task.recipe.epochs
         with tempfile.TemporaryDirectory() as folder:

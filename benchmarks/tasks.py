@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from zoo.datasets.sentences import load_sentences
+from zoo.datasets.spoken import load_spoken
+from zoo.models.spectra import Spectra
 
-from dynaprune.bench.datasets.images import load_images
-from dynaprune.bench.datasets.sentences import load_sentences
-from dynaprune.bench.datasets.spoken import load_spoken
-from dynaprune.bench.models.small_cnn import SmallCNN
-from dynaprune.bench.models.spectra import Spectra
 from dynaprune.bench.regimes import mislabelled
+from dynaprune.bench.tasks.image_sets import load_images
+from dynaprune.bench.tasks.small_cnn import SmallCNN
 
 NAMES = ("images", "text", "audio")
 WORDS = 32
