@@ -43,7 +43,7 @@ docs: $(STAMP) ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 benchmark: $(STAMP) ## what a step and a plan cost, beside textbook code
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/performance/overhead.py
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

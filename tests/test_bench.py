@@ -879,7 +879,7 @@ def test_the_demo_on_mnist5k(tmp_path):
 
 @pytest.mark.long
 def test_the_benchmark_of_overhead_runs():
-    script = Path(__file__).parents[1] / "benchmarks" / "overhead.py"
+    script = Path(__file__).parents[1] / "benchmarks" / "performance" / "overhead.py"
     done = subprocess.run(
         [sys.executable, script, "--samples", "1000", "--steps", "10", "--repeats", "1"],
         capture_output=True,

@@ -1,7 +1,7 @@
 """What recording costs, beside the same training without; and a report of very many samples.
 
-python benchmarks/recording.py --root DATA
-python benchmarks/recording.py --samples 1000000
+python benchmarks/performance/recording.py --root DATA
+python benchmarks/performance/recording.py --samples 1000000
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dynaprune.tracking.recording import read_epochs
 
 TASKS = ("digits-cnn", "sst2-lstm", "cifar10-depthwise", "visits-mlp")
 EPOCHS = 30
-ZOO = Path(__file__).parent / "zoo"
+ZOO = Path(__file__).parents[1] / "zoo"
 
 
 def of_tasks(root: Path | None) -> None:

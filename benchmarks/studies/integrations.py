@@ -1,6 +1,7 @@
 """Quality and savings in each framework: full training, pruned by score, pruned at random.
 
-    python benchmarks/integrations.py [--seeds 5] [--sst2 FOLDER] [--out runs/integrations.jsonl]
+    python benchmarks/studies/integrations.py [--seeds 5] [--sst2 FOLDER]
+        [--out runs/integrations.jsonl]
 
 Each run's result is written as it comes; a benchmark that was stopped goes on where it was. Needs
 scikit-learn, SciPy and the frameworks; the Trainer's task needs the folder of SST-2, with

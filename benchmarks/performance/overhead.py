@@ -1,6 +1,6 @@
 """What dynaprune itself costs, beside plain textbook code in the same run.
 
-    python benchmarks/overhead.py
+    python benchmarks/performance/overhead.py
 
 A step: `update` at batch size 128, and the hand-over of the batch's indices that the loader does
 before it. Textbook: scores on the host, written in every step. Both return the loss times its

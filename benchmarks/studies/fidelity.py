@@ -1,7 +1,7 @@
 """How well scores order the samples: rank correlation with true losses, epoch by epoch.
 
-    python benchmarks/fidelity.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/fidelity.py --tables       # prints what there is
+    python benchmarks/studies/fidelity.py --root DATA    # trains; goes on where it stopped
+    python benchmarks/studies/fidelity.py --tables       # prints what there is
 
 Every run trains once, and all scores read the losses of that one training, so they differ in
 nothing else. The true loss of a sample is that of the model after the epoch, in evaluation mode.

@@ -1,6 +1,6 @@
 """What batch losses can tell: the measurements and pictures of docs/theory.md.
 
-    python benchmarks/theory.py --root DATA [--fidelity runs/fidelity.jsonl]
+    python benchmarks/studies/theory.py --root DATA [--fidelity runs/fidelity.jsonl]
 
 Trains three models once, a minute in all, and records them in runs/theory; what is there is not
 trained again. All batch sizes are read from the losses of that one training: the samples of each

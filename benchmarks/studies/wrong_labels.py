@@ -1,7 +1,7 @@
 """What `audit` says of right and wrong labels, and of scores, in runs whose wrong labels are known.
 
-    python benchmarks/wrong_labels.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/wrong_labels.py --tables       # prints what there is
+    python benchmarks/studies/wrong_labels.py --root DATA    # trains; goes on where it stopped
+    python benchmarks/studies/wrong_labels.py --tables       # prints what there is
 
 Each run trains on everything, scored by KalmanBLS, and is audited a quarter through it, halfway
 and in the end. What can be said of labels by losses alone depends on whether the model has learned

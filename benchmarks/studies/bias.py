@@ -1,6 +1,6 @@
 """What one number a batch does to InfoBatch's gradient: its bias, and its noise.
 
-    python benchmarks/bias.py --root DATA    # goes on where it stopped
+    python benchmarks/studies/bias.py --root DATA    # goes on where it stopped
 
 A mean loss times a mean weight is not the mean of weight times loss: the samples with weight are
 the easy ones. A model is trained for some epochs, the gradient of every sample is computed, and the

@@ -1,6 +1,6 @@
 """What dynaprune costs from ten thousand samples to a hundred million: the tables of docs/scale.md.
 
-    python benchmarks/scale.py --save runs/scale.json
+    python benchmarks/performance/scale.py --save runs/scale.json
 
 Every number comes from a process of its own, because memory is measured: bytes a sample above what
 the process had with a thousand samples, resident between epochs, and at the peak of folding an

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from evidence_gpu import gpu_parts
-from evidence_rates import rates_table
-from evidence_scores import scores_table
-from evidence_signs import signs_tables
-from evidence_unasked import unasked_table
+from gpu_tables import gpu_parts
+from rates_table import rates_table
+from scores_table import scores_table
+from signs_tables import signs_tables
+from unasked_table import unasked_table
 
 from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
@@ -19,7 +19,7 @@ from dynaprune.bench.sections import Section, sections_of
 from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
 from dynaprune.bench.ways import BASELINES, DEFAULT, FULL, WAYS
 
-PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
+PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 PICTURES = PAGE.parent / "images" / "evidence"
 
 SAVED = 0.4

@@ -1,6 +1,6 @@
 """How much of what is pruned becomes time saved, in whole training runs.
 
-    python benchmarks/end_to_end.py [--root CIFAR10] [--save runs/end_to_end.json]
+    python benchmarks/performance/end_to_end.py [--root CIFAR10] [--save runs/end_to_end.json]
 
 The share of wall-clock that pruning saves, divided by the share of sample visits that it saves.
 Settings with a loader: `small`, where data loading and Python take nearly all the time, without

@@ -1,7 +1,7 @@
 """What `TrimmedLoss(trim="auto")` does to small tables, with right and with wrong labels.
 
-    python benchmarks/auto_trim.py              # trains; goes on where it stopped
-    python benchmarks/auto_trim.py --tables     # prints what there is
+    python benchmarks/studies/auto_trim.py              # trains; goes on where it stopped
+    python benchmarks/studies/auto_trim.py --tables     # prints what there is
 
 Held against full training, and against RandomPrune with as many visits. The points are of two
 classes on two sides of a plane: their hard samples crowd at it, and are no kind of their own.

@@ -1,10 +1,10 @@
 """All the runs behind docs/evidence.md, several at a time.
 
-    python benchmarks/evidence.py run --root DATA     # goes on where it stopped
-    python benchmarks/evidence.py rates --root DATA   # those at other learning rates
-    python benchmarks/evidence.py time --root DATA    # for seconds, on a machine that rests
-    python benchmarks/evidence.py left --root DATA    # how much of that there is still to do
-    python benchmarks/evidence.py fill                # docs/evidence.md, from what there is
+    python benchmarks/evidence/evidence.py run --root DATA    # goes on where it stopped
+    python benchmarks/evidence/evidence.py rates --root DATA  # those at other learning rates
+    python benchmarks/evidence/evidence.py time --root DATA   # for seconds: leave the machine alone
+    python benchmarks/evidence/evidence.py left --root DATA   # how many runs are missing
+    python benchmarks/evidence/evidence.py fill               # docs/evidence.md, from what there is
 
 They are those of `dynaprune bench run`, with a process a core. What is run first is a seed of
 everything, so that all tables fill at the same pace.
@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evidence_page import SAVED, WITHOUT_BUDGET, fill
-from evidence_rates import RATES, TASKS
-from evidence_rates import SAVED as HALF
-from evidence_scores import BUDGETS
-from kept_runs import RESULTS
+from page import SAVED, WITHOUT_BUDGET, fill
+from rates_table import RATES, TASKS
+from rates_table import SAVED as HALF
+from scores_table import BUDGETS
 
 from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
@@ -35,7 +34,8 @@ from dynaprune.bench.runner import Planned, make_run, plan_runs, warm_up
 from dynaprune.bench.task import Task
 from dynaprune.bench.ways import BASELINES, FULL, RANDOM
 
-ZOO = Path(__file__).parent / "zoo"
+ZOO = Path(__file__).parents[1] / "zoo"
+RESULTS = Path(__file__).parents[1] / "results"
 FOLDER = RESULTS / "bench"
 OTHER_RATES = RESULTS / "bench-rates"
 SECONDS = RESULTS / "bench-seconds"

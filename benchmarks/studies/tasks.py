@@ -6,6 +6,7 @@ the folder that holds `cifar10-images.zip`, `sst2/` and `free-spoken-digits.zip`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,13 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
-from zoo.datasets.sentences import load_sentences
-from zoo.datasets.spoken import load_spoken
-from zoo.models.spectra import Spectra
 
 from dynaprune.bench.regimes import mislabelled
 from dynaprune.bench.tasks.image_sets import load_images
 from dynaprune.bench.tasks.small_cnn import SmallCNN
+
+sys.path.append(str(Path(__file__).parents[1]))  # the zoo is beside this folder
+from zoo.datasets.sentences import load_sentences
+from zoo.datasets.spoken import load_spoken
+from zoo.models.spectra import Spectra
 
 NAMES = ("images", "text", "audio")
 WORDS = 32

@@ -1,9 +1,9 @@
 """What a model is worth after the same number of sample visits, by method and score.
 
-    python benchmarks/quality.py short --root DATA    # trains; goes on where it stopped
-    python benchmarks/quality.py short --table        # prints what there is
-    python benchmarks/quality.py short --plot quality-short.png
-    python benchmarks/quality.py --fill docs/quality.md
+    python benchmarks/studies/quality.py short --root DATA    # trains; goes on where it stopped
+    python benchmarks/studies/quality.py short --table        # prints what there is
+    python benchmarks/studies/quality.py short --plot quality-short.png
+    python benchmarks/studies/quality.py --fill docs/quality.md
 
 Settings: see `SETTINGS`. RandomPrune, and training for fewer epochs with its schedule scaled, are
 the baselines at each budget. All methods of a seed see the same samples, and begin with the same

@@ -1,7 +1,7 @@
 """Where BLS starts, from the run's first loss or from 0, while InfoBatch prunes by it.
 
-    python benchmarks/initial.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/initial.py --tables       # prints what there is
+    python benchmarks/studies/initial.py --root DATA    # trains; goes on where it stopped
+    python benchmarks/studies/initial.py --tables       # prints what there is
 
 A score that decides what is served decides what it learns, so each start needs a training of its
 own. Both trainings of a seed have the same samples and initial weights. The true loss of a sample

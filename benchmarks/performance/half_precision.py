@@ -1,6 +1,6 @@
 """Whether scores kept in half precision rank the samples as those in float32 do.
 
-    python benchmarks/half_precision.py
+    python benchmarks/performance/half_precision.py
 
 A small network learns scikit-learn's digits, or 5,000 of MNIST, with plain shuffled batches. Every
 epoch's batch losses are observed by BLS: with scores in float32; in float16, as dynaprune keeps

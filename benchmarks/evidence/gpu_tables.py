@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_runs import RESULTS
 
 from dynaprune.bench.comparison import compare
 from dynaprune.bench.sections import Section
@@ -16,7 +16,7 @@ from dynaprune.bench.statistics import mean_of
 from dynaprune.bench.tables import details
 from dynaprune.bench.ways import FULL
 
-FOLDER = RESULTS / "gpu"
+FOLDER = Path(__file__).parents[1] / "results" / "gpu"
 
 MARGIN = 0.002
 """The loss of accuracy that is still called none: five seeds of all of CIFAR-10 tell it."""
