@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
-import math
-import numbers
 import pkgutil
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
-from ..cli.user_code import add_to_path, run_file
 from . import tasks
 from .task import Task
-
-REQUIRED = ("name", "kind", "dataset", "model", "metric", "margin", "recipe")
+from .task_file import only_task_of, tasks_in, tasks_of
 
 CLONE = Path(__file__).parents[3]
 """The clone of the repository, where the package is imported from one."""
@@ -63,7 +56,7 @@ def find_presets(folder: Path | None = None) -> dict[str, type[Task]]:
     return {
         file.stem.replace("_", "-"): task
         for file in _python_files(folder / "presets")
-        for task in _tasks_of_file(file, folder)
+        for task in tasks_of(file, folder)
     }
 
 
@@ -80,7 +73,7 @@ def find_task(place: str, folder: Path | None = None) -> type[Task]:
         FileNotFoundError: there is no such file.
     """
     if place.endswith(".py"):
-        return _from_file(Path(place))
+        return only_task_of(Path(place))
     known = find_tasks(folder)
     if place not in known:
         close = difflib.get_close_matches(place, known, n=3)
@@ -113,12 +106,12 @@ def _tasks_with(folder: Path | None) -> dict[str, type[Task]]:
     found = [
         task
         for module in pkgutil.iter_modules(tasks.__path__)
-        for task in _tasks_in(importlib.import_module(f"{tasks.__name__}.{module.name}"))
+        for task in tasks_in(importlib.import_module(f"{tasks.__name__}.{module.name}"))
     ]
     if folder is not None:
         below = folder / "tasks"
         files = _python_files(below if below.is_dir() else folder)
-        more = [task for file in files for task in _tasks_of_file(file, folder)]
+        more = [task for file in files for task in tasks_of(file, folder)]
         if not more:
             raise ValueError(
                 f"no Python file in {folder} or its subfolder tasks has a class that inherits "
@@ -142,97 +135,3 @@ def check_names(names: Sequence[str]) -> None:
 
 def _python_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.glob("*.py") if not file.name.startswith("_"))
-
-
-def _tasks_of_file(file: Path, folder: Path) -> list[type[Task]]:
-    """Run a file of a folder, and return its tasks, if any: it may be what others import.
-
-    Raises:
-        ValueError: a task lacks an attribute.
-    """
-    add_to_path(str(folder.parent))
-    found = _tasks_in(run_file(file))
-    for task in found:
-        _check_task(task, file)
-    return found
-
-
-def _from_file(path: Path) -> type[Task]:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}, which was given as a task")
-    module = run_file(path)
-    classes = _classes_in(module)
-    found = _tasks_in(module) or classes
-    if len(found) != 1:
-        names = ", ".join(task.__name__ for task in found) or "none"
-        raise ValueError(
-            f"{path} must define one class that inherits from dynaprune.bench.Task, but it has "
-            f"{names}"
-        )
-    task = found[0]
-    if inspect.isabstract(task):
-        raise ValueError(
-            f"the task {task.__name__} in {path} lacks the "
-            f"{_listed('method', sorted(task.__abstractmethods__))}"
-        )
-    _check_task(task, path)
-    return task
-
-
-def _check_task(task: type[Task], path: Path) -> None:
-    """Check that a task has all attributes, and that they are what they must be.
-
-    Raises:
-        ValueError: it has not, or they are not.
-    """
-    missing = [name for name in REQUIRED if not hasattr(task, name)]
-    if missing:
-        raise ValueError(
-            f"the task {task.__name__} in {path} lacks the {_listed('attribute', missing)}: set it "
-            "in the class; dynaprune.bench.Task says what each is"
-        )
-    _check_attributes(task, f"the task {task.__name__} in {path}")
-
-
-def _check_attributes(task: type[Task], what: str) -> None:
-    """Check what would spoil the report, after all runs were made.
-
-    Raises:
-        ValueError: the margin is no number above 0, the name is none for files, or it is said that
-            lower is better by an attribute that tasks do not have.
-    """
-    margin = task.margin
-    is_number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
-    if not is_number or not 0 < margin < math.inf:
-        raise ValueError(
-            f"{what} must have a margin that is a number above 0, but it is {margin!r}"
-        )
-    if not isinstance(task.name, str) or not re.fullmatch(r"[\w-][\w.-]*", task.name):
-        raise ValueError(
-            f"{what} must have a name of letters, digits, '-', '_' and '.', of which files are "
-            f"named, but it is {task.name!r}"
-        )
-    if hasattr(task, "lower_is_better"):
-        raise ValueError(
-            f"{what} has an attribute lower_is_better, which tasks do not have: set "
-            "higher_is_better"
-        )
-
-
-def _listed(what: str, names: Sequence[str]) -> str:
-    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(names)}"
-
-
-def _tasks_in(module: ModuleType) -> list[type[Task]]:
-    return [task for task in _classes_in(module) if not inspect.isabstract(task)]
-
-
-def _classes_in(module: ModuleType) -> list[type[Task]]:
-    return [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Task)
-        and value.__module__ == module.__name__
-        and not value.__name__.startswith("_")
-    ]
