@@ -33,7 +33,7 @@ test-long: $(STAMP) ## what takes longer than a unit test may
 lint: $(STAMP) ## ruff (lint and format), mypy --strict, and that imports point down
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src/dynaprune
+	$(BIN)/mypy --strict src/dynaprune benchmarks/zoo
 	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP) ## let ruff format and mend what it can
@@ -44,7 +44,7 @@ docs: $(STAMP) ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 benchmark: $(STAMP) ## what a step and a plan cost, beside textbook code
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/performance/overhead.py
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,20 +18,20 @@ from test_bench_images import write_tree, write_zip
 from torch import nn
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner, Result
+from zoo.presets.paper_cifar import PaperCifar
 
 from dynaprune import InfoBatch, NoPrune
 from dynaprune.bench.demo import DEMO_WAYS
 from dynaprune.bench.drawn_scores import DrawnScores
 from dynaprune.bench.fewer_epochs import FewerEpochs
-from dynaprune.bench.kinds.classification import Classification
 from dynaprune.bench.lars import LARS
-from dynaprune.bench.presets import PaperCifar
 from dynaprune.bench.recipe import Recipe, one_cycle
 from dynaprune.bench.regimes import REGIMES
 from dynaprune.bench.report import write_report
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.task import Task
+from dynaprune.bench.tasks.classification import Classification
 from dynaprune.bench.training import to_device, train_run
 from dynaprune.bench.ways import DEFAULT, WAYS
 from dynaprune.cli.app import app
@@ -700,10 +700,12 @@ def test_errors_of_a_task_file_keep_their_traceback(tmp_path, name):
     result = run_file(tmp_path, broken, name=name)
     assert isinstance(result.exception, ValueError)
     assert str(result.exception) == "my own"
-    ours = "        from dynaprune.bench.datasets.files import find_file; find_file(root, 'X', 'y')"
+    ours = (
+        "        from dynaprune.bench.tasks.image_sets import load_images; load_images('cifar10')"
+    )
     result = run_file(tmp_path, TASK_FILE.replace(start, f"{ours}\n{start}"))
     assert result.exit_code == 2
-    assert "X needs a folder of data sets, --data-root DIR, but none was given" in result.output
+    assert "data 'cifar10' needs root: the folder or zip file that holds it" in result.output
 
 
 def test_a_changed_task_file_is_told(tmp_path):
@@ -877,7 +879,7 @@ def test_the_demo_on_mnist5k(tmp_path):
 
 @pytest.mark.long
 def test_the_benchmark_of_overhead_runs():
-    script = Path(__file__).parents[1] / "benchmarks" / "overhead.py"
+    script = Path(__file__).parents[1] / "benchmarks" / "performance" / "overhead.py"
     done = subprocess.run(
         [sys.executable, script, "--samples", "1000", "--steps", "10", "--repeats", "1"],
         capture_output=True,

@@ -7,8 +7,7 @@ import itertools
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-
-from dynaprune.bench.boxes import (
+from zoo.boxes import (
     average_precision,
     centres_of,
     corners_of,

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from dynaprune.bench.augmentation import holed, mirrored, shifted
-from dynaprune.bench.datasets.cells import load_cells
-from dynaprune.bench.datasets.characters import load_characters
-from dynaprune.bench.datasets.scenes import load_scenes
-from dynaprune.bench.datasets.sentences import load_sentences
-from dynaprune.bench.datasets.series import load_series
-from dynaprune.bench.datasets.spoken import load_spoken
-from dynaprune.bench.datasets.tables import load_table
-from dynaprune.bench.datasets.words import LETTERS, render_words
+from zoo.augmentation import holed, mirrored, shifted
+from zoo.datasets.cells import load_cells
+from zoo.datasets.characters import load_characters
+from zoo.datasets.scenes import load_scenes
+from zoo.datasets.sentences import load_sentences
+from zoo.datasets.series import load_series
+from zoo.datasets.spoken import load_spoken
+from zoo.datasets.tables import load_table
+from zoo.datasets.words import LETTERS, render_words
 
 XML = """<annotation><object><name>{name}</name><bndbox><xmin>8</xmin><ymin>12</ymin><xmax>16</xmax>
 <ymax>24</ymax></bndbox></object></annotation>"""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dynaprune.bench.datasets.images import ImageData, load_images
+from dynaprune.bench.tasks.image_sets import ImageData, load_images
 
 
 def write_tree(folder: Path, per_class: int = 2) -> Path:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Subset
 
 from dynaprune import DataLoader, NoPrune
-from dynaprune.bench.registry import built_in, find_task
+from dynaprune.bench.registry import find_task, find_tasks
 from dynaprune.bench.training import reader, to_device, train_model
 from dynaprune.bench.ways import WAYS
 
@@ -25,7 +25,7 @@ def one_thread():
 
 
 def test_there_is_enough_to_go_by():
-    tasks = built_in().values()
+    tasks = find_tasks().values()
     assert len({task.kind for task in tasks}) >= 11
     assert len({task.dataset for task in tasks}) >= 14
     assert len({task.model for task in tasks}) >= 18
@@ -35,7 +35,7 @@ def test_there_is_enough_to_go_by():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", built_in())
+@pytest.mark.parametrize("name", find_tasks())
 def test_a_task_for_a_few_steps(name, shared_data):
     task = find_task(name)()
     task.load(shared_data)
@@ -58,7 +58,7 @@ def test_a_task_for_a_few_steps(name, shared_data):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", built_in())
+@pytest.mark.parametrize("name", find_tasks())
 def test_the_losses_of_a_task_agree(name, shared_data):
     task = find_task(name)()
     task.load(shared_data)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "end_to_end.py"
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "performance" / "end_to_end.py"
 NUMBER = r"-?\d+\.\d+"
 SPREAD = rf"{NUMBER} \({NUMBER} to {NUMBER}\)"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from test_bench import run_command
 
 from dynaprune.bench.regimes import REGIMES
-from dynaprune.bench.registry import built_in
+from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
 
 ROOT = Path(__file__).parents[1]
@@ -27,11 +27,11 @@ def test_all_tasks_are_in_the_table():
             task.metric + ("" if task.higher_is_better else " ↓"),
             margin_of(task),
         ]
-        for task in built_in().values()
+        for task in find_tasks().values()
     ]
     assert rows[2:] == shown
     kinds, datasets = (
-        {getattr(t, name) for t in built_in().values()} for name in ("kind", "dataset")
+        {getattr(t, name) for t in find_tasks().values()} for name in ("kind", "dataset")
     )
     assert f"for {len(shown)} tasks of {len(kinds)} kinds" in (ROOT / "README.md").read_text()
     assert (

@@ -10,29 +10,29 @@ import pytest
 from dynaprune.bench.comparison import compare
 from dynaprune.bench.sections import Section
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def tables(monkeypatch):
     """Return what imports a file of the benchmarks."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "evidence"))
     return importlib.import_module
 
 
 @pytest.fixture
 def scores(tables):
-    return tables("evidence_scores")
+    return tables("scores_table")
 
 
 @pytest.fixture
 def rates(tables):
-    return tables("evidence_rates")
+    return tables("rates_table")
 
 
 @pytest.fixture
 def unasked(tables):
-    return tables("evidence_unasked")
+    return tables("unasked_table")
 
 
 def section(title, margin, higher_is_better, qualities):
@@ -173,7 +173,7 @@ def gpu_record(way, saved, seed, accuracy, visits, **more):
 
 
 def test_ways_on_a_gpu_against_full_training_and_baselines(tables):
-    gpu = tables("evidence_gpu")
+    gpu = tables("gpu_tables")
     records = []
     for seed in range(5):
         level = 0.90 + 0.001 * seed
@@ -203,7 +203,7 @@ def test_ways_on_a_gpu_against_full_training_and_baselines(tables):
 
 
 def test_what_was_found_of_labels_on_a_gpu(tables):
-    gpu = tables("evidence_gpu")
+    gpu = tables("gpu_tables")
     found = {"auroc": [0.5, 0.6, 0.7, 0.8], "precision": [0.1, 0.2, 0.3, 0.4]}
     nothing = {"auroc": [], "precision": []}
     more = {"labels": "worse", "wrong": 0.4}
@@ -221,7 +221,7 @@ def test_what_was_found_of_labels_on_a_gpu(tables):
 
 
 def test_checks_on_a_gpu(tables):
-    gpu = tables("evidence_gpu")
+    gpu = tables("gpu_tables")
     counts = {"passed": 10, "failed": 1, "error": 2, "skipped": 3, "status": 1}
     nothing = {"passed": 0, "failed": 0, "error": 0, "skipped": 0, "status": -1}
     records = [
@@ -236,7 +236,7 @@ def test_checks_on_a_gpu(tables):
 
 
 def test_costs_on_a_gpu(tables):
-    gpu = tables("evidence_gpu")
+    gpu = tables("gpu_tables")
     records = [
         {"part": "update", "what": "mean loss", "numbers": {"update µs": 42.9355, "kernels": 0.0}},
         {"part": "loop", "what": "mlp", "numbers": {"ours µs": 1034.18, "ratio": 1.06864}},
@@ -255,10 +255,10 @@ def test_costs_on_a_gpu(tables):
 
 
 def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
-    gpu = tables("evidence_gpu")
+    gpu = tables("gpu_tables")
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
     parts = gpu.gpu_parts()
-    page = (BENCHMARKS.parent / "docs" / "evidence.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     assert set(parts) >= {"gpu-checks", "gpu-cost", "gpu-cifar10", "gpu-noisy", "gpu-paper"}
     for name, text in parts.items():
         assert text == "No run was made yet.\n"
@@ -266,8 +266,8 @@ def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
 
 
 def test_the_page_is_that_of_the_results(tables):
-    gpu = tables("evidence_gpu")
-    page = (BENCHMARKS.parent / "docs" / "evidence.md").read_text(encoding="utf-8")
+    gpu = tables("gpu_tables")
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     for name, text in gpu.gpu_parts().items():
         part = page.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]
-        assert part == text, f"run `python benchmarks/evidence.py fill`: {name}"
+        assert part == text, f"run `python benchmarks/evidence/evidence.py fill`: {name}"

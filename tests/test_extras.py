@@ -11,6 +11,7 @@ from packages import extras_of_the_project, python_with, run_python
 from test_bench import TASK_FILE
 
 ROOT = Path(__file__).parents[1]
+ZOO = shlex.quote(str(ROOT / "benchmarks" / "zoo"))
 
 TRAINING = """
 import torch
@@ -70,7 +71,9 @@ SPECTRUM = "spectrum run"
 DEMO = "demo --seeds 1 --epochs 1"
 LIST = "bench list"
 RUN_OWN = "bench run mine.py --methods random --budgets 0.3 --seeds 1"
-RUN_OURS = "bench run temperatures-lstm --methods random --budgets 0.3 --seeds 1 --epochs 1"
+RUN_OURS = (
+    f"bench run temperatures-lstm --tasks {ZOO} --methods random --budgets 0.3 --seeds 1 --epochs 1"
+)
 BENCH_REPORT = "bench report runs/bench"
 
 COMMANDS_OF = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +16,11 @@ from trainer import Rule, Trainer, train_run
 
 from dynaprune import BLS, InfoBatch, NoPrune, PrunedDataset
 from dynaprune.bench.lars import LARS
-from dynaprune.bench.models.resnet import ResNet
-from dynaprune.bench.presets import SMOOTHING, PaperCifar
 from dynaprune.bench.ways import FULL
+
+sys.path.append(str(Path(__file__).parents[1]))  # the zoo is beside this folder
+from zoo.models.resnet import ResNet
+from zoo.presets.paper_cifar import SMOOTHING, PaperCifar
 
 PUBLISHED = "bls-infobatch, as published"
 

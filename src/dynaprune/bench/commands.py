@@ -13,9 +13,8 @@ from rich.table import Table
 
 from ..cli.terminal import Console, failed, progress_of_runs
 from ..utils.user_code import is_users
-from .presets import PRESETS
 from .regimes import REGIMES
-from .registry import built_in, find_task
+from .registry import WHERE_THE_ZOO_IS, check_names, find_presets, find_task, find_tasks
 from .report import write_report
 from .results import Results, source_of
 from .runner import Plan, Planned, check_losses, plan_runs, run_all
@@ -29,15 +28,24 @@ app = typer.Typer(
 
 Mistakes = (ImportError, OSError, RuntimeError, ValueError)
 
+TasksFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--tasks",
+        help="Folder of task files; by default benchmarks/zoo of the clone, if it is one.",
+    ),
+]
+
 
 @app.command("list")
 def list_tasks(
+    folder: TasksFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a task.")] = False,
 ) -> None:
     """Show the tasks, and the ways of training them."""
     try:
-        tasks = built_in().values()
-    except ImportError as error:
+        tasks = find_tasks(folder).values()
+    except (ImportError, OSError, ValueError) as error:
         raise failed("bench list", error) from None
     if as_json:
         for task in tasks:
@@ -64,10 +72,11 @@ def list_tasks(
 
 @app.command("run")
 def run_tasks(
-    tasks: Annotated[
+    places: Annotated[
         list[str] | None,
         typer.Argument(metavar="TASK...", help="Names, or paths of task files."),
     ] = None,
+    folder: TasksFolder = None,
     methods: Annotated[
         str, typer.Option(help="Ways of training, with commas; full training is always run.")
     ] = ",".join(DEFAULT),
@@ -90,7 +99,7 @@ def run_tasks(
         int | None, typer.Option(min=1, help="Of torch, in place of the recipe's.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help=f"A task of a paper, at its size: {', '.join(PRESETS)}.")
+        str | None, typer.Option(help="A task of a paper, at its size: paper-cifar, of the zoo.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Where to train; by default a GPU if there is one.")
@@ -102,20 +111,18 @@ def run_tasks(
 ) -> None:
     """Train tasks, and write a line a run. What is in the folder already is not run again."""
     console = Console()
-    own_files = [Path(place) for place in tasks or [] if place.endswith(".py")]
+    own_files = [Path(place) for place in places or [] if place.endswith(".py")]
     try:
         ways, shares = _ways(methods), _budgets(budgets)
         if regime not in REGIMES:
             raise ValueError(f"--regime must be one of {', '.join(REGIMES)}, but it is {regime!r}")
-        if preset is not None and preset not in PRESETS:
-            raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, but it is {preset!r}")
         results = Results(out)
-        made = [find_task(place)() for place in tasks or []]
+        made = [find_task(place, folder)() for place in places or []]
         if preset is not None:
-            made.append(PRESETS[preset]())
+            made.append(_preset(preset, folder)())
         if not made:
             raise ValueError("name a task, or a --preset; `dynaprune bench list` shows the tasks")
-        _check_names(made)
+        check_names([task.name for task in made])
         if not same_task:
             _check_sources(made, results)
         where = _device(device)
@@ -204,16 +211,19 @@ def report(
     Console().print(f"{len(results.lines)} runs; wrote {path}", soft_wrap=True)
 
 
-def _check_names(tasks: list[Task]) -> None:
-    """Check that no two tasks have the same name, by which their results are known.
+def _preset(name: str, folder: Path | None) -> type[Task]:
+    """Return the task of a paper.
 
     Raises:
-        ValueError: some have.
+        ValueError: there is none of that name.
     """
-    names = [task.name for task in tasks]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"tasks need names of their own, but two are called {twice[0]!r}")
+    known = find_presets(folder)
+    if name not in known:
+        there = (
+            f"one of {', '.join(known)}" if known else f"in a folder of tasks; {WHERE_THE_ZOO_IS}"
+        )
+        raise ValueError(f"--preset must be {there}, but it is {name!r}")
+    return known[name]
 
 
 def _check_sources(tasks: list[Task], results: Results) -> None:

@@ -54,13 +54,13 @@ def run_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:  # not so for a name that ends in .py
         raise ValueError(f"{file} is no Python file")
     module = module_from_spec(spec)
-    _add_to_path(str(file.parent))
+    add_to_path(str(file.parent))
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def _add_to_path(folder: str) -> None:
+def add_to_path(folder: str) -> None:
     """Let modules be imported from a folder.
 
     After those of Python: a json.py there would be imported in place of Python's, by torch and by

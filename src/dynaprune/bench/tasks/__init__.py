@@ -1,1 +1,1 @@
-"""The tasks: a file each, found by `registry`."""
+"""The tasks of the demo, a file each, and their parts; all others are in benchmarks/zoo."""

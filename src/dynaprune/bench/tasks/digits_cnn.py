@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..kinds.images import ImageClassification
-from ..models.small_cnn import SmallCNN
 from ..recipe import Recipe
+from .image_classification import ImageClassification
+from .small_cnn import SmallCNN
 
 
 class DigitsCNN(ImageClassification):

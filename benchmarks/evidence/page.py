@@ -1,0 +1,159 @@
+"""The tables and pictures of docs/evidence.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from gpu_tables import gpu_parts
+from rates_table import rates_table
+from scores_table import scores_table
+from signs_tables import signs_tables
+from unasked_table import unasked_table
+
+from dynaprune.bench.report import draw_all
+from dynaprune.bench.results import Results
+from dynaprune.bench.sections import Section, sections_of
+from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
+from dynaprune.bench.ways import BASELINES, DEFAULT, FULL, WAYS
+
+PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
+PICTURES = PAGE.parent / "images" / "evidence"
+
+SAVED = 0.4
+"""The budget whose seconds are shown, and at which kinds of waste are compared: the largest one at
+which most ways were run."""
+
+WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
+
+EVERYWHERE = (*DEFAULT, *WITHOUT_BUDGET)
+"""Ways that all tasks are trained in."""
+
+IN_SETTINGS_WAYS = (
+    *BASELINES,
+    "drawn-infobatch",
+    "infobatch",
+    "bls-infobatch",
+    "slices-infobatch",
+    "equal-infobatch",
+    "slices-equal-infobatch",
+    "slices-trimmed",
+    *WITHOUT_BUDGET,
+)
+
+
+def fill(results: Results, other_rates: Results, timed: Results) -> None:
+    """Bring the tables and pictures of docs/evidence.md up to date.
+
+    Arguments:
+        results: all runs.
+        other_rates: those at other learning rates.
+        timed: those that were made one after the other, with nothing beside them.
+    """
+    sections = sections_of(results)
+    PICTURES.mkdir(exist_ok=True)
+    for old in PICTURES.glob("*.png"):
+        old.unlink()
+    pictures = draw_all(sections, PICTURES)
+    as_is = [
+        replace(section, rows=[row for row in section.rows if row.way in EVERYWHERE])
+        for section in sections
+        if section.regime == "as-is"
+    ]
+    parts = {
+        "seeds": seeds_line(sections),
+        "ways": ways_list(sections),
+        "overview": overview(as_is).partition("\n\n")[2],
+        "together": scoreboard(as_is),
+        "unasked": unasked_table(as_is),
+        "rates": rates_table(as_is, other_rates.lines),
+        "scores": scores_table(as_is),
+        "regimes": regimes_table(sections),
+        "signs": signs_tables(sections),
+        "tasks": "\n".join(
+            f"### {section.title}\n\n{about(section)}\n{matrix(section)}\n"
+            f"![{section.task['metric']} against sample visits: {section.title}]"
+            f"({PICTURES.relative_to(PAGE.parent)}/{picture})\n"
+            for section, picture in zip(sections, pictures, strict=True)
+        ),
+    }
+    parts |= gpu_parts()
+    if timed.lines:
+        parts["seconds"] = seconds_table(sections_of(timed))
+    text = PAGE.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        text = f"{before}{start}{part}{end}{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def seeds_line(sections: list[Section]) -> str:
+    """Return how many runs and seeds there are."""
+    seeds = [row.seeds for section in sections for row in section.rows]
+    runs = sum(len(section.lines) for section in sections)
+    settings = sum(section.regime != "as-is" for section in sections)
+    return (
+        f"{runs:,} runs of {len(sections) - settings} tasks and {settings} settings, "
+        f"{' to '.join(map(str, sorted({min(seeds), max(seeds)})))} seeds each.\n"
+    )
+
+
+def ways_list(sections: list[Section]) -> str:
+    """Return what each way of training is, those that occur."""
+    occurring = {row.way for section in sections for row in section.rows}
+    return "".join(f"- `{way}`: {WAYS[way].about}\n" for way in WAYS if way in occurring)
+
+
+def seconds_table(sections: list[Section]) -> str:
+    """Return the table of the wall-clock that is saved at one budget."""
+    saved = {
+        section.title: {
+            row.way: row.seconds_saved.value
+            for row in section.rows
+            if row.budget == SAVED and row.seconds_saved is not None
+        }
+        for section in sections
+    }
+    ways = [way for way in DEFAULT if any(way in found for found in saved.values())]
+    lines = [
+        f"| task | full training, s | {' | '.join(ways)} |",
+        f"| --- | ---: |{' ---: |' * len(ways)}",
+    ]
+    for section in sections:
+        spent = [line["seconds"] for line in section.lines if line["way"] == FULL]
+        found = [saved[section.title].get(way) for way in ways]
+        lines.append(_seconds_row(section.title, f"{np.median(spent):.1f}" if spent else "", found))
+    medians = [float(np.median([found[w] for found in saved.values() if w in found])) for w in ways]
+    return "\n".join([*lines, _seconds_row("**median**", "", medians)]) + "\n"
+
+
+def _seconds_row(title: str, spent: str, saved: Sequence[float | None]) -> str:
+    cells = ["" if share is None else f"{100 * share:.0f}%" for share in saved]
+    return f"| {title} | {spent} | {' | '.join(cells)} |"
+
+
+def regimes_table(sections: list[Section]) -> str:
+    """Return, for each kind of waste, what ways cost where 40% of the visits are saved.
+
+    Ways that save what they like are shown with how much that was.
+    """
+    changed = {section.task["name"] for section in sections if section.regime != "as-is"}
+    lines = [
+        f"| setting | full training % | {' | '.join(IN_SETTINGS_WAYS)} |",
+        f"| --- | ---: |{' ---: |' * len(IN_SETTINGS_WAYS)}",
+    ]
+    for section in sections:
+        if section.task["name"] not in changed:
+            continue
+        rows = {row.way: row for row in section.rows if row.budget in (0.0, SAVED)}
+        full = next(row for row in section.rows if row.way == FULL)
+        cells = [
+            cell(section, rows.get(way), own=not WAYS[way].has_budget) for way in IN_SETTINGS_WAYS
+        ]
+        quality = full.quality.text(*scale_of(section))
+        lines.append(f"| {section.title} | {quality} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,40 @@
+"""Results of many runs, in a file that grows by a line a run: what is there is not run again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "results"
+"""Of the runs that the pages in docs/ show."""
+
+
+class Runs:
+    """The runs of a benchmark.
+
+    Arguments:
+        path: of a file of JSON lines; made when the first run has ended.
+
+    Attributes:
+        results: what each run returned, with the key by which it is known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.results: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def do(self, key: dict[str, Any], run: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+        """Call `run(*arguments)` unless a run of this key is there, and write what it returns."""
+        if any(key.items() <= result.items() for result in self.results):
+            return
+        started = time.perf_counter()
+        result = {**key, **run(*arguments), "seconds": time.perf_counter() - started}
+        self.results.append(result)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        print(key, f"{result['seconds']:.0f} s", flush=True)

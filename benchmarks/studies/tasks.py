@@ -1,0 +1,169 @@
+"""Images, text and audio that two cores can train on, for the benchmarks beside it.
+
+Each is a real data set and a small model of its kind. `load(name, root)` reads one of `NAMES` from
+the folder that holds `cifar10-images.zip`, `sst2/` and `free-spoken-digits.zip`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from dynaprune.bench.regimes import mislabelled
+from dynaprune.bench.tasks.image_sets import load_images
+from dynaprune.bench.tasks.small_cnn import SmallCNN
+
+sys.path.append(str(Path(__file__).parents[1]))  # the zoo is beside this folder
+from zoo.datasets.sentences import load_sentences
+from zoo.datasets.spoken import load_spoken
+from zoo.models.spectra import Spectra
+
+NAMES = ("images", "text", "audio")
+WORDS = 32
+"""Words of a sentence that are read."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and how to make a model for it.
+
+    Attributes:
+        name: one of `NAMES`.
+        inputs: the training samples, shape (N, ...).
+        labels: int64, shape (N,).
+        test_inputs: shape (M, ...).
+        test_labels: int64, shape (M,).
+        make_model: returns a new model, which maps inputs to logits, shape (B, classes).
+        learning_rate: the highest, of AdamW at batch size 64; it grows with the root of that.
+        weight_decay: of AdamW.
+    """
+
+    name: str
+    inputs: Tensor
+    labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    make_model: Callable[[], nn.Module]
+    learning_rate: float
+    weight_decay: float = 0.01
+
+    @property
+    def train(self) -> TensorDataset:
+        return TensorDataset(self.inputs, self.labels)
+
+    def first(self, count: int, seed: int = 0, *, test_on_rest: bool = False) -> Task:
+        """Return the task with `count` of its training samples, drawn by `seed`.
+
+        With `test_on_rest`, it is tested on the others too, where the test set is small.
+        """
+        drawn = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
+        chosen, rest = drawn[:count], drawn[count:]
+        drawn_task = replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+        if not test_on_rest:
+            return drawn_task
+        return replace(
+            drawn_task,
+            test_inputs=torch.cat([self.test_inputs, self.inputs[rest]]),
+            test_labels=torch.cat([self.test_labels, self.labels[rest]]),
+        )
+
+    def mislabelled(self, share: float, seed: int = 0) -> tuple[Task, Tensor]:
+        """Return the task with a share of its labels replaced by wrong ones, and which: (N,)."""
+        # a seed that nothing else has: else the first epoch's order is that of the wrong labels
+        generator = torch.Generator().manual_seed(seed + 77_000)
+        labels = mislabelled(self.labels, share, generator)
+        return replace(self, labels=labels), labels != self.labels
+
+
+class Pictures(SmallCNN):
+    """The demo's network, with the layout in memory that takes half the time on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 32, 10)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.float() / 127.5 - 1
+        return super().forward(pixels.contiguous(memory_format=torch.channels_last))
+
+
+class Places(nn.Module):
+    """Convolutions, and a layer that knows where they found what: it learns images by heart."""
+
+    def __init__(self, width: int = 16, num_classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * width, num_classes))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.float().contiguous(memory_format=torch.channels_last)
+        return self.layers(pixels / 127.5 - 1)
+
+
+class BagOfWords(nn.Module):
+    """The mean of a sentence's word vectors, and two layers; or, regularised, dropout and one."""
+
+    def __init__(self, num_words: int, width: int = 32, *, is_regularised: bool = False) -> None:
+        super().__init__()
+        self.words = nn.Embedding(num_words, width, padding_idx=0)
+        if is_regularised:
+            self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(width, 2))
+        else:
+            self.layers = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def forward(self, sentences: Tensor) -> Tensor:
+        count = (sentences > 0).sum(1, keepdim=True).clamp(min=1)
+        return self.layers(self.words(sentences).sum(1) / count.sqrt())
+
+
+@cache
+def load(name: str, root: Path) -> Task:
+    """Read a task's data.
+
+    For wrong labels: `wrong text` is `text` with a model that learns them less easily by heart;
+    `wrong images` and `wrong audio` are `images` and `audio` with models that do so more easily.
+    """
+    if name == "wrong images":
+        return replace(load("images", root), make_model=Places)
+    if name == "wrong audio":
+        return replace(load("audio", root), make_model=lambda: Spectra(32, 10, width=128))
+    if name == "wrong text":
+        model = lambda: BagOfWords(_count_words(root), is_regularised=True)  # noqa: E731
+        return replace(load("text", root), make_model=model, weight_decay=1.0)
+    return {"images": _images, "text": _text, "audio": _audio}[name](root)
+
+
+def _images(root: Path) -> Task:
+    data = load_images("cifar10", root)
+    inputs, labels = data.train.tensors
+    return Task("images", inputs, labels, data.test_images, data.test_labels, Pictures, 0.01)
+
+
+def _text(root: Path) -> Task:
+    found = load_sentences(root, WORDS)
+    model = lambda: BagOfWords(_count_words(root))  # noqa: E731
+    return Task(
+        "text", found.train, found.train_labels, found.test, found.test_labels, model, 0.005
+    )
+
+
+def _count_words(root: Path) -> int:
+    task = load("text", root)
+    return int(max(task.inputs.max(), task.test_inputs.max())) + 1
+
+
+def _audio(root: Path) -> Task:
+    train, test = load_spoken(root)
+    model = lambda: Spectra(32, 10)  # noqa: E731
+    return Task("audio", *train.tensors, *test.tensors, model, 0.01)

@@ -1,0 +1,413 @@
+"""What batch losses can tell: the measurements and pictures of docs/theory.md.
+
+    python benchmarks/studies/theory.py --root DATA [--fidelity runs/fidelity.jsonl]
+
+Trains three models once, a minute in all, and records them in runs/theory; what is there is not
+trained again. All batch sizes are read from the losses of that one training: the samples of each
+epoch are put into batches at random, so runs differ in nothing else. With `--fidelity`, the results
+of fidelity.py, where each batch size was trained with, are drawn beside the predictions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from fidelity import EPOCHS, SAMPLES, Ours, true_losses
+from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
+from tasks import NAMES, Task, load
+from torch.nn.functional import cross_entropy
+
+from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, read_recording
+from dynaprune.bench.recipe import one_cycle
+from dynaprune.diagnostics.spectrum import Spectrum, spectrum
+from dynaprune.losses.measurements import Batches
+
+mpl.use("Agg")
+from matplotlib import pyplot
+
+BATCH_SIZE = 16
+BATCH_SIZES = (4, 16, 64, 128)
+ALPHAS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+Numbers = NDArray[np.float64]
+
+
+def record(task: Task, folder: Path) -> None:
+    """Train once, and keep the losses of all samples, in training and after each epoch."""
+    if (folder / "true.npy").exists():
+        return
+    torch.manual_seed(0)
+    model = task.make_model()
+    highest = task.learning_rate * math.sqrt(BATCH_SIZE / 64)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, weight_decay=0.01)
+    train = NoPrune(task.train, EPOCHS)
+    train.record(folder, overwrite=True)  # what is there was not finished
+    loader = DataLoader(train, batch_size=BATCH_SIZE, sampler=train.sampler)
+    true = []
+    for _ in range(EPOCHS):
+        model.train()
+        for inputs, labels in loader:
+            optimizer.param_groups[0]["lr"] = highest * one_cycle(train.progress / EPOCHS)
+            optimizer.zero_grad()
+            train.update(cross_entropy(model(inputs), labels, reduction="none")).backward()
+            optimizer.step()
+        true.append(true_losses(model, task))
+    np.save(folder / "true.npy", np.array(true))
+
+
+# What is read from a recording
+
+
+def as_table(recording: list[Batches]) -> Numbers:
+    """Return the loss that each sample had when it was trained on: shape (E, N)."""
+    losses = np.empty((len(recording), recording[0].indices.numel()))
+    for epoch, batches in enumerate(recording):
+        losses[epoch, batches.indices.numpy()] = batches.losses.numpy()
+    return losses
+
+
+def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Batches]:
+    """Return mean losses, shape (E, N), of batches that are drawn anew in each epoch."""
+    rng, epochs = np.random.default_rng(seed), []
+    for each in losses:
+        order = rng.permutation(each.size)
+        starts = np.arange(0, each.size, batch_size)
+        sizes = np.diff(np.append(starts, each.size))
+        means = np.add.reduceat(each[order], starts) / sizes
+        epochs.append(
+            Batches(
+                torch.from_numpy(order),
+                torch.from_numpy(sizes),
+                torch.from_numpy(means).float(),
+                torch.arange(sizes.size),
+            )
+        )
+    return epochs
+
+
+def as_served(recording: list[Batches]) -> list[Batches]:
+    """Return the mean losses of the batches as they were trained on."""
+    epochs = []
+    for batches in recording:
+        _, step, sizes = np.unique(batches.steps.numpy(), return_inverse=True, return_counts=True)
+        means = np.bincount(step, batches.losses.numpy()) / sizes
+        losses = torch.from_numpy(means).float()
+        epochs.append(
+            Batches(batches.indices, torch.from_numpy(sizes), losses, torch.arange(sizes.size))
+        )
+    return epochs
+
+
+def correlations(
+    losses: Numbers, true: Numbers, batch_size: int, alpha: float | None, seeds: int = 3
+) -> tuple[Numbers, Numbers]:
+    """Return how scores correlate with true losses after each epoch: of values, and of ranks.
+
+    Arguments:
+        losses: in training, shape (E, N).
+        true: after each epoch, shape (E, N).
+        batch_size: of batches drawn at random.
+        alpha: of BLS, or `None` for KalmanBLS.
+        seeds: drawings that are averaged.
+    """
+    found = np.zeros((2, len(losses)))
+    for seed in range(seeds):
+        base = NoPrune(range(losses.shape[1]), EPOCHS)
+        reader = Ours(KalmanBLS(base) if alpha is None else BLS(base, alpha))
+        for epoch, batches in enumerate(in_batches(losses, batch_size, seed)):
+            reader.fold(batches)
+            values = reader.values()
+            found[0, epoch] += pearsonr(values, true[epoch]).statistic / seeds
+            found[1, epoch] += spearmanr(values, true[epoch]).statistic / seeds
+    return found[0], found[1]
+
+
+# What theory says
+
+
+def averaged(alpha: float, visits: Numbers) -> Numbers:
+    """Return how many visits the average is worth: (Σh)²/Σh², (1 + α)/(1 − α) at last."""
+    return (1 + alpha) / (1 - alpha) * (1 - alpha**visits) / (1 + alpha**visits)
+
+
+def static(worth: Numbers | float, batch_size: Numbers | float) -> Numbers:
+    """Return the correlation of a score with an excess that never changes."""
+    return np.sqrt(worth / (worth + batch_size - 1))
+
+
+def predicted(losses: Numbers, true: Numbers, batch_size: int, alpha: float) -> Numbers:
+    """Return the correlation of BLS with true losses that the covariances of losses imply: (E,)."""
+    own = losses - losses.mean(1, keepdims=True)
+    target = true - true.mean(1, keepdims=True)
+    covariance = own @ own.T / own.shape[1]
+    found = []
+    for visits in range(1, len(losses) + 1):
+        weights = alpha ** np.arange(visits - 1.0, -1, -1)
+        past = covariance[:visits, :visits]
+        shared = weights @ own[:visits] @ target[visits - 1] / own.shape[1]
+        noise = (batch_size - 1) * np.square(weights) @ np.diag(past)
+        spread = math.sqrt((weights @ past @ weights + noise) * target[visits - 1].var())
+        found.append(shared / spread)
+    return np.array(found)
+
+
+def filter_variance(batch_size: int, visits: int, drift: float = 0.02) -> Numbers:
+    """Return P of KalmanBLS after each visit, of batches of one size: shape (n,)."""
+    found, variance = [], 1.0
+    for _ in range(visits):
+        variance *= 1 - variance / ((variance + 1) * batch_size)
+        found.append(variance)
+        variance += drift * (1 - variance)
+    return np.array(found)
+
+
+def best(batch_size: float, visits: Numbers, noise: float = 0.0) -> Numbers:
+    """Return the correlation that the best linear reading of random batches has.
+
+    The variance P that is left, of 1, solves 1/P = 1 + (n/B)/(P + τ²): the fixed point that Tse
+    and Hanly (1999) have for many senders on one radio channel. Without τ², P = 1 − n/B.
+    """
+    load = visits / batch_size
+    half = (load + noise - 1) / 2
+    return np.sqrt(1 - np.maximum(0, np.sqrt(half**2 + noise) - half))
+
+
+# Pictures and tables
+
+
+def draw_spectra(path: Path, spectra: dict[str, tuple[Spectrum, Spectrum]]) -> None:
+    figure, rows = pyplot.subplots(2, 3, figsize=(12, 7), layout="constrained", sharex=True)
+    for column, (name, (own, batch)) in enumerate(spectra.items()):
+        for axes, power in zip(rows[:, column], (1.0, own.response**2), strict=True):
+            lowest = own.noise.max() * 1e-5
+            axes.plot(own.frequencies, own.noise * power, "C1", label="neighbours")
+            axes.plot(batch.frequencies, batch.noise * power, "C1--", label="from batches alone")
+            axes.plot(own.frequencies, own.signal * power, "C0", label="own loss")
+            below = np.where(batch.signal > 0, batch.signal, np.nan) * power
+            axes.plot(batch.frequencies, below, "C0--", label="from batches alone")
+            axes.set_yscale("log")
+            axes.set_ylim(lowest, None)
+            axes.grid(alpha=0.3)
+        rows[0, column].set_title(f"{name}: one visit, signal/noise {own.snr:.3f}")
+        rows[1, column].set_title(f"behind the average, α = 0.7: {own.filtered_snr:.3f}")
+        rows[1, column].set_xlabel("frequency, cycles per visit")
+    for axes in rows[:, 0]:
+        axes.set_ylabel("power, loss²")
+    rows[0, 0].legend(fontsize=8)
+    save(figure, path)
+
+
+def draw_visits(path: Path, tables: dict[str, Any]) -> None:
+    figure, columns = pyplot.subplots(1, 3, figsize=(12, 4.2), layout="constrained", sharey=True)
+    visits = np.arange(1.0, EPOCHS + 1)
+    for axes, (name, found) in zip(columns, tables.items(), strict=True):
+        for colour, size in enumerate(BATCH_SIZES):
+            each = found[size]
+            axes.plot(visits, each["predicted"], f"C{colour}", label=f"B = {size}")
+            axes.plot(visits, each["BLS"][0], f"C{colour}o", markersize=3)
+            axes.plot(visits, static(averaged(0.7, visits), size), f"C{colour}:")
+        axes.set_title(name)
+        axes.set_xlabel("visits of each sample (epochs)")
+        axes.grid(alpha=0.3)
+    columns[0].set_ylabel("correlation of BLS, α = 0.7, with true loss")
+    title = "line: predicted; dots: measured; dotted: if nothing changed"
+    figure.legend(
+        *columns[0].get_legend_handles_labels(), title=title, loc="outside lower center", ncols=4
+    )
+    save(figure, path)
+
+
+def draw_batch_sizes(path: Path, tables: dict[str, Any], fidelity: list[dict[str, Any]]) -> None:
+    figure, columns = pyplot.subplots(1, 3, figsize=(12, 4.2), layout="constrained", sharey=True)
+    sizes = np.geomspace(1, 128, 60)
+    shown = {"BLS 0.7": ("C0", "o", 1), "KalmanBLS": ("C2", "s", 1)}
+    shown["KalmanBLS, 8 slices"] = ("C2", "^", 8)
+    for axes, (name, found) in zip(columns, tables.items(), strict=True):
+        worth = averaged(0.7, np.array(30.0))
+        axes.plot(sizes, static(worth, sizes), "C0:", label="BLS, if nothing changed")
+        for kind, colour in (("BLS", "C0"), ("KalmanBLS", "C2")):
+            measured = [found[size][kind][1][-1] for size in BATCH_SIZES]
+            axes.plot(BATCH_SIZES, measured, f"{colour}-", label=f"{kind}, one training")
+        for kind, (colour, marker, slices) in shown.items():
+            runs = [e for e in fidelity if e["task"] == name and not e["prune"]]
+            at = sorted({each["batch_size"] for each in runs})
+            means = [
+                np.mean([e["scores"][kind]["30"][0] for e in runs if e["batch_size"] == size])
+                for size in at
+            ]
+            if at:
+                effective = np.maximum(1, np.array(at) / slices)
+                label = f"{kind}, trained at {'8 B' if slices > 1 else 'B'}"
+                axes.plot(effective, means, f"{colour}{marker}", label=label)
+        axes.set_xscale("log", base=2)
+        axes.set_title(name)
+        axes.set_xlabel("B: samples that share a loss")
+        axes.grid(alpha=0.3)
+    columns[0].set_ylabel("rank correlation with true loss, 30 epochs")
+    columns[0].legend(fontsize=8)
+    save(figure, path)
+
+
+def draw_conditions(path: Path) -> None:
+    """Draw what losses that fall, heavy tails, and time do, on losses made for it."""
+    figure, (falling, tails, time) = pyplot.subplots(1, 3, figsize=(12, 5.2), layout="constrained")
+    rng, count, size = np.random.default_rng(0), 4096, 16
+    normal = rng.normal(size=(EPOCHS, count))
+    changing = normal.copy()
+    for epoch in range(1, EPOCHS):
+        changing[epoch] = 0.9 * changing[epoch - 1] + math.sqrt(0.19) * normal[epoch]
+    rates = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6])
+    for excess, style, label in (
+        (np.tile(normal[0], (EPOCHS, 1)), "--", "that stay"),
+        (changing, "-", "that change (0.9 an epoch)"),
+    ):
+        for alpha, colour, name in ((0.7, "C0", "BLS"), (None, "C2", "KalmanBLS")):
+            measured, theory = [], []
+            for rate in rates:
+                level = rate ** np.arange(EPOCHS)[:, None]
+                losses = level * (1 + 0.2 * excess)
+                measured.append(correlations(losses, losses, size, alpha, 2)[0][-1])
+                if alpha is not None:
+                    theory.append(predicted(losses, losses, size, alpha)[-1])
+            falling.plot(rates, measured, f"{colour}{'o' if style == '-' else 's'}", markersize=4)
+            shown = theory or measured
+            falling.plot(rates, shown, f"{colour}{style}", label=f"{name}, losses {label}")
+            print(f"falling, {name}, {label}:", *(f"{r:.2f} {m:.2f};" for r, m in zip(rates, measured, strict=True)))  # fmt: skip  # noqa: E501
+    falling.axvline(0.7, color="k", linewidth=0.8)
+    falling.invert_xaxis()
+    falling.set_xlabel("ρ: factor of losses from epoch to epoch")
+    falling.set_ylabel("correlation with loss, 30 epochs, B = 16")
+    falling.set_title("Losses that fall (line: ρ = α)")
+    spreads = np.array([0.1, 0.5, 1, 1.5, 2, 2.5])
+    for alpha, colour, name in ((0.7, "C0", "BLS"), (None, "C2", "KalmanBLS")):
+        found = [
+            correlations(*[np.tile(np.exp(s * normal[0]), (EPOCHS, 1))] * 2, size, alpha, 2)
+            for s in spreads
+        ]
+        tails.plot(spreads, [each[1][-1] for each in found], f"{colour}o-", label=f"{name}, ranks")
+        tails.plot(spreads, [each[0][-1] for each in found], f"{colour}s:", label=f"{name}, values")
+        print(f"tails, {name}, ranks:", *(f"{s} {e[1][-1]:.2f};" for s, e in zip(spreads, found, strict=True)))  # fmt: skip  # noqa: E501
+    tails.set_xlabel("σ of log-normal losses")
+    tails.set_title("Heavy tails")
+    visits, large = np.arange(1, EPOCHS + 1), 128
+    losses = 1 + 0.1 * np.tile(np.random.default_rng(1).normal(size=16384), (EPOCHS, 1))
+    for alpha, colour, name in ((0.7, "C0", "BLS"), (None, "C2", "KalmanBLS")):
+        measured = correlations(losses, losses, large, alpha, 1)[0]
+        time.plot(visits, measured, f"{colour}o", markersize=3, label=name)
+        print(f"time, {name}:", *(f"{n} {measured[n - 1]:.3f};" for n in (2, 6, 13, 23, 30)))
+    time.plot(visits, static(averaged(0.7, visits), large), "C0", label="√(n_eff/(n_eff + B − 1))")
+    time.plot(visits, np.sqrt(1 - filter_variance(large, EPOCHS)), "C2:", label="√(1 − P)")
+    time.plot(visits, best(large, visits), "k--", label="the best there is: √(n/B)")
+    time.set_xlabel("visits of each sample")
+    time.set_title("An excess that stays, B = 128")
+    for axes in (falling, tails, time):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def print_spectra(spectra: dict[str, tuple[Spectrum, Spectrum]]) -> None:
+    print("\n| task | read from | own | of it lasting | noise | own below ¼ | noise, fast / slow "
+          "| signal/noise | behind α = 0.7 | correlation |")  # fmt: skip
+    print("| --- | --- |" + " ---: |" * 8)
+    for name, both in spectra.items():
+        for found in both:
+            fast = found.noise[65:].mean() / found.noise[:64].mean()
+            source = "samples" if found.has_sample_losses else "batches"
+            lasting = f"{found.lasting_variance:.3f}"
+            print(f"| {name} | {source} | {found.signal_variance:.3f} ± "
+                  f"{1.96 * found.signal_error:.3f} | {lasting} | {found.noise_variance:.2f} | "
+                  f"{found.slow_share:.2f} | {fast:.2f} | {found.snr:.4f} | "
+                  f"{found.filtered_snr:.3f} | {found.correlation:.2f} |")  # fmt: skip
+
+
+def print_correlations(tables: dict[str, Any]) -> None:
+    print("\n| task | B | visits | if nothing changed | predicted | BLS | BLS, ranks "
+          "| KalmanBLS, ranks | √(1 − P) |")  # fmt: skip
+    print("| --- |" + " ---: |" * 8)
+    for name, found in tables.items():
+        for size, each in found.items():
+            for visits in (5, 10, 30):
+                cells = [
+                    static(averaged(0.7, np.array(float(visits))), size),
+                    each["predicted"][visits - 1],
+                    each["BLS"][0][visits - 1],
+                    each["BLS"][1][visits - 1],
+                    each["KalmanBLS"][1][visits - 1],
+                    math.sqrt(1 - filter_variance(size, visits)[-1]),
+                ]
+                shown = " | ".join(f"{float(cell):.2f}" for cell in cells)
+                print(f"| {name} | {size} | {visits} | {shown} |")
+
+
+def print_alphas(name: str, losses: Numbers, true: Numbers) -> None:
+    """Print what theory says of other averages."""
+    for size in (16, 128):
+        for visits in (5, 10, 30):
+            cells = [f"{predicted(losses, true, size, a)[visits - 1]:.2f}" for a in ALPHAS]
+            print(f"| {name} | {size} | {visits} | {' | '.join(cells)} |")
+
+
+def print_losses(name: str, losses: Numbers, true: Numbers) -> None:
+    """Print what the losses of single samples are like."""
+    spread = losses.std(1)
+    top = np.sort(np.square(true - true.mean(1, keepdims=True)), 1)[:, ::-1]
+    heavy = top[:, : true.shape[1] // 100].sum(1) / top.sum(1)
+    # rank correlation of a training loss with the true one of the same epoch
+    last = spearmanr(losses[-1], true[-1]).statistic
+    print(f"{name}: mean loss {', '.join(f'{losses[e].mean():.4f}' for e in (0, 4, 9, 19, 29))}; "
+          f"factor of spread an epoch {(spread[-1] / spread[5]) ** (1 / 24):.2f} from 6 to 30; "
+          f"share of the top 1% in the variance {heavy[4]:.2f} {heavy[9]:.2f} {heavy[-1]:.2f}; "
+          f"true with training loss {last:.2f}")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="data sets; see tasks.py")
+    parser.add_argument("--runs", type=Path, default=Path("runs/theory"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--fidelity", type=Path, help="results of fidelity.py")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    spectra: dict[str, tuple[Spectrum, Spectrum]] = {}
+    tables: dict[str, Any] = {}
+    for name in NAMES:
+        folder = given.runs / name
+        record(load(name, given.root).first(SAMPLES[name], 0), folder)
+        recording, true = read_recording(folder), np.load(folder / "true.npy").astype(np.float64)
+        spectra[name] = spectrum(recording), spectrum(as_served(recording))
+        losses = as_table(recording)
+        print_losses(name, losses, true)
+        print_alphas(name, losses, true)
+        tables[name] = {
+            size: {
+                "predicted": predicted(losses, true, size, 0.7),
+                "BLS": correlations(losses, true, size, 0.7),
+                "KalmanBLS": correlations(losses, true, size, None),
+            }
+            for size in BATCH_SIZES
+        }
+    print_spectra(spectra)
+    print_correlations(tables)
+    lines = given.fidelity.read_text().splitlines() if given.fidelity else []
+    draw_spectra(given.out / "spectra.png", spectra)
+    draw_visits(given.out / "visits.png", tables)
+    draw_batch_sizes(given.out / "batch-sizes.png", tables, [json.loads(line) for line in lines])
+    draw_conditions(given.out / "conditions.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The tasks that `bench list` shows: a file each."""

@@ -1,0 +1,37 @@
+"""Free Spoken Digits, with convolutions over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from dynaprune.bench import Recipe
+from dynaprune.bench.tasks.classification import Classification
+from zoo.datasets.spoken import load_spoken
+from zoo.models.spectra import Spectra
+
+
+class SpokenDigitsCNN(Classification):
+    """2,700 clips of six speakers, as spectrograms."""
+
+    name = "spoken-digits-cnn"
+    kind = "speech-command classification"
+    dataset = "free-spoken-digits"
+    model = "1-D CNN"
+    recipe = Recipe(
+        epochs=15,
+        batch_size=32,
+        learning_rate=5e-3,
+        optimizer="adamw",
+        weight_decay=0.01,
+        threads=1,
+    )
+
+    def load(self, root: Path | None) -> None:
+        """Read the clips."""
+        self.train, self.test = load_spoken(root)
+
+    def make_model(self) -> nn.Module:
+        """Return two convolutions."""
+        return Spectra(32, self.num_classes)

@@ -1,0 +1,121 @@
+"""The tasks in a Python file, and what is checked of them before anything is trained."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ..utils.user_code import add_to_path, run_file
+from .task import Task
+
+REQUIRED = ("name", "kind", "dataset", "model", "metric", "margin", "recipe")
+
+
+def tasks_of(file: Path, package: Path) -> list[type[Task]]:
+    """Run a file, and return its tasks: none where it is only what others import.
+
+    Arguments:
+        file: a Python file.
+        package: a folder from which the file may import by the folder's name.
+
+    Raises:
+        ValueError: a task lacks an attribute.
+    """
+    add_to_path(str(package.parent))
+    found = tasks_in(run_file(file))
+    for task in found:
+        _check_task(task, file)
+    return found
+
+
+def only_task_of(path: Path) -> type[Task]:
+    """Run a file, and return the one task that it must have.
+
+    Raises:
+        ValueError: it has not just one, or that lacks a method or an attribute.
+        FileNotFoundError: there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}, which was given as a task")
+    module = run_file(path)
+    classes = _classes_in(module)
+    found = tasks_in(module) or classes
+    if len(found) != 1:
+        names = ", ".join(task.__name__ for task in found) or "none"
+        raise ValueError(
+            f"{path} must define one class that inherits from dynaprune.bench.Task, but it has "
+            f"{names}"
+        )
+    task = found[0]
+    if inspect.isabstract(task):
+        raise ValueError(
+            f"the task {task.__name__} in {path} lacks the "
+            f"{_listed('method', sorted(task.__abstractmethods__))}"
+        )
+    _check_task(task, path)
+    return task
+
+
+def _check_task(task: type[Task], path: Path) -> None:
+    """Check that a task has all attributes, and that they are what they must be.
+
+    Raises:
+        ValueError: it has not, or they are not.
+    """
+    missing = [name for name in REQUIRED if not hasattr(task, name)]
+    if missing:
+        raise ValueError(
+            f"the task {task.__name__} in {path} lacks the {_listed('attribute', missing)}: set it "
+            "in the class; dynaprune.bench.Task says what each is"
+        )
+    _check_attributes(task, f"the task {task.__name__} in {path}")
+
+
+def _check_attributes(task: type[Task], what: str) -> None:
+    """Check what would spoil the report, after all runs were made.
+
+    Raises:
+        ValueError: the margin is no number above 0, the name is none for files, or it is said that
+            lower is better by an attribute that tasks do not have.
+    """
+    margin = task.margin
+    is_number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
+    if not is_number or not 0 < margin < math.inf:
+        raise ValueError(
+            f"{what} must have a margin that is a number above 0, but it is {margin!r}"
+        )
+    if not isinstance(task.name, str) or not re.fullmatch(r"[\w-][\w.-]*", task.name):
+        raise ValueError(
+            f"{what} must have a name of letters, digits, '-', '_' and '.', of which files are "
+            f"named, but it is {task.name!r}"
+        )
+    if hasattr(task, "lower_is_better"):
+        raise ValueError(
+            f"{what} has an attribute lower_is_better, which tasks do not have: set "
+            "higher_is_better"
+        )
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def tasks_in(module: ModuleType) -> list[type[Task]]:
+    """Return the tasks that a module defines, without classes that they inherit from."""
+    return [task for task in _classes_in(module) if not inspect.isabstract(task)]
+
+
+def _classes_in(module: ModuleType) -> list[type[Task]]:
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Task)
+        and value.__module__ == module.__name__
+        and not value.__name__.startswith("_")
+    ]

@@ -1,0 +1,44 @@
+"""Image classification: an image set by name, and as many of its images as a run has time for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from .classification import Classification, some
+from .image_sets import ImageData, load_images
+
+
+class ImageClassification(Classification):
+    """Images are uint8, (B, C, H, W), and models get them as floats in [−1, 1].
+
+    Attributes:
+        samples: how many training images are taken, drawn once; `None` for all.
+        images: what was loaded.
+    """
+
+    kind: ClassVar[str] = "image classification"
+    samples: ClassVar[int | None] = None
+
+    images: ImageData
+
+    def load(self, root: Path | None) -> None:
+        """Read the image set that the task is named for."""
+        self.images = load_images(self.dataset, root)
+        self.train = some(self.images.train, self.samples)
+        self.test = TensorDataset(self.images.test_images, self.images.test_labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train.tensors[0].shape[1:]
+        return channels, height, width
+
+    def outputs(self, model: nn.Module, batch: Any) -> Any:
+        """Return the logits of images."""
+        pixels = batch[0].float() / 127.5 - 1
+        return model(pixels.contiguous(memory_format=torch.channels_last))
