@@ -1,4 +1,4 @@
-"""Hugging Face Accelerate: `prepare` of dynaprune in place of the accelerator's.
+"""Hugging Face Accelerate: dynaprune's `prepare` replaces that of the accelerator.
 
     accelerate launch examples/train_accelerate.py [--epochs 20] [--folder accelerated]
 
@@ -23,7 +23,7 @@ parser.add_argument("--folder", type=Path, default=Path("accelerated"))
 arguments = parser.parse_args()
 
 torch.manual_seed(0)
-torch.set_num_threads(1)  # the model is that small
+torch.set_num_threads(1)  # more threads do not speed up a model this small
 images, labels = map(torch.tensor, load_digits(return_X_y=True))
 images = images.float() / 16
 train_set, test_images, test_labels = (
@@ -34,7 +34,7 @@ train_set, test_images, test_labels = (
 
 accelerator = Accelerator(gradient_accumulation_steps=2, cpu=not torch.cuda.is_available())
 train = BLS(InfoBatch(train_set, arguments.epochs)).proxy()
-loader = DataLoader(train, batch_size=16)  # of one process
+loader = DataLoader(train, batch_size=16)  # per process
 model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.AdamW(model.parameters())
@@ -44,7 +44,7 @@ one_cycle = torch.optim.lr_scheduler.OneCycleLR(
 )
 scheduler = PrunedScheduler(one_cycle, loader, steps_per_full_epoch=steps)
 model, optimizer, loader = prepare(accelerator, model, optimizer, loader)
-accelerator.register_for_checkpointing(scheduler)  # the pruned dataset is registered already
+accelerator.register_for_checkpointing(scheduler)  # `prepare` has registered the pruned dataset
 
 if arguments.folder.exists():
     accelerator.load_state(str(arguments.folder))

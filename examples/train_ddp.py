@@ -1,9 +1,9 @@
-"""Distributed data parallel: the three lines are the same, and each rank trains its share.
+"""Distributed data parallel: the same three lines; each rank trains on its share.
 
     torchrun --nproc-per-node 2 examples/train_ddp.py [--epochs 20] [--checkpoint ddp.pt]
 
-Stop it whenever you like: the same command, also with another number of processes, goes on.
-Needs scikit-learn, for its digits: `pip install '.[demo]'` in the clone.
+You can stop it at any time: the same command resumes, also with another number of processes.
+Needs scikit-learn for its digits: `pip install '.[demo]'` in the clone.
 """
 
 import argparse
@@ -30,7 +30,7 @@ if on_gpu:
     torch.cuda.set_device(device)
 
 torch.manual_seed(0)
-torch.set_num_threads(1)  # the model is that small
+torch.set_num_threads(1)  # more threads do not speed up a model this small
 images, labels = map(torch.tensor, load_digits(return_X_y=True))
 images = images.float() / 16
 train_set, test_images, test_labels = (
@@ -40,7 +40,7 @@ train_set, test_images, test_labels = (
 )
 
 train = BLS(InfoBatch(train_set, arguments.epochs)).proxy()  # the same on all ranks
-loader = DataLoader(train, batch_size=16)  # of this rank
+loader = DataLoader(train, batch_size=16)  # per rank
 model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).to(device)
 parallel = DistributedDataParallel(model)
 criterion = nn.CrossEntropyLoss()
@@ -77,6 +77,6 @@ if rank == 0:
     model.eval()
     accuracy = (model(test_images.to(device)).argmax(1).cpu() == test_labels).float().mean()
     print(f"test accuracy {accuracy:.1%}; {train.summary()}")
-del parallel  # which holds the process group: gloo may abort if that lives on at exit
+del parallel  # it holds the process group, and gloo may abort if that exists at exit
 distributed.barrier()
 distributed.destroy_process_group()

@@ -39,9 +39,9 @@ class Classifier(pl.LightningModule):
         self.log("accuracy", accuracy, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self):
-        """Return an optimizer and a schedule for full epochs, which follows pruned ones."""
+        """Return an optimizer and a schedule of full training, adapted to pruned epochs."""
         optimizer = torch.optim.AdamW(self.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)  # those of full training
+        steps = int(self.trainer.estimated_stepping_batches)  # of full training
         one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
         scheduler = PrunedScheduler(
             one_cycle,
@@ -51,7 +51,7 @@ class Classifier(pl.LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def lr_scheduler_step(self, scheduler, metric):
-        """Step the schedule; Lightning asks for this where a scheduler is not torch's own."""
+        """Step the schedule; Lightning needs this method for schedulers that are not torch's."""
         scheduler.step()
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # the model is that small
+    torch.set_num_threads(1)  # more threads do not speed up a model this small
     images, labels = map(torch.tensor, load_digits(return_X_y=True))
     images = images.float() / 16
     train = BLS(InfoBatch(TensorDataset(images[:1400], labels[:1400]), arguments.epochs)).proxy()
@@ -85,7 +85,7 @@ def main() -> None:
     if trainer.is_global_zero:
         print(f"test accuracy {trainer.callback_metrics['accuracy']:.1%}; {train.summary()}")
     if distributed.is_initialized():
-        distributed.destroy_process_group()  # Lightning leaves it: gloo may abort at exit
+        distributed.destroy_process_group()  # Lightning does not, and gloo may abort at exit
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A plain training loop: a checkpoint every 50 steps, a schedule that follows pruned epochs.
+"""A plain training loop, with a checkpoint every 50 steps and a learning-rate schedule.
 
     python examples/train_plain.py [--epochs 20] [--checkpoint plain.pt]
 
-Stop it whenever you like: the same command goes on where the last checkpoint was taken.
-Needs scikit-learn, for its digits: `pip install '.[demo]'` in the clone.
+You can stop it at any time: the same command resumes from the last checkpoint.
+Needs scikit-learn for its digits: `pip install '.[demo]'` in the clone.
 """
 
 import argparse
@@ -22,7 +22,7 @@ parser.add_argument("--checkpoint", type=Path, default=Path("plain.pt"))
 arguments = parser.parse_args()
 
 torch.manual_seed(0)
-torch.set_num_threads(1)  # the model is that small
+torch.set_num_threads(1)  # more threads do not speed up a model this small
 images, labels = map(torch.tensor, load_digits(return_X_y=True))
 images = images.float() / 16
 train_set, test_images, test_labels = (

@@ -1,9 +1,9 @@
-"""A stream of images in tar shards: what is skipped is never decoded.
+"""A stream of images in tar shards: skipped images are never decoded.
 
     python examples/train_stream.py [--epochs 20] [--shards shards]
 
-Writes scikit-learn's digits as PNG files into ten tar shards, if the folder is not there, and
-trains on them. A tar is read from its beginning to its end; a member's name is its key.
+Writes scikit-learn's digits as PNG files into ten tar shards, unless the folder exists, and trains
+on them. Each tar is read sequentially; a member's name is its key.
 Needs scikit-learn and Pillow: `pip install '.[demo]'` in the clone.
 """
 
@@ -27,13 +27,13 @@ parser.add_argument("--shards", type=Path, default=Path("shards"))
 arguments = parser.parse_args()
 
 torch.manual_seed(0)
-torch.set_num_threads(1)  # the model is that small
+torch.set_num_threads(1)  # more threads do not speed up a model this small
 images, labels = load_digits(return_X_y=True)
 images = (images * 15).astype(np.uint8)
 
 
 def write_shards(folder: Path) -> None:
-    """Write names with the number and the label of each image, such as 00017-3.png."""
+    """Write each image under a name of its number and label, such as 00017-3.png."""
     folder.mkdir()
     for shard in range(10):
         with tarfile.open(folder / f"{shard}.tar", "w") as tar:
@@ -47,7 +47,7 @@ def write_shards(folder: Path) -> None:
 
 
 def read_shards() -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents as they are stored."""
+    """Yield the name and the undecoded content of each image."""
     for path in sorted(arguments.shards.glob("*.tar")):
         with tarfile.open(path) as tar:
             for member in tar:

@@ -1,4 +1,4 @@
-"""Hugging Face Transformers: a small BERT, from its configuration, reads digits row by row.
+"""Hugging Face Transformers: a small BERT, trained from scratch, reads digits row by row.
 
     python examples/train_trainer.py [--epochs 20] [--folder trained] [--resume]
 
@@ -21,7 +21,7 @@ parser.add_argument("--resume", action="store_true", help="from the last checkpo
 arguments = parser.parse_args()
 
 torch.manual_seed(0)
-torch.set_num_threads(1)  # the model is that small
+torch.set_num_threads(1)  # more threads do not speed up a model this small
 images, labels = load_digits(return_X_y=True)
 samples = [  # a row of eight pixels is a word: its embedding is the pixels, eight times over
     {"inputs_embeds": torch.tensor(image / 16).float().view(8, 8).tile(8), "labels": int(label)}
@@ -63,4 +63,4 @@ trainer.train(resume_from_checkpoint=arguments.resume)
 accuracy = trainer.evaluate()["eval_accuracy"]
 if trainer.is_world_process_zero():
     print(f"test accuracy {accuracy:.1%}; {trainer.pruned.summary()}")
-trainer.accelerator.end_training()  # without, gloo may abort at the very end of several ranks
+trainer.accelerator.end_training()  # without it, gloo may abort at exit with several ranks
