@@ -32,13 +32,13 @@ def as_indices(indices: Any, where: str) -> Tensor:
             given = torch.as_tensor(indices, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise RuntimeError(
-                f"{where} wants the batch's samples as integers of shape (B,), but {indices!r} "
+                f"{where} expects the batch's samples as integers of shape (B,), but {indices!r} "
                 f"was given: {error}"
             ) from error
     is_integer = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
     if given.dim() != 1 or given.numel() == 0 or not is_integer:
         raise RuntimeError(
-            f"{where} wants the batch's samples as integers of shape (B,), but {given.dtype} of "
+            f"{where} expects the batch's samples as integers of shape (B,), but {given.dtype} of "
             f"shape {tuple(given.shape)} was given"
         )
     return given.detach().to(torch.int64, copy=True)
@@ -106,8 +106,8 @@ class Wrapping(metaclass=_MadeWhole):
         else:
             raise AttributeError(
                 f"{name!r} was set on a {type(self).__name__}, but neither it nor its "
-                f"{type(inner).__name__} has such an attribute, so nobody would read it: set it "
-                f"on .{self.wraps}, or in the constructor of a class of your own"
+                f"{type(inner).__name__} has such an attribute, so nothing would read it: set it "
+                f"on .{self.wraps}, or in the constructor of your own subclass"
             )
 
 
@@ -152,10 +152,10 @@ class IndexedDataset(Wrapping, Dataset[Any]):
         samples = fetch(self.dataset, indices)
         if not isinstance(samples, list) or len(samples) != len(indices):
             raise RuntimeError(
-                f"with_indices() wants a list of {len(indices)} samples from __getitems__ of the "
+                f"with_indices() expects a list of {len(indices)} samples from __getitems__ of the "
                 f"given {type(self.dataset).__name__}, but it returned a "
                 f"{type(samples).__name__}: use the DataLoader of dynaprune, which carries indices "
-                "beside whatever is fetched"
+                "next to whatever the dataset returns"
             )
         return list(zip(samples, indices, strict=True))
 

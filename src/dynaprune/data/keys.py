@@ -32,8 +32,8 @@ def fingerprint(key: Any) -> int:
         key = str(number).encode()
     if not isinstance(key, bytes):
         raise TypeError(
-            "a sample's key must be a string, bytes or an integer that is its own and stays the "
-            f"same from pass to pass, but key=... returned {key!r} ({type(key).__name__})"
+            "a sample's key must be a string, bytes or an integer, unique to the sample and the "
+            f"same in every pass, but key=... returned {key!r} ({type(key).__name__})"
         )
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "little", signed=True)
 

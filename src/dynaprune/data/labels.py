@@ -66,7 +66,7 @@ def check_labels(labels: Any, dataset: Any, count: int) -> NDArray[Any] | None:
     known = as_labels(labels)
     if known.shape != (count,):
         raise ValueError(
-            f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
+            f"labels must be one per sample, shape ({count},), but have shape {known.shape}"
         )
     return known
 
@@ -139,7 +139,7 @@ def as_labels(values: Any) -> NDArray[Any]:
         values = (values.float() if values.is_floating_point() else values).numpy()
     if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
         raise ValueError(
-            f"labels must be one a sample, as a list, an array or a tensor, but a "
+            f"labels must be one per sample, as a list, an array or a tensor, but a "
             f"{type(values).__name__} was given"
         )
     if hasattr(values, "to_numpy"):  # a column of pandas

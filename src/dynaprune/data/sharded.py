@@ -54,7 +54,7 @@ class Sharded(Wrapping, Dataset[Any]):
             if not (distributed.is_available() and distributed.is_initialized()):
                 raise RuntimeError(
                     "Sharded(dataset) divides the samples among the ranks of torch.distributed, "
-                    "which does not run: call init_process_group() first, or give rank and "
+                    "which is not running: call init_process_group() first, or give rank and "
                     "world_size"
                 )
             rank, world_size = distributed.get_rank(), distributed.get_world_size()

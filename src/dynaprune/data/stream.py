@@ -84,9 +84,9 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
     ) -> None:
         if isinstance(stream, Iterator):
             raise TypeError(
-                f"stream must be something that can be run through in every epoch, but a "
-                f"{type(stream).__name__} was given, which ends for good: give the function that "
-                "makes it, or an object with __iter__"
+                f"stream must be an object that can be iterated once per epoch, but a "
+                f"{type(stream).__name__} was given, which can be iterated only once: give the "
+                "function that makes it, or an object with __iter__"
             )
         if not isinstance(stream, Iterable) and not callable(stream):
             raise TypeError(
@@ -95,7 +95,7 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
             )
         if not callable(key) and (not isinstance(key, (str, int)) or isinstance(key, bool)):
             raise TypeError(
-                "key must be a function of what the stream yields, or the name or place of a "
+                "key must be a function of what the stream yields, or the name or position of a "
                 f"field in it, but {key!r} was given"
             )
         if decode is not None and not callable(decode):

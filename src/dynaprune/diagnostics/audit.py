@@ -165,7 +165,7 @@ def check_audited(train: Any, model: Any, loss_fn: Any) -> None:
     if train.is_stream:
         raise RuntimeError(
             f"audit() was called, but this {type(train).__name__} prunes a stream, whose samples "
-            "have keys and no indices, so none can be drawn: read train.reliability, which is "
+            "have keys instead of indices, so none can be drawn: read train.reliability, which is "
             "estimated from the batches alone"
         )
 

@@ -85,5 +85,5 @@ def _number(loss: Any) -> float:
         return float(loss)
     except (TypeError, ValueError):
         raise TypeError(
-            f"{wanted}, but a {type(loss).__name__} was returned: pick the loss out of it"
+            f"{wanted}, but a {type(loss).__name__} was returned: return only the loss"
         ) from None

@@ -175,7 +175,7 @@ def spectrum(
     counts = visits.counts()
     if counts.size == 0 or counts.max() < 2:
         raise ValueError(
-            f"a spectrum needs samples that were visited twice, in epochs of two measurements or "
+            f"a spectrum needs samples with two visits or more, in epochs of two measurements or "
             f"more, but the recording of {len(epochs)} epochs has none: record more epochs"
         )
     lags = min(int(counts.max()) - 1, LAGS)

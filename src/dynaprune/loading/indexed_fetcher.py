@@ -138,7 +138,7 @@ def _sample_numbers(indices: Any) -> NDArray[np.int64]:
     numbers = np.asarray(indices)
     if numbers.ndim > 1 or not np.issubdtype(numbers.dtype, np.integer):
         raise TypeError(
-            f"the DataLoader of dynaprune wants sample numbers from its sampler, but {indices!r} "
+            f"the DataLoader of dynaprune expects sample numbers from its sampler, but {indices!r} "
             "was yielded"
         )
     return numbers.astype(np.int64, copy=False)

@@ -107,8 +107,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if isinstance(dataset, Score):
             name = type(dataset).__name__
             raise TypeError(
-                f"a {name} was given as dataset, but it is a score: give what "
-                f"{name}(...).proxy() returns, the dataset that is scored by it"
+                f"a {name} was given as dataset, but it is a score: give the dataset that "
+                f"{name}(...).proxy() returns"
             )
         is_pruned = isinstance(dataset, PrunedDataset)
         is_stream = is_pruned and dataset.is_stream
@@ -202,7 +202,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return num_samples
         if type(batches) is not BatchSampler:
             raise TypeError(
-                f"how many batches a {type(batches).__name__} makes of a full epoch is not known"
+                f"the number of batches that a {type(batches).__name__} makes of a full epoch is "
+                "unknown"
             )
         missing = 0 if batches.drop_last else batches.batch_size - 1
         return (num_samples + missing) // batches.batch_size
@@ -259,7 +260,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         elif state:
             raise RuntimeError(
                 f"the loader serves a {type(self.dataset).__name__}, which is not pruned, so it "
-                "cannot go on from the state of a pruned dataset"
+                "cannot resume from the state of a pruned dataset"
             )
 
     def replace_fetcher(self, wrap: Callable[[Any], Any]) -> None:

@@ -229,7 +229,7 @@ def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
         if each.before != after:
             raise RuntimeError(
                 "the workers of the loader do not read the same samples in the same order, so "
-                "some would be lost. If the stream gives each worker a part of its own, say "
+                "some would be lost. If each worker reads only its own part of the stream, give "
                 "PrunedIterableDataset(..., splits_itself=True). If it is shuffled, fix its seed, "
                 "or shuffle by PrunedIterableDataset(..., shuffle=1000) instead"
             )

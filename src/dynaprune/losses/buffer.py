@@ -222,10 +222,10 @@ def _recording_stream(device: torch.device) -> int:
     """
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
-            "update() was called while a CUDA graph is captured, so no replay would be scored: "
-            "leave it out of the graph, and call it after each replay with the loss that the graph "
-            "has written. The graph rescales that loss by a static tensor, which "
-            "train.batch_weight is copied to before each replay (docs/loops.md, mixed precision)"
+            "update() was called while a CUDA graph is being captured, so no replay would be "
+            "scored: call it outside of the graph, after each replay, with the loss that the graph "
+            "wrote. Inside the graph, multiply the loss by a static tensor, and copy "
+            "train.batch_weight to that tensor before each replay (docs/loops.md, mixed precision)"
         )
     return torch.cuda.current_stream(device).cuda_stream
 

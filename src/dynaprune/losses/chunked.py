@@ -156,7 +156,7 @@ def _check_reduction(criterion: Any) -> None:
     reduction = getattr(criterion, "reduction", None)
     if type(criterion).__module__ == "torch.nn.modules.loss" and reduction in ("none", "sum"):
         raise ValueError(
-            f"chunked() wants a criterion that returns the mean loss of a slice, but this "
+            f"chunked() expects a criterion that returns the mean loss of a slice, but this "
             f"{type(criterion).__name__} was made with reduction={reduction!r}: leave it out"
         )
 
@@ -174,8 +174,8 @@ def _single_number(mean: Any, samples: int) -> Tensor:
     else:
         given = f"a {type(mean).__name__}"
     raise RuntimeError(
-        "chunked() wants a criterion that returns the mean loss of a slice, a tensor of a single "
-        f"number, but for {samples} samples it returned {given}. Use a criterion without "
-        'reduction="none"; of several losses, return the one to call backward on. A loss for each '
-        "sample needs no chunked(): update() takes it as it is"
+        "chunked() expects a criterion that returns the mean loss of a slice, a tensor with one "
+        f"element, but for {samples} samples it returned {given}. Use a criterion without "
+        'reduction="none"; if it returns several losses, return only the one to call backward on. '
+        "Per-sample losses need no chunked(): pass them to update() directly"
     )

@@ -39,20 +39,21 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> 
             return
     if not isinstance(loss, Tensor):
         raise RuntimeError(
-            f"update() wants the loss as a tensor, but a {type(loss).__name__} was given: pass "
+            f"update() expects the loss as a tensor, but a {type(loss).__name__} was given: pass "
             "what the criterion returned, not loss.item()"
         )
     if not loss.is_floating_point():
-        raise RuntimeError(f"update() wants a loss of a float type, but {loss.dtype} was given")
+        raise RuntimeError(f"update() expects a loss of a float type, but {loss.dtype} was given")
     is_mean = loss.shape in ((), (1,))
     if is_mean and (batch_size == 1 or not score.needs_loss_vector):
         return
     if loss.dim() == 1 and 1 < loss.numel() < batch_size and loss.numel() == rows:
         raise RuntimeError(
             f"{rows} losses were given for a batch: the loader has fetched {batch_size} "
-            f"samples and yielded {rows}, so samples are missing, and it is not known whose the "
-            "losses are. Does collate_fn drop samples? Let it return the indices of those that it "
-            "keeps: give the loader train.with_indices() and call update(loss, indices=indices)"
+            f"samples and yielded {rows}, so samples are missing, and it is unknown which samples "
+            "the losses belong to. If collate_fn drops samples, let it return the indices of those "
+            "that it keeps: give the loader train.with_indices() and call update(loss, "
+            "indices=indices)"
         )
     if not is_mean and loss.dim() == 1 and can_be_cut(batch_size, loss.numel()):
         return
@@ -70,12 +71,13 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> 
         size = slice_size(batch_size, loss.numel())
         fewer, more = num_slices(batch_size, loss.numel()), slice_size(batch_size, size - 1)
         advice = (
-            "It may also be the means of slices that are of one size but for a smaller last one, "
-            f"as chunked(criterion, chunks) and torch.chunk cut them: of {batch_size} samples "
-            f"there can be {fewer} or {more} such slices, but not {loss.numel()}"
+            "The means of slices are accepted too, if all slices have one size except for a "
+            f"smaller last one, as chunked(criterion, chunks) and torch.chunk make them: "
+            f"{batch_size} samples make {fewer} or {more} such slices, but not {loss.numel()}"
         )
     raise RuntimeError(
-        f"{given}, but update() wants {means}one loss a sample, of shape ({batch_size},). {advice}"
+        f"{given}, but update() expects {means}one loss per sample, of shape ({batch_size},). "
+        f"{advice}"
     )
 
 
@@ -92,7 +94,7 @@ def check_scaled(loss: Tensor) -> None:
             else f"a {type(loss).__name__}"
         )
         raise RuntimeError(
-            f"update(loss, mean_loss=...) wants a loss of a float type and shape (), but {given} "
+            f"update(loss, mean_loss=...) expects a loss of a float type and shape (), but {given} "
             "was given"
         )
 

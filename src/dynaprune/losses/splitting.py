@@ -52,8 +52,8 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
     outside = set(_first_dimensions(given, of_lists=False))
     if len(outside) > 1:
         raise RuntimeError(
-            "chunked() cuts tensors along their first dimension, but those that were given differ "
-            f"in it: {_described(given)}. {_ADVICE}"
+            "chunked() splits tensors along their first dimension, but the given ones have "
+            f"different sizes there: {_described(given)}. {_ADVICE}"
         )
     if outside:
         fitting = [size for size in outside if _fits(given, size)]
@@ -73,8 +73,8 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
             f"{_described(given)}. {_SAY_LISTS}"
         )
     raise RuntimeError(
-        "chunked() cannot tell how many samples this is a batch of, because not everything in it "
-        f"agrees: {_described(given)}. {_ADVICE}"
+        "chunked() cannot tell the batch size, because the arguments do not agree on it: "
+        f"{_described(given)}. {_ADVICE}"
     )
 
 
@@ -99,7 +99,7 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
     if kind == Kind.EITHER and lists is None:
         raise Undecided(
             f"chunked() cannot tell whether {_described(value)} is a list of {batch_size} samples, "
-            f"or of parts of {batch_size} samples each. {_SAY_LISTS}"
+            f"or a list of parts with {batch_size} samples each. {_SAY_LISTS}"
         )
     is_samples = kind == Kind.SAMPLES or (kind == Kind.EITHER and lists == "samples")
     if isinstance(value, np.ndarray) or is_samples:
@@ -213,12 +213,12 @@ def _listed(descriptions: Iterable[str], most: int = 4) -> str:
 
 
 _ADVICE = (
-    "Everything of a batch must have the batch size for its first dimension or, if a list, for its "
-    "length. Bind what is not of the batch to the criterion: functools.partial(criterion, "
-    "weight=weight)"
+    "Each argument must have the batch size as its first dimension or, if it is a list, as its "
+    "length. Bind arguments that do not belong to the batch to the criterion: "
+    "functools.partial(criterion, weight=weight)"
 )
 
 _SAY_LISTS = (
-    'Say which: chunked(..., lists="parts") where lists and tuples hold tensors of the whole batch '
-    'each, chunked(..., lists="samples") where they hold an element a sample'
+    'Tell it: chunked(..., lists="parts") if each element of a list or tuple is a tensor of the '
+    'whole batch, chunked(..., lists="samples") if each element is one sample'
 )

@@ -131,19 +131,19 @@ class InfoBatch(PrunedDataset):
         self.weighting = weighting
         self.reads = () if confidence is None and not thompson else ("errors",)
         if pure and batch_size is None:
-            raise ValueError("pure=True needs batch_size, the samples a step, but none was given")
+            raise ValueError("pure=True needs batch_size, the samples per step, but none was given")
         self.composition: Composition | None = None
         if batch_size is not None:
             if weighting == "equal":
                 raise ValueError(
                     f"batch_size={batch_size} composes batches by weight, but with "
-                    'weighting="equal" all samples have the same one: leave one of the two out'
+                    'weighting="equal" all samples have the same weight: leave one of the two out'
                 )
             batch_size = check_integer("batch_size", batch_size, minimum=1)
             if self.is_stream:
                 raise ValueError(
-                    f"batch_size={batch_size} was given, but the samples of a stream come in its "
-                    "own order, so its batches cannot be composed: leave batch_size out"
+                    f"batch_size={batch_size} was given, but a stream serves its samples in its "
+                    "own order, so batches cannot be composed: leave batch_size out"
                 )
             self.composition = Composition(batch_size, pure)
         self.saving: float | None = None
@@ -218,7 +218,8 @@ class InfoBatch(PrunedDataset):
             raise RuntimeError(
                 f"{type(self).__name__}(..., batch_size={composed}) composes batches of {composed} "
                 f"samples by weight, over all ranks, but the loader serves {served} on each of "
-                f"{ranks}: give both the same, batch_size = that of the loader times the ranks"
+                f"{ranks}: batch_size of the method must be that of the loader times the number of "
+                "ranks"
             )
 
     def _compared(
@@ -231,8 +232,8 @@ class InfoBatch(PrunedDataset):
         if errors is None:
             asked = "thompson=True" if self.thompson else f"confidence={self.confidence!r}"
             raise RuntimeError(
-                f"{asked} goes by the errors of scores, but {type(self.epochs.score).__name__} "
-                "knows none: score with one that does, KalmanBLS(InfoBatch(...)).proxy()"
+                f"{asked} needs the errors of scores, but {type(self.epochs.score).__name__} "
+                "has none: use a score that has, KalmanBLS(InfoBatch(...)).proxy()"
             )
         if self.confidence is not None:
             return upper_bounds(scores, errors, self.confidence)

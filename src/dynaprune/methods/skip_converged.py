@@ -105,8 +105,8 @@ class SkipConverged(PrunedDataset):
         self._has_warned = True
         logger.warning(
             "SkipConverged skips nothing: %.0f%% of the scores are below floor=%s, which should be "
-            "the loss of a sample that has been learned. Give the lowest loss there can be as "
-            "floor, or take a method that needs none, such as InfoBatch(..., saving=0.2)",
+            "the loss of a sample that has been learned. Set floor to the lowest possible loss, "
+            "or use a method that needs none, such as InfoBatch(..., saving=0.2)",
             100 * share,
             self.floor,
         )

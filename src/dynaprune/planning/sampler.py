@@ -109,15 +109,16 @@ class PruningSampler(DistributedSampler[Any]):
         if self.source.epoch < state["epoch"]:
             raise RuntimeError(
                 f"the loader's state was taken in epoch {state['epoch']}, but the pruned dataset "
-                f"is in epoch {self.source.epoch}: give it its own state first, by "
+                f"is in epoch {self.source.epoch}: restore the pruned dataset first, by "
                 "train.load_state_dict(...)"
             )
         self._start = int(state["served"]) if self.source.epoch == state["epoch"] else None
         if self._start is None and state["left"] > 0:
             logger.warning(
-                "the loader's state is of epoch %d, %d samples before its end, but the pruned "
-                "dataset has gone on to epoch %d: if the loader skips batches now, this epoch has "
-                "lost them. The state of the pruned dataset is enough to resume: load it alone",
+                "the loader's state is from epoch %d, %d samples before its end, but the pruned "
+                "dataset has moved on to epoch %d: if the loader skips batches now, they are "
+                "missing from this epoch. The state of the pruned dataset is enough to resume: "
+                "load it alone",
                 state["epoch"],
                 state["left"],
                 self.source.epoch,

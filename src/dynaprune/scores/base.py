@@ -155,9 +155,9 @@ class Score(ABC):
         missing = [name for name in names if not self._keeps(name)]
         if missing and self._started:
             raise RuntimeError(
-                f"the method reads {', '.join(missing)}, which has to be kept from the first epoch "
-                "on, but it did not say so before: make reads an attribute of its class, or set it "
-                "before the first epoch"
+                f"the method reads {', '.join(missing)}, which must be recorded from the first "
+                "epoch on, but it did not say so before: make reads an attribute of its class, or "
+                "set it before the first epoch"
             )
         self._takes_moments = "shape" in names
         self._needed = tuple(name for name in NAMES if name in names)
@@ -248,8 +248,7 @@ class Score(ABC):
         message = f"{type(self).__name__} has no attribute {name!r}"
         if not name.startswith("_") and hasattr(self.__dict__.get("_base"), name):
             message += (
-                f": it is a score. Use what {type(self).__name__}(...).proxy() returns, the "
-                "dataset that is scored by it"
+                f": it is a score. Use the dataset that {type(self).__name__}(...).proxy() returns"
             )
         raise AttributeError(message)
 
@@ -431,5 +430,5 @@ def _keys_of(fingerprints: Any) -> KeyTable:
     """Return the keys of a state's samples."""
     found: NDArray[np.int64] = check_tensor("keys", fingerprints, (None,), torch.int64).numpy()
     if (found[1:] <= found[:-1]).any():
-        raise RuntimeError("the state is damaged: its keys do not ascend, or some are there twice")
+        raise RuntimeError("the state is damaged: its keys do not ascend, or some occur twice")
     return KeyTable(found.copy())

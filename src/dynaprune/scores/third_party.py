@@ -52,8 +52,8 @@ def adopt(base: Any, score: Score) -> None:
     found = inspect.getattr_static(type(base), "scores", None)
     if hasattr(found, "__set__") and not isinstance(found, MemberDescriptorType):
         raise TypeError(
-            f"scores of a {kind} are computed by its class, so they cannot be replaced by those of "
-            f"{name}: they have to be an attribute of the object, {REQUIRED['scores']}"
+            f"the class of this {kind} computes its scores, so they cannot be replaced by those of "
+            f"{name}: scores must be an attribute of the object, {REQUIRED['scores']}"
         )
     for vector in ("scores", "weights"):
         if _has(base, vector) and (vector == "scores" or getattr(base, vector) is not None):
@@ -71,7 +71,7 @@ def check_update(base: Any, name: str) -> None:
         kind = type(base).__name__
         raise RuntimeError(
             f"update of this {kind} was replaced on the object itself, as the proxy of another "
-            f"library does, and would go before that of {name}: make a new {kind}, and call only "
+            f"library does, and would override that of {name}: make a new {kind}, and call only "
             f"{name}(...).proxy() on it"
         )
 
@@ -85,16 +85,16 @@ def _check_convention(base: Any, name: str) -> None:
         hint = ""
         if hasattr(inner, "adopt_score") or all(hasattr(inner, each) for each in REQUIRED):
             hint = (
-                f". Its dataset, a {type(inner).__name__}, is what can be scored: wrap that, with "
+                f". Its dataset, a {type(inner).__name__}, can be scored: wrap that, with "
                 f"{name}(...).proxy(), before it becomes part of a {kind}"
             )
         raise TypeError(
             f"{name}(base).proxy() needs an object of a dynaprune method, or one that follows the "
             f"InfoBatch convention, but the given {kind} has no {', '.join(missing)} of its own. "
-            f"What is missing: {wanted}{hint}"
+            f"Missing: {wanted}{hint}"
         )
     if type(base).__dictoffset__ == 0:
-        raise TypeError(f"a {kind} has no room for a score: it defines __slots__")
+        raise TypeError(f"a {kind} cannot hold a score: it defines __slots__")
 
 
 def _has(base: Any, name: str) -> bool:
@@ -312,7 +312,7 @@ def _derive(base: Any, state: _State) -> None:
     except TypeError as error:
         is_replaced, why = False, str(error)
     else:
-        why = "its class decides by itself what its attributes are"
+        why = "its class controls its attributes itself"
     if not is_replaced:
         if type(base) is not original:
             object.__setattr__(base, "__class__", original)

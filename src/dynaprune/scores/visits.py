@@ -102,7 +102,7 @@ class History:
         kept = {name: _kept(state, name, num_samples) for name in NAMES if name in state}
         if "last_steps" in kept and (kept["last_steps"] >= num_steps).any():
             raise RuntimeError(
-                f"the state is damaged: its history is of {num_steps:,} steps, but some of its "
+                f"the state is damaged: its history has {num_steps:,} steps, but some of its "
                 "last_steps are later"
             )
         wanted, self._kept, self._num_samples = list(self._kept), kept, num_samples

@@ -13,9 +13,9 @@ def require_single_process(what: str) -> None:
     """
     if is_distributed() and distributed.get_world_size() > 1:
         raise RuntimeError(
-            f"{what} works in one process, but torch.distributed runs with a world size of "
-            f"{distributed.get_world_size()}: use a method of dynaprune, which all work on several "
-            "ranks"
+            f"{what} works in a single process, but torch.distributed runs with a world size of "
+            f"{distributed.get_world_size()}: use a method of dynaprune, all of which work on "
+            "several ranks"
         )
 
 
