@@ -1,4 +1,4 @@
-"""Datasets that tell which sample is which."""
+"""Datasets whose samples are identified by their index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 
 def fetch(dataset: Any, indices: Sequence[int]) -> Any:
-    """Return the samples `indices` as torch's loader fetches them: all at once where that works."""
+    """Return the samples `indices` as torch's loader does: by `__getitems__` if there is one."""
     if getattr(dataset, "__getitems__", None):
         return dataset.__getitems__(indices)
     return [dataset[index] for index in indices]
@@ -24,7 +24,8 @@ def as_indices(indices: Any, where: str) -> Tensor:
     """Return sample numbers as a copy: int64, shape (B,), B ≥ 1, on their device.
 
     Raises:
-        RuntimeError: they are not integers, or of another shape; `where` says who was given them.
+        RuntimeError: they are not integers, or of another shape; `where` names the function that
+            they were given to.
     """
     given: Tensor = indices
     if not isinstance(indices, Tensor):
@@ -45,27 +46,27 @@ def as_indices(indices: Any, where: str) -> Tensor:
 
 
 def usual_indices(indices: Any, num_samples: int) -> NDArray[np.int64] | None:
-    """Return sample numbers as a copy, an array of shape (B,), B ≥ 1, if they are usual ones.
+    """Return sample numbers as a copy, an array of shape (B,), B ≥ 1, in the usual case.
 
-    They are if they are integers with a sign, on the host and in range. Of all others this returns
-    `None`: `as_indices` and `check_range` say what is wrong, if anything is. These take three times
-    as long.
+    The usual case are signed integers on the host, in range. For all others this returns `None`,
+    and `as_indices` and `check_range` find out what is wrong, if anything; they take three times as
+    long.
     """
     if type(indices) is Tensor and indices.is_cpu and not indices.requires_grad:
         indices = indices.numpy()
     if type(indices) is not np.ndarray or indices.dtype.kind != "i" or indices.ndim != 1:
         return None
     batch = indices.astype(np.int64)
-    # without a sign, a number below 0 is a very high one
+    # viewed as unsigned, a negative number is a very large one
     is_in_range = batch.size > 0 and batch.view(np.uint64).max() < num_samples
     return batch if is_in_range else None
 
 
 def check_range(indices: Tensor, num_samples: int) -> None:
-    """Check that sample numbers, on the host, are those of a dataset of `num_samples`.
+    """Check that sample numbers, on the host, are in range for a dataset of `num_samples`.
 
     Raises:
-        RuntimeError: one is below 0 or too high.
+        RuntimeError: a number is below 0 or too high.
     """
     lowest, highest = (int(bound) for bound in torch.aminmax(indices))
     if lowest < 0 or highest >= num_samples:
@@ -76,7 +77,7 @@ def check_range(indices: Tensor, num_samples: int) -> None:
 
 
 class _MadeWhole(ABCMeta):
-    """Says of an object when it has been constructed, subclasses' part included."""
+    """Marks an object as constructed after the constructors of all its subclasses have run."""
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
         made = super().__call__(*arguments, **keywords)
@@ -85,14 +86,14 @@ class _MadeWhole(ABCMeta):
 
 
 class Wrapping(metaclass=_MadeWhole):
-    """Stands around a dataset: an attribute that is set on it and is the dataset's is set there.
+    """A wrapper of a dataset that forwards writes of the dataset's attributes to it.
 
-    Loops set attributes of `loader.dataset` (`mosaic = False` for the last epochs). Set on what is
-    around the dataset they would have no effect, and nobody would notice.
+    Loops set attributes of `loader.dataset` (`mosaic = False` for the last epochs). Set on the
+    wrapper only, they would silently have no effect.
     """
 
     wraps: ClassVar[str] = "dataset"
-    """The attribute that holds the dataset."""
+    """The name of the attribute that holds the dataset."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_private, is_ours = name.startswith("_"), _package(type(self).__module__) == OURS
@@ -101,7 +102,7 @@ class Wrapping(metaclass=_MadeWhole):
             super().__setattr__(name, value)
         elif _reaches(inner := getattr(self, self.wraps), name):
             setattr(inner, name, value)
-        elif is_private or not is_ours:  # a class of the user's own keeps what it likes
+        elif is_private or not is_ours:  # a user's subclass may hold attributes of its own
             super().__setattr__(name, value)
         else:
             raise AttributeError(
@@ -127,8 +128,8 @@ def _reaches(dataset: Any, name: str) -> bool:
 class IndexedDataset(Wrapping, Dataset[Any]):
     """A dataset whose samples carry their index: `(sample, index)`.
 
-    Made by `PrunedDataset.with_indices()`. Any collate function that knows tuples turns a batch
-    of these into `(batch, indices)`.
+    Created by `PrunedDataset.with_indices()`. Any collate function that handles tuples turns a
+    batch of these into `(batch, indices)`.
 
     Arguments:
         dataset: the dataset.
@@ -144,10 +145,10 @@ class IndexedDataset(Wrapping, Dataset[Any]):
         return self.dataset[index], index
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, int]]:
-        """Fetch many at once, in the way that the dataset itself is fetched.
+        """Fetch several samples at once, the way the dataset itself is fetched.
 
         Raises:
-            RuntimeError: the dataset's own `__getitems__` returns something else than samples.
+            RuntimeError: the dataset's own `__getitems__` does not return a list of samples.
         """
         samples = fetch(self.dataset, indices)
         if not isinstance(samples, list) or len(samples) != len(indices):
@@ -161,9 +162,9 @@ class IndexedDataset(Wrapping, Dataset[Any]):
 
 
 class Forwarding:
-    """Stands in place of a dataset: what it does not have itself is read from and written to that.
+    """A stand-in for a dataset: attributes that it lacks are read from and written to the dataset.
 
-    What a subclass has itself, it writes to `vars(self)`.
+    A subclass writes its own attributes to `vars(self)`.
 
     Arguments:
         samples: the dataset.
@@ -173,7 +174,7 @@ class Forwarding:
         vars(self).update(_samples=samples)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_samples" not in vars(self):  # asked for by pickle
+        if name.startswith("__") or "_samples" not in vars(self):  # while it is being unpickled
             raise AttributeError(name)
         return getattr(self._samples, name)
 
