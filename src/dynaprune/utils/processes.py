@@ -1,4 +1,4 @@
-"""How many processes train together, by `torch.distributed`."""
+"""The number of processes that train together, from `torch.distributed`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import distributed
 
 
 def require_single_process(what: str) -> None:
-    """Raise `RuntimeError` where several ranks train together.
+    """Raise `RuntimeError` if several ranks train together.
 
-    Each rank would prune, and serve, the whole epoch by itself: a loud error is better than
-    training on every sample `world_size` times.
+    Each rank would prune and serve the whole epoch by itself; an error is better than training on
+    every sample `world_size` times.
     """
     if is_distributed() and distributed.get_world_size() > 1:
         raise RuntimeError(
@@ -20,5 +20,5 @@ def require_single_process(what: str) -> None:
 
 
 def is_distributed() -> bool:
-    """Return whether `torch.distributed` runs."""
+    """Return whether `torch.distributed` is initialized."""
     return distributed.is_available() and distributed.is_initialized()
