@@ -705,7 +705,7 @@ def test_command_without_a_checkpoint(file):
         (["other.py:make"], "there is no file other.py"),
         (["the_run.py:build"], "the_run.py has no function build"),
         (["the_run.py:number"], "the_run.py has no function number"),
-        (["the_run.py:make_two"], "must return train, model, loss_fn, and a collate_fn"),
+        (["the_run.py:make_two"], "must return train, model, loss_fn, and optionally a"),
         (["the_run.py:make_two"], "but it returned 2 values"),
         (["the_run.py:make_dict_of_more"], "but it returned a dict with number, num_samples"),
         (["the_run.py:make_dict_of_less"], "but it returned no model, loss_fn"),

@@ -1,4 +1,4 @@
-"""What follows from an audit, in plain sentences."""
+"""Advice that follows from an audit, in plain sentences."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ if TYPE_CHECKING:
     from .audit_result import Audit
 
 WEAK = 0.2
-"""The rank correlation below which scores are called weak."""
+"""Rank correlation below which scores are called weak."""
 
 FEW, MANY = 0.3, 0.5
-"""Shares of learned samples halfway through a run: below the first, pruning cost quality in three
-quarters of the settings of docs/evidence.md, above the second in a sixth."""
+"""Shares of learned samples halfway through a run. Below the first, pruning cost quality in three
+quarters of the settings of docs/evidence.md; above the second, in a sixth of them."""
 
 IF_FLAT = (
     "If the metric has been flat for half of the run, train for fewer epochs, which needs no scores"
 )
-"""The clearest sign in docs/evidence.md, which only the user sees."""
+"""The clearest sign in docs/evidence.md, which only the user can see."""
 
 UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
 """Methods that do not read scores."""
 
 RARE = 10
-"""How many times smaller than the largest class one is called rare: a convention of work on long
-tails. Where it was 50 times, random pruning and fewer epochs cost ten points of accuracy and more,
-and weighting the loss by class gained more than that (docs/evidence.md)."""
+"""A class is called rare if the largest class has this many times as many samples: a convention of
+research on long tails. At 50 times, random pruning and fewer epochs cost ten points of accuracy or
+more, and weighting the loss by class gained more than that (docs/evidence.md)."""
 
 
 def advise(audit: Audit) -> list[str]:
-    """Return sentences on rare classes, waste, scores, what they skip, and wrong labels."""
+    """Return sentences on rare classes, waste, scores, skipped samples, and wrong labels."""
     if math.isnan(audit.correlation.low):
         return [*_on_classes(audit), _on_too_little(audit)]
     return [
@@ -55,7 +55,7 @@ def _on_classes(audit: Audit) -> list[str]:
     if audit.class_sizes is None:
         return []
     largest, smallest = audit.class_sizes
-    # less a standard deviation of each, so that chance makes no rare classes
+    # a standard deviation of tolerance on each side, so that no class is rare by chance
     if largest - math.sqrt(largest) < RARE * (smallest + math.sqrt(smallest)):
         return []
     return [
