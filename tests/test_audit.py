@@ -382,7 +382,7 @@ def test_no_finite_loss():
 
 def test_a_stream():
     train = InfoBatch(stream_of([]), num_epochs=3)
-    with pytest.raises(RuntimeError, match=r"keys and no indices.*read train\.reliability"):
+    with pytest.raises(RuntimeError, match=r"keys instead of indices.*read train\.reliability"):
         audit(train, nn.Identity(), looked_up)
 
 
@@ -390,7 +390,7 @@ def test_a_stream():
     ("returned", "error", "message"),
     [
         (torch.ones(2), ValueError, r"tensor of shape \(2,\) was returned.*take its mean"),
-        ({"loss": 1}, TypeError, r"a dict was returned: pick the loss out"),
+        ({"loss": 1}, TypeError, r"a dict was returned: return only the loss"),
         (None, TypeError, r"a NoneType was returned"),
     ],
 )
@@ -459,7 +459,7 @@ def test_scores_that_say_nothing():
     _, first, second, _ = advice_on(others, LOSSES).advice
     assert first.startswith("The scores are as good as random")
     assert "losses are of single samples already" in first  # with_scores reports them so
-    assert first.endswith("Or take RandomPrune, which needs no scores.")
+    assert first.endswith("Or use RandomPrune, which needs no scores.")
     assert "as if drawn at random, so RandomPrune would do as well" in second
 
 
@@ -478,7 +478,7 @@ def test_scores_that_are_upside_down():
 
 @pytest.mark.parametrize(
     ("sign", "expected"),
-    [(1, "the method skips hard samples"), (-1, "means to skip hard samples, and skips easy")],
+    [(1, "the method skips hard samples"), (-1, "meant to skip hard samples, but skips easy")],
 )
 def test_methods_that_skip_the_highest(sign, expected):
     found = advice_on(sign * LOSSES, LOSSES, SkipHighest)
@@ -521,7 +521,7 @@ def test_waste(learned, expected):
     assert f"The {found.learned_share:.0%} of the samples with the lowest" in found.advice[0]
     assert expected in found.advice[0]
     assert "flat for half of the run, train for fewer epochs" in found.advice[0]
-    assert ("else try saving=0.2" in found.advice[0]) == (learned > 0.3)
+    assert ("otherwise try saving=0.2" in found.advice[0]) == (learned > 0.3)
 
 
 @pytest.mark.parametrize("rarest", [8, 100])
@@ -574,7 +574,7 @@ def test_labels_that_are_no_classes_or_not_known():
 
 
 def test_labels_of_other_samples():
-    with pytest.raises(ValueError, match=r"one a sample, shape \(400,\), but have shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"one per sample, shape \(400,\), but have shape \(3,\)"):
         advice_on(LOSSES, LOSSES, labels=[1, 2, 3])
 
 
@@ -705,7 +705,7 @@ def test_command_without_a_checkpoint(file):
         (["other.py:make"], "there is no file other.py"),
         (["the_run.py:build"], "the_run.py has no function build"),
         (["the_run.py:number"], "the_run.py has no function number"),
-        (["the_run.py:make_two"], "must return train, model, loss_fn, and a collate_fn"),
+        (["the_run.py:make_two"], "must return train, model, loss_fn, and optionally a"),
         (["the_run.py:make_two"], "but it returned 2 values"),
         (["the_run.py:make_dict_of_more"], "but it returned a dict with number, num_samples"),
         (["the_run.py:make_dict_of_less"], "but it returned no model, loss_fn"),
@@ -749,16 +749,16 @@ def test_advice_does_not_name_what_is_in_use():
     data = Numbers(LOSSES.numel())
     plain = advice_while(BLS(InfoBatch(data, 10)).proxy())
     assert (
-        "chunked(...) with fewer than the 8 samples a loss now, smaller batches or KalmanBLS in"
+        "chunked(...) with fewer than the current 8 per loss, smaller batches or KalmanBLS in"
         in plain
     )
-    assert "in place of BLS. Or take RandomPrune" in plain
+    assert "in place of BLS. Or use RandomPrune" in plain
     assert "KalmanBLS in place" not in advice_while(KalmanBLS(InfoBatch(data, 10)).proxy())
     sliced = advice_while(KalmanBLS(InfoBatch(data, 10)).proxy(), chunk=2)
-    assert "chunked(...) with fewer than the 2 samples a loss now or smaller batches" in sliced
+    assert "chunked(...) with fewer than the current 2 per loss or smaller batches" in sliced
     random = advice_while(RandomPrune(data, 10))
     assert "RandomPrune does not read them" in random
-    assert "take RandomPrune" not in random
+    assert "use RandomPrune" not in random
 
 
 def test_advice_on_a_budget_that_is_in_use():
@@ -766,7 +766,7 @@ def test_advice_on_a_budget_that_is_in_use():
     losses = torch.where(
         torch.arange(LOSSES.numel()) % 4 > 0, 1e-3, 1.0
     )  # three in four are learned
-    assert "else try saving=0.2" in advice_while(InfoBatch(data, 10), losses, chunk=1)
+    assert "otherwise try saving=0.2" in advice_while(InfoBatch(data, 10), losses, chunk=1)
     budget = advice_while(InfoBatch(data, 10, saving=0.35), losses, chunk=1)
     assert "saving=0.2" not in budget
     assert "compare saving=0.35, which is in use, with RandomPrune and fewer epochs" in budget

@@ -334,7 +334,7 @@ def test_a_stateful_dataloader_that_will_skip_batches_of_the_next_epoch(caplog):
     train.load_state_dict(states[0])
     loader.load_state_dict(states[1])
     next(iter(loader))
-    assert "state is of epoch 0, 12 samples before its end, but the pruned dataset" in caplog.text
+    assert "state is from epoch 0, 12 samples before its end, but the pruned dataset" in caplog.text
     assert "load it alone" in caplog.text
 
 

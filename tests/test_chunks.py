@@ -198,7 +198,7 @@ def test_arrays_and_empty_lists():
 
 def test_what_shapes_do_not_tell_has_to_be_said():
     two = (LOGITS[:2], LOGITS[2:4])
-    with pytest.raises(RuntimeError, match=r"list of 2 samples, or of parts.*lists=\"parts\""):
+    with pytest.raises(RuntimeError, match=r"of 2 samples, or a list of parts.*lists=\"parts\""):
         seen_by(2, two, LABELS[:2])
     parts = seen_by(2, two, LABELS[:2], lists="parts")
     assert [each[0][1].shape for each in parts] == [(1, 3), (1, 3)]
@@ -226,15 +226,15 @@ def test_a_word_decides_nothing_that_shapes_tell():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((LOGITS, LABELS[:8]), r"differ in it: 0: a Tensor of shape \(9, 3\), 1: .*\(8,\)"),
-        (({"a": LOGITS}, LABELS[:8]), r"differ in it: 0: a: a Tensor of shape \(9, 3\), 1"),
+        ((LOGITS, LABELS[:8]), r"sizes there: 0: a Tensor of shape \(9, 3\), 1: .*\(8,\)"),
+        (({"a": LOGITS}, LABELS[:8]), r"sizes there: 0: a: a Tensor of shape \(9, 3\), 1"),
         ((LOGITS, LABELS, torch.ones(3)), r"differ.*functools.partial\(criterion, weight=weight\)"),
-        ((LOGITS, ["a"] * 8), r"not everything in it agrees: .* a list of 8 \(a str, a str"),
-        ((LOGITS, [LABELS, LABELS[:4]]), r"not everything .* a list of 2"),
-        ((["a"] * 8, ["b"] * 9), "not everything in it agrees"),
-        ((torch.tensor(1.0), "word"), "cannot tell how many samples"),
-        ((torch.ones(0, 3), torch.ones(0)), "cannot tell how many samples"),
-        ((), "cannot tell how many samples"),
+        ((LOGITS, ["a"] * 8), r"the arguments do not agree on it: .* a list of 8 \(a str, a str"),
+        ((LOGITS, [LABELS, LABELS[:4]]), r"do not agree on it.* a list of 2"),
+        ((["a"] * 8, ["b"] * 9), "the arguments do not agree on it"),
+        ((torch.tensor(1.0), "word"), "cannot tell the batch size"),
+        ((torch.ones(0, 3), torch.ones(0)), "cannot tell the batch size"),
+        ((), "cannot tell the batch size"),
     ],
 )
 def test_what_does_not_agree(arguments, message):

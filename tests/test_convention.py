@@ -170,7 +170,7 @@ def test_misuse():
         train.update(torch.tensor(1.0))
     for wrong in ([[1, 2]], [1.5], [True]):
         train.cur_batch_index = wrong
-        with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch wants"):
+        with pytest.raises(RuntimeError, match="cur_batch_index of this TheirInfoBatch expects"):
             train.update(torch.tensor(1.0))
     for wrong in (-1, 20):
         train.cur_batch_index = torch.tensor([3, wrong])
@@ -440,21 +440,21 @@ def theirs_with(**attributes):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Computed([1]), "scores of a Computed are computed by its class"),
-        (lambda: Decides([1]), "a Decides cannot be scored by BLS.*its class decides by itself"),
+        (lambda: Computed([1]), "the class of this Computed computes its scores"),
+        (lambda: Decides([1]), "a Decides cannot be scored by BLS.*its class controls its attr"),
         (lambda: Final([1]), "a Final cannot be scored by BLS.*Final has no subclasses"),
         (
             lambda: Forwarding(TheirInfoBatch([1])),
             "Forwarding has no scores, cur_batch_index, update of its own.*"
-            "Its dataset, a TheirInfoBatch, is what can be scored",
+            "Its dataset, a TheirInfoBatch, can be scored",
         ),
-        (lambda: Subset(InfoBatch([1], 3), [0]), "Its dataset, a InfoBatch, is what can be scored"),
+        (lambda: Subset(InfoBatch([1], 3), [0]), "Its dataset, a InfoBatch, can be scored"),
         (
             lambda: [1, 2],
             "the given list has no scores, cur_batch_index, update.*scores, a tensor of shape "
             r"\(N,\).*the samples of the current batch, which its loader sets; update, a method",
         ),
-        (lambda: Slotted(torch.ones(3)), "a Slotted has no room for a score: it defines __slots__"),
+        (lambda: Slotted(torch.ones(3)), "a Slotted cannot hold a score: it defines __slots__"),
         (
             lambda: theirs_with(scores=np.ones(8)),
             r"scores of this TheirInfoBatch must be a tensor of shape \(8,\).*ndarray was found",

@@ -324,7 +324,7 @@ def test_saving_by_errors_is_met_exactly(arguments):
 def test_a_score_that_knows_no_errors(arguments):
     train = bls(InfoBatch, 100, **arguments)
     name, value = next(iter(arguments.items()))
-    with pytest.raises(RuntimeError, match=f"{name}={value} goes by the errors .* BLS knows none"):
+    with pytest.raises(RuntimeError, match=f"{name}={value} needs the errors .* BLS has none"):
         len(train.sampler)
     with pytest.raises(RuntimeError, match="KalmanBLS"):
         len(train.sampler)

@@ -96,7 +96,7 @@ def test_a_step_without_update_is_found_out(tmp_path):
 
 def test_only_loaders_of_ours():
     for wrong in (torch.utils.data.DataLoader(Numbers(4)), DataLoader(Numbers(4))):
-        with pytest.raises(TypeError, match="wants the training loader, a dynaprune.DataLoader"):
+        with pytest.raises(TypeError, match="expects the training loader, a dynaprune.DataLoader"):
             PruningCallback(wrong)
 
 

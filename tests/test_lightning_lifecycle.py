@@ -192,9 +192,9 @@ def test_a_second_run_on_a_trained_dataset(tmp_path, caplog):
     train = bls(InfoBatch, 60, num_epochs=2)
     loader = DataLoader(train, batch_size=7)
     trainer(tmp_path, PruningCallback(), max_epochs=2).fit(Module(train), loader)
-    assert "make it anew" not in caplog.text
+    assert "create a new one" not in caplog.text
     trainer(tmp_path, PruningCallback(), max_epochs=2).fit(Module(train), loader)
-    assert "the InfoBatch has trained 2.0 epochs already" in caplog.text
+    assert "the InfoBatch has already trained 2.0 epochs" in caplog.text
 
 
 class Fails(Callback):

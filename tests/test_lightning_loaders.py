@@ -205,7 +205,7 @@ class Endless(torch.utils.data.IterableDataset):
 def test_a_loader_beside_it_that_says_no_length(tmp_path):
     """Lightning then fetches a batch ahead, and `update` would be about that one."""
     loaders = {**two(), "b": torch.utils.data.DataLoader(Endless(), batch_size=5)}
-    with pytest.raises(ValueError, match=r"says no length, so the Trainer fetches a batch ahead"):
+    with pytest.raises(ValueError, match=r"has no length, so the Trainer fetches a batch ahead"):
         trainer(tmp_path, PruningCallback()).fit(Two(), loaders)
     module = Two(updates=("a",))
     trainer(tmp_path, PruningCallback()).fit(module, CombinedLoader(loaders, "min_size"))
@@ -289,7 +289,7 @@ def with_batch_sampler(rank, port, folder):
     used = trainer(folder, PruningCallback(), ModelCheckpoint(folder), **options)
     used.fit(PerSample(parts), shards)
     assert parts.epoch == 2
-    assert any("hold the state of the first device alone" in each for each in handler.told)
+    assert any("hold the state of the first device only" in each for each in handler.told)
     # as after an error in a program of one's own: the same processes go on
     used = trainer(folder, PruningCallback(), use_distributed_sampler=False, **options)
     used.fit(module, loader)

@@ -131,7 +131,7 @@ def test_a_loss_that_is_normalised_otherwise():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (1.5, "wants a loss of a float type and shape .*, but a float was given"),
+        (1.5, "expects a loss of a float type and shape .*, but a float was given"),
         (torch.tensor(1), "but torch.int64 of shape .* was given"),
         (torch.ones(3), r"but torch.float32 of shape \(3,\) was given"),
     ],
@@ -142,7 +142,7 @@ def test_wrong_losses_beside_a_mean_loss(loss, message):
     next(iterator)
     with pytest.raises(RuntimeError, match=message):
         train.update(loss, mean_loss=torch.tensor(1.0))
-    with pytest.raises(RuntimeError, match="wants the loss as a tensor"):
+    with pytest.raises(RuntimeError, match="expects the loss as a tensor"):
         train.update(torch.tensor(1.0), mean_loss=1.0)
 
 

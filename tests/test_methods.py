@@ -289,7 +289,7 @@ def test_what_was_not_kept_from_the_first_epoch_on_cannot_be_read(name):
     train = Looking(Numbers(20), 5, reads=())
     train_epochs(train, 1)
     train.reads = (name,)
-    with pytest.raises(RuntimeError, match=f"the method reads {name}, which has to be kept from"):
+    with pytest.raises(RuntimeError, match=f"the method reads {name}, which must be recorded from"):
         train_epochs(train, 1)
 
 

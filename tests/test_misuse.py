@@ -192,7 +192,9 @@ def test_score_used_twice():
 def test_a_forgotten_proxy():
     score = BLS(NoPrune(Numbers(10), 2))
     for use in (lambda: score.sampler, lambda: score.update(torch.tensor(1.0))):
-        with pytest.raises(AttributeError, match=r"it is a score. Use what BLS\(...\).proxy\(\)"):
+        with pytest.raises(
+            AttributeError, match=r"it is a score. Use the dataset that BLS\(...\).proxy\(\)"
+        ):
             use()
     with pytest.raises(TypeError, match="a BLS was given as dataset, but it is a score"):
         DataLoader(score)
@@ -219,7 +221,7 @@ def test_samplers_that_yield_more_than_numbers():
             yield [(index, 224) for index in self.sampler]
 
     train = bls(NoPrune, 10)
-    with pytest.raises(TypeError, match=r"wants sample numbers from its sampler, but \[\("):
+    with pytest.raises(TypeError, match=r"expects sample numbers from its sampler, but \[\("):
         next(iter(DataLoader(train, batch_sampler=Sized(train.sampler))))
 
 
@@ -299,9 +301,9 @@ def test_update_for_a_batch_of_an_epoch_that_is_over():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (1.0, "wants the loss as a tensor, but a float was given: .* not loss.item()"),
-        (None, "wants the loss as a tensor, but a NoneType was given"),
-        (torch.tensor(1), "wants a loss of a float type, but torch.int64 was given"),
+        (1.0, "expects the loss as a tensor, but a float was given: .* not loss.item()"),
+        (None, "expects the loss as a tensor, but a NoneType was given"),
+        (torch.tensor(1), "expects a loss of a float type, but torch.int64 was given"),
         (torch.ones(4), r"shape \(4,\) was given for a batch of 5, .* mean loss .* shape \(5,\)"),
         (torch.ones(5, 2), r"shape \(5, 2\) was given for a batch of 5, .*flatten"),
         (torch.ones(1, 1), r"shape \(1, 1\) was given for a batch of 5"),

@@ -273,7 +273,7 @@ def test_a_class_that_is_starved_is_marked(tmp_path):
     # labels of one's own
     text = Page(train.report(tmp_path / "r.html", labels=np.arange(60) % 3 == 1).read_text()).text
     assert "False" in text
-    with pytest.raises(ValueError, match=r"labels must be one a sample, shape \(60,\)"):
+    with pytest.raises(ValueError, match=r"labels must be one per sample, shape \(60,\)"):
         train.report(tmp_path / "r.html", labels=[1, 2])
 
 

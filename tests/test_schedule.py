@@ -268,7 +268,7 @@ def test_batches_of_a_full_epoch():
     assert DataLoader(train, batch_size=5, drop_last=True).batches_per_full_epoch == 20
     assert DataLoader(train, batch_size=None).batches_per_full_epoch == 103
     assert DataLoader(Numbers(103), batch_size=5).batches_per_full_epoch == 21
-    with pytest.raises(TypeError, match="how many batches a Odd makes of a full epoch is not"):
+    with pytest.raises(TypeError, match="batches that a Odd makes of a full epoch is un"):
         _ = DataLoader(train, batch_sampler=Odd(train.sampler, 5, False)).batches_per_full_epoch
 
 

@@ -252,8 +252,8 @@ def test_sample_loss_takes_slices_but_no_single_mean():
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        (4, "of 9 samples there can be 3 or 5 such slices, but not 4"),
-        (6, "of 9 samples there can be 5 or 9 such slices, but not 6"),
+        (4, "9 samples make 3 or 5 such slices, but not 4"),
+        (6, "9 samples make 5 or 9 such slices, but not 6"),
         (8, "5 or 9 such slices, but not 8"),
         (10, r"shape \(10,\) was given for a batch of 9"),
     ],

@@ -228,7 +228,7 @@ def test_wrong_arguments():
     with pytest.raises(ValueError, match="at most the 4,096 samples of an epoch, but 5000"):
         spectrum(epochs, batch_size=5000)
     for too_few in (epochs[:1], []):
-        with pytest.raises(ValueError, match="samples that were visited twice.* record more"):
+        with pytest.raises(ValueError, match="samples with two visits or more.* record more"):
             spectrum(too_few)
 
 

@@ -439,8 +439,8 @@ def test_damaged_settings(value):
         ("history", "score.history.visits", lambda v: v - 99, "visits must be at least 0, but -9"),
         ("last steps", "score.history.last_steps", lambda v: v - 99, "must be at least -1, but -"),
         ("last steps", "score.history.last_steps", lambda v: v + 99, "are later"),
-        ("keys", "score.keys", lambda v: v.flip(0), "its keys do not ascend, or some are there tw"),
-        ("keys", "score.keys", lambda v: v[:1].repeat(60), "its keys do not ascend, or some are"),
+        ("keys", "score.keys", lambda v: v.flip(0), "its keys do not ascend, or some occur tw"),
+        ("keys", "score.keys", lambda v: v[:1].repeat(60), "its keys do not ascend, or some occur"),
         ("keys", "score.keys", lambda v: v[1:], "holds scores of 60 samples, but this BLS has 59"),
     ],
 )

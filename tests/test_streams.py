@@ -362,7 +362,7 @@ def test_half_precision_and_streams():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"stream": iter([1])}, TypeError, "ends for good"),
+        ({"stream": iter([1])}, TypeError, "only once"),
         ({"stream": 5}, TypeError, "stream must be an iterable"),
         ({"key": 1.5}, TypeError, "key must be a function"),
         ({"key": True}, TypeError, "key must be a function"),

@@ -436,7 +436,7 @@ def test_what_it_does_not_take(tmp_path):
         given = options.pop("args", arguments(tmp_path))
         return PrunedTrainer(language_model(), given, **options)
 
-    with pytest.raises(ValueError, match="wants train_dataset, but None was given"):
+    with pytest.raises(ValueError, match="expects train_dataset, but None was given"):
         build(train_dataset=None)
     with pytest.raises(TypeError, match="pruning must return .* but it returned a BLS"):
         build(pruning=lambda dataset: BLS(InfoBatch(dataset, num_epochs=3)))

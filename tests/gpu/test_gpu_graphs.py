@@ -122,7 +122,9 @@ def test_a_graph_with_update_in_it_is_refused(cuda):
     train.update(exact_losses(next(batches)).mean())
     indices = next(batches)
     with (
-        pytest.raises(RuntimeError, match="update.. was called while a CUDA graph is captured"),
+        pytest.raises(
+            RuntimeError, match="update.. was called while a CUDA graph is being captured"
+        ),
         torch.cuda.graph(graph),
     ):
         train.update(static)

@@ -1,4 +1,4 @@
-"""What the `dynaprune` command can do."""
+"""The subcommands of the `dynaprune` command."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the options that belong to no command."""
+    """Handle the options that belong to no subcommand."""
 
 
 @app.command()
@@ -89,7 +89,7 @@ def demo(
     """Train a small CNN with and without pruning, and compare accuracy, visits and time."""
     console = Console()
     try:
-        for module in ("matplotlib", "scipy.stats"):  # what is made of the runs when they are over
+        for module in ("matplotlib", "scipy.stats"):  # needed only after the runs: check them first
             require(module, "demo")
         task = find_task(TASKS[data.value])()
         torch.set_num_threads(task.recipe.threads or torch.get_num_threads())
@@ -130,13 +130,13 @@ def audit(
         str,
         typer.Argument(
             metavar="FILE.py:FUNCTION",
-            help="A function that returns train, model, loss_fn, and a collate_fn if any, "
-            "or a dict of what audit() takes.",
+            help="A function that returns train, model, loss_fn, and optionally a collate_fn, "
+            "or a dict of the arguments of audit().",
         ),
     ],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="What save_checkpoint(PATH, train=train, model=model) has written."),
+        typer.Option(help="A file written by save_checkpoint(PATH, train=train, model=model)."),
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Samples to measure.")] = 1000,
 ) -> None:
@@ -149,7 +149,7 @@ def audit(
         found = audit_run(**arguments, num_samples=num_samples)
     except (RuntimeError, TypeError, ValueError) as error:
         if not is_ours(error):
-            raise  # what goes wrong in the user's own code needs its traceback
+            raise  # an error in the user's own code needs its traceback
         raise failed("audit", error) from None
     console = Console()
     console.print(findings_table(found, place))
@@ -160,10 +160,10 @@ def audit(
 @app.command()
 def inspect(
     checkpoint: Annotated[
-        Path, typer.Argument(help="What save_checkpoint, torch.save or a framework has written.")
+        Path, typer.Argument(help="A file written by save_checkpoint, torch.save or a framework.")
     ],
 ) -> None:
-    """Print what a saved state holds: where the run was, its scores and visits."""
+    """Print the contents of a saved state: the position of the run, its scores and visits."""
     try:
         states = load_checkpoint(checkpoint)
         found = [state_table(name, state) for name, state in states_in(states)]
@@ -182,7 +182,7 @@ def inspect(
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
+    run_dir: Annotated[Path, typer.Argument(help="A directory written by train.record().")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     data: Annotated[
         str | None,
@@ -201,27 +201,27 @@ def report(
         write_page(run_dir, out, dataset=dataset)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, (RuntimeError, ValueError)) and not is_ours(error):
-            raise  # what goes wrong in the user's own dataset needs its traceback
+            raise  # an error in the user's own dataset needs its traceback
         raise failed("report", error) from None
     Console().print(f"wrote {out}", soft_wrap=True, markup=False)
 
 
 @app.command()
 def spectrum(
-    run_dir: Annotated[Path, typer.Argument(help="What train.record(directory) has written.")],
-    alpha: Annotated[float, typer.Option(help="Of the moving average of BLS, in [0, 1).")] = 0.7,
+    run_dir: Annotated[Path, typer.Argument(help="A directory written by train.record().")],
+    alpha: Annotated[float, typer.Option(help="α of the moving average of BLS, in [0, 1).")] = 0.7,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Another one than the recording's.")
+        int | None, typer.Option(min=1, help="A batch size other than the recording's.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("spectrum.png"),
 ) -> None:
-    """Tell what a sample's own loss and what its neighbours add to the losses of its batches."""
+    """Show how much a sample's own loss and its neighbours contribute to its batch losses."""
     console = Console()
     try:
         run, recording = read_run(run_dir), read_recording(run_dir)
         found = spectrum_of(recording, alpha, batch_size)
         title = f"{run.get('method')}, {run.get('score')}, epochs: {len(recording)}"
-        draw_spectrum(out, found, visible(title).replace("$", r"\$"))  # which begins a formula
+        draw_spectrum(out, found, visible(title).replace("$", r"\$"))  # "$" begins a formula
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise failed("spectrum", error) from None
     console.print(spectrum_table(found, escape(title)))

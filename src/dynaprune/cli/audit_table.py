@@ -1,4 +1,4 @@
-"""An audit for the terminal."""
+"""The result of an audit as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..diagnostics.audit_result import Audit
 
 
 def findings_table(found: Audit, title: str) -> Table:
-    """Return what an audit has found as a table, without its advice."""
+    """Return the result of an audit as a table, without its advice."""
     table = Table(title=escape(title), show_header=False)
     table.add_column()
     table.add_column()

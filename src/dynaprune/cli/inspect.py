@@ -1,4 +1,4 @@
-"""What a saved state holds."""
+"""The contents of a saved state, as tables."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ..utils.validation import (
 )
 
 MARKS = ("version", "method", "seed", "epoch", "score", "totals", "progress")
-"""What the state of a pruned dataset has."""
+"""The keys by which the state of a pruned dataset is recognized."""
 
 DEEPEST = 64
-"""How deep the containers of a file may be nested."""
+"""The deepest nesting of containers that is accepted in a file."""
 
 QUANTILES = (0, 3, 5, 7, 10)
-"""Which of the recorded ones are shown: lowest, a tenth, median, nine tenths, highest."""
+"""The recorded quantiles that are shown: lowest, 10%, median, 90%, highest."""
 
 
 def states_in(states: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the states of pruned datasets, however deep they are in a checkpoint, with their names.
+    """Yield the states of pruned datasets anywhere in a checkpoint, with their names.
 
-    A container that is in several places, or in itself, is looked into once.
+    A container that occurs several times, or contains itself, is visited once.
 
     Arguments:
-        states: what was loaded.
-        name: of the place, joined by dots.
+        states: the loaded checkpoint.
+        name: the path to it, joined by dots.
 
     Raises:
         RuntimeError: containers are nested deeper than `DEEPEST`.
@@ -55,9 +55,9 @@ def _containers(
     *,
     leave: Callable[[Mapping[Any, Any]], bool],
 ) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """Yield each container in a value, itself included, with its place; sequences as mappings.
+    """Yield each container in a value, itself included, with its path; sequences as mappings.
 
-    What is in those that are to be left alone does not come.
+    Containers for which `leave` is true are yielded, but not searched.
     """
     seen = set() if seen is None else seen
     if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen:
@@ -66,7 +66,7 @@ def _containers(
     if len(place) > DEEPEST:
         raise RuntimeError(
             f"the file holds containers nested deeper than {DEEPEST}, which no checkpoint needs: "
-            "it is damaged, or made to do harm"
+            "it is damaged or malicious"
         )
     inside = value if isinstance(value, Mapping) else dict(enumerate(value))
     yield place, inside
@@ -80,7 +80,7 @@ def _is_state(value: Mapping[Any, Any]) -> bool:
 
 
 def state_table(name: str, state: Mapping[str, Any]) -> Table:
-    """Return what the state of a pruned dataset holds, as a table for the terminal."""
+    """Return the contents of a pruned dataset's state, as a table for the terminal."""
     table = Table(title=escape(name), show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -90,7 +90,7 @@ def state_table(name: str, state: Mapping[str, Any]) -> Table:
 
 
 def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a state holds, by name, as text.
+    """Yield the contents of a state as names and texts.
 
     Raises:
         RuntimeError: it is damaged.
@@ -130,7 +130,7 @@ def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def others_table(states: Mapping[str, Any]) -> Table | None:
-    """Return what else is in a checkpoint, or `None` if there is nothing.
+    """Return the other contents of a checkpoint, or `None` if there are none.
 
     Raises:
         RuntimeError: containers are nested deeper than `DEEPEST`.
@@ -157,7 +157,7 @@ def _visits(visits: torch.Tensor, epochs: int) -> str:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in a value whose elements lie in memory: others claim to be of any size."""
+    """Yield the tensors in a value whose elements are in memory: others may claim any size."""
     for _, container in _containers([value], leave=lambda _: False):
         yield from filter(has_elements, container.values())
 

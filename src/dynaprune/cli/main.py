@@ -8,7 +8,7 @@ from ..utils.optional_imports import require
 
 
 def main() -> None:
-    """Run the command; without the packages that all commands need, say which extra brings them."""
+    """Run the command; if a package that all subcommands need is missing, name its extra."""
     try:
         for module in ("typer", "rich"):
             require(module, "cli")

@@ -1,4 +1,4 @@
-"""What diagnostics show: tables for the terminal and pictures."""
+"""A spectrum as a table for the terminal and as a picture."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spectrum_table(found: Spectrum, title: str) -> Table:
 
 
 def draw_spectrum(path: Path, found: Spectrum, title: str) -> None:
-    """Draw signal and noise, what the moving average lets pass, and what it leaves, as a PNG."""
+    """Draw signal and noise, the response of the moving average, and their product, as a PNG."""
     figure = require("matplotlib.figure", "spectrum").Figure(figsize=(12, 4), layout="constrained")
     before, gain, behind = figure.subplots(1, 3, sharex=True)
     power = found.response**2

@@ -1,7 +1,7 @@
-"""What commands show in a terminal.
+"""Terminal output that is safe to show.
 
-Much of it comes from files of others: names of classes and methods, keys, paths. A terminal obeys
-what is no letter in them, so it is shown as an escape, in all that a `Console` is given.
+Much of it comes from files of others: names of classes and methods, keys, paths. Control characters
+in them could change the terminal, so a `Console` shows them as escapes.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from rich.progress import (
 from rich.text import Text
 
 OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of Unicode that terminals obey, or cannot show: controls, formats, lone surrogates."""
+"""Unicode categories that control terminals or cannot be shown: controls, formats, surrogates."""
 
 JOINERS = "\u200c\u200d"
-"""Formats that words of some languages, and emoji, are written with."""
+"""Format characters that are part of words in some languages, and of emoji."""
 
 
 class Console(rich.console.Console):
-    """A console that shows what terminals obey, in the texts that it is given, as escapes.
+    """A console that shows control characters in its texts as escapes.
 
     Arguments:
-        options: as of `rich.console.Console`.
+        options: see `rich.console.Console`.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"emoji": False, **options})  # a class may be called ":x:"
+        super().__init__(**{"emoji": False, **options})  # a class may be named ":x:"
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a text as it is shown; every text, and every cell of a table, comes through here.
+        """Return a text as it is shown; rich calls this for every text and every table cell.
 
         Arguments:
-            text: what is shown.
-            options: as of `rich.console.Console`.
+            text: the text to show.
+            options: see `rich.console.Console`.
         """
         return super().render_str(visible(text), **options)
 
 
 def visible(text: str, *, but: str = "") -> str:
-    r"""Return a text in which what a terminal obeys is an escape, as in Python: `\x1b`.
+    r"""Return a text with control characters replaced by escapes, as in Python: `\x1b`.
 
     Arguments:
-        text: any.
-        but: what is left as it is.
+        text: any text.
+        but: characters that are left unchanged.
 
     Example:
         >>> from dynaprune.cli.terminal import visible
@@ -70,7 +70,7 @@ def visible(text: str, *, but: str = "") -> str:
 
 
 def failed(command: str, error: Exception) -> typer.Exit:
-    """Print what the user has to mend, and return what ends the command."""
+    """Print an error that the user can fix, and return the exception that ends the command."""
     said = visible(str(error), but="\n")
     message = Text.assemble((f"dynaprune {command}: ", "red"), said)  # as text: no markup
     Console(stderr=True, soft_wrap=True).print(message)

@@ -1,4 +1,4 @@
-"""What the command audits: what a function in a user's file makes, and its checkpoint."""
+"""The objects that a command works on: made by a function in a user's file, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..utils.validation import check_keys
 REQUIRED = ("train", "model", "loss_fn")
 
 TAKEN = (*REQUIRED, "collate_fn", "labels", "device", "seed", "repeats")
-"""Arguments of `audit` that a user's function may give; how many samples, the command is told."""
+"""The arguments of `audit` that a user's function may return; the command sets `num_samples`."""
 
 
 class Mistake(Exception):
-    """Something that the user of a command has to mend; shown without a traceback."""
+    """An error that the user of a command can fix; shown without a traceback."""
 
 
 def load_dataset(place: str) -> Any:
-    """Return the dataset that a function in a file makes; of a pruned one, that which it prunes.
+    """Return the dataset that a function in a file makes, or the one that a pruned dataset prunes.
 
     Raises:
-        Mistake: there is no such file or function, or what it returns is no map-style dataset.
+        Mistake: there is no such file or function, or it does not return a map-style dataset.
         Exception: whatever the file or the function raises.
     """
     made = _function_in(place)()
@@ -40,14 +40,14 @@ def load_dataset(place: str) -> Any:
 
 
 def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
-    """Return the arguments of `audit` by their names: what a function in a file makes.
+    """Return the arguments of `audit` by name, as made by a function in a file.
 
-    It returns train, model, loss_fn, and a collate_fn if there is one, or a dict of these and of
-    what else `audit` takes.
+    The function returns train, model, loss_fn, and optionally a collate_fn, or a dict of arguments
+    of `audit`.
 
     Arguments:
         place: `FILE.py:FUNCTION`. The file is run, and may import from its folder.
-        checkpoint: what `save_checkpoint(path, train=..., model=...)` has written, to be loaded.
+        checkpoint: a file written by `save_checkpoint(path, train=..., model=...)`, to be loaded.
 
     Raises:
         Mistake: there is no such file, function or checkpoint; the function returns something
@@ -80,8 +80,8 @@ def _as_arguments(made: Any, place: str) -> dict[str, Any]:
     else:
         given = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
     raise Mistake(
-        f"{place} must return train, model, loss_fn, and a collate_fn if there is one, or a dict "
-        f"of what audit() takes ({', '.join(TAKEN)}), but it returned {given}"
+        f"{place} must return train, model, loss_fn, and optionally a collate_fn, or a dict of "
+        f"arguments of audit() ({', '.join(TAKEN)}), but it returned {given}"
     )
 
 
@@ -93,6 +93,6 @@ def _function_in(place: str) -> Callable[[], Any]:
         raise Mistake(f"there is no file {file}")
     function = getattr(run_file(Path(file)), name, None)
     if not callable(function):
-        raise Mistake(f"{file} has no function {name}, which is to return train, model, loss_fn")
+        raise Mistake(f"{file} has no function {name}, which must return train, model, loss_fn")
     found: Callable[[], Any] = function
     return found

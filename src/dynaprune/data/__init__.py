@@ -1,1 +1,1 @@
-"""Data sets: indexed ones, parts of them, streams; their keys and labels."""
+"""Indexed, sharded and streamed datasets, with their keys and labels."""

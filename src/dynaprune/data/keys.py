@@ -1,4 +1,4 @@
-"""The samples of a stream have keys in place of indices: what those are, and their numbers."""
+"""The keys that identify the samples of a stream, and the sample numbers they are mapped to."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Key: TypeAlias = "str | bytes | int"
 
 
 def fingerprint(key: Any) -> int:
-    """Return 64 bits that stand for a key, as a signed integer: the same in every process.
+    """Return a 64-bit fingerprint of a key, as a signed integer: the same in every process.
 
-    An integer of 64 bits stands for itself. Others are hashed: that two of 10⁸ keys share their
-    bits has a chance of 1 in 3,700, and those two would share one score.
+    A 64-bit integer is its own fingerprint. Other keys are hashed. The probability that any two of
+    10⁸ keys collide is 1 in 3,700; they would share one score.
 
     Raises:
         TypeError: `key` is no string, bytes or integer.
@@ -32,8 +32,8 @@ def fingerprint(key: Any) -> int:
         key = str(number).encode()
     if not isinstance(key, bytes):
         raise TypeError(
-            "a sample's key must be a string, bytes or an integer that is its own and stays the "
-            f"same from pass to pass, but key=... returned {key!r} ({type(key).__name__})"
+            "a sample's key must be a string, bytes or an integer, unique to the sample and the "
+            f"same in every pass, but key=... returned {key!r} ({type(key).__name__})"
         )
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "little", signed=True)
 
@@ -44,13 +44,12 @@ def _none() -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class KeyTable:
-    """The keys that a stream is known to have. A sample's number is the place of its key in it.
+    """The known keys of a stream. The number of a sample is the position of its key in the table.
 
-    So numbers depend on which keys are known, and not on the order in which they came, or on which
-    rank.
+    So numbers depend only on which keys are known, not on the order or the rank in which they came.
 
     Attributes:
-        fingerprints: int64, shape (N,), ascending, none twice.
+        fingerprints: int64, shape (N,), strictly ascending.
     """
 
     fingerprints: NDArray[np.int64] = field(default_factory=_none)
@@ -59,13 +58,13 @@ class KeyTable:
         return self.fingerprints.size
 
     def numbers_of(self, fingerprints: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of some keys, −1 for those that are unknown: int64, shape (M,)."""
+        """Return the numbers of some keys, −1 for unknown keys: int64, shape (M,)."""
         numbers = np.full(fingerprints.size, -1, dtype=np.int64)
         if len(self) == 0:
             return numbers
         for start in range(0, fingerprints.size, CHUNK):
             part = fingerprints[start : start + CHUNK]
-            order = np.argsort(part)  # one walk through the table, in place of many searches
+            order = np.argsort(part)  # one pass through the table is faster than random searches
             wanted = part[order]
             places = np.minimum(np.searchsorted(self.fingerprints, wanted), len(self) - 1)
             found = np.where(self.fingerprints[places] == wanted, places, -1)
@@ -73,10 +72,10 @@ class KeyTable:
         return numbers
 
     def with_keys(self, fingerprints: NDArray[np.int64]) -> KeyTable:
-        """Return the table with these keys too: int64, shape (M,), some of which it may have."""
+        """Return the table with these keys added: int64, shape (M,); known keys are allowed."""
         every = np.concatenate([self.fingerprints, fingerprints])
         every.sort()  # np.unique takes ten times as long
         return KeyTable(every[np.append(True, every[1:] != every[:-1])])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KeyTable:
-        return self  # it is never written to
+        return self  # it is immutable

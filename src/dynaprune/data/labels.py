@@ -1,4 +1,4 @@
-"""The labels of all samples, where a dataset has them without reading every sample."""
+"""The labels of all samples, if a dataset provides them without reading every sample."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset, TensorDataset
 
 LETTERS = 80
-"""Letters of a label that are shown."""
+"""Characters of a label that are shown."""
 
 NAMES = ("label", "labels", "target", "targets")
-"""Under which datasets, and dicts that are samples, keep their labels."""
+"""The attributes of datasets, and the keys of samples that are dicts, that may hold labels."""
 
 
 def labels_of(dataset: Any) -> NDArray[Any] | None:
-    """Return the label of each sample, shape (N,), or `None` where they are not known.
+    """Return the label of each sample, shape (N,), or `None` if they are not known.
 
-    They are read from the second tensor of a `TensorDataset` if it is of integers, from `targets`
-    and `labels` as in torchvision, from a column `label` as in Hugging Face's datasets, and from a
-    `Subset` of one of these. What cannot be read, or is not one a sample, is not taken for labels.
+    They are read from the second tensor of a `TensorDataset` if it has integers, from `targets` and
+    `labels` as in torchvision, from a column `label` as in Hugging Face's datasets, and from a
+    `Subset` of one of these. Values that cannot be read, or are not one per sample, are ignored.
     """
     try:
         found = _labels_in(dataset)
         return found if found is not None and len(found) == len(dataset) else None
-    except Exception:  # whatever a property of the user's raises: nobody asked for its labels
+    except Exception:  # a user's property may raise anything, and labels are optional here
         return None
 
 
@@ -51,39 +51,39 @@ def _labels_in(dataset: Any) -> NDArray[Any] | None:
 
 
 def check_labels(labels: Any, dataset: Any, count: int) -> NDArray[Any] | None:
-    """Return the label of each sample, shape (N,): those given, or those that the dataset has.
+    """Return the label of each sample, shape (N,): the given ones, or else those of the dataset.
 
     Arguments:
-        labels: as given, or `None`.
-        dataset: what may have them, or `None`.
+        labels: the given labels, or `None`.
+        dataset: the dataset that may have labels, or `None`.
         count: N.
 
     Raises:
-        ValueError: they are not one a sample.
+        ValueError: they are not one per sample.
     """
     if labels is None:
         return None if dataset is None else labels_of(dataset)
     known = as_labels(labels)
     if known.shape != (count,):
         raise ValueError(
-            f"labels must be one a sample, shape ({count},), but have shape {known.shape}"
+            f"labels must be one per sample, shape ({count},), but have shape {known.shape}"
         )
     return known
 
 
 def classes_of(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
-    """Return the classes that labels are of, shape (K,), and the number of each sample's: (N,).
+    """Return the classes of labels, shape (K,), and the class number of each sample, shape (N,).
 
-    `None` where labels are no classes but numbers of their own: more than one for two samples.
+    `None` if labels are values rather than classes: more than one distinct value per two samples.
     """
     kinds, numbers = np.unique(labels, return_inverse=True)
     return None if kinds.size > max(2, labels.size // 2) else (kinds, numbers)
 
 
 def class_sizes(labels: NDArray[Any] | None) -> tuple[int, int] | None:
-    """Return how many samples the largest and the smallest class have; `None` without classes.
+    """Return the numbers of samples of the largest and the smallest class, `None` without classes.
 
-    What is −1, or NaN, has no label.
+    −1 and NaN mean that a sample has no label.
 
     Arguments:
         labels: shape (N,), or `None` where they are not known.
@@ -106,7 +106,7 @@ def class_sizes(labels: NDArray[Any] | None) -> tuple[int, int] | None:
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:
-    """Return the names of classes by their numbers, as in torchvision and Hugging Face."""
+    """Return the names of classes by number, as torchvision and Hugging Face provide them."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None)
@@ -118,7 +118,7 @@ def class_names(dataset: Any) -> Sequence[str] | None:
 
 
 def name_of(label: Any, names: Sequence[str] | None) -> str:
-    """Return a label as text, cut if it is long."""
+    """Return a label as text, shortened if it is long."""
     if isinstance(label, torch.Tensor) and label.numel() == 1:
         label = label.item()
     is_number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
@@ -129,7 +129,7 @@ def name_of(label: Any, names: Sequence[str] | None) -> str:
 
 
 def as_labels(values: Any) -> NDArray[Any]:
-    """Return labels that were given as an array, shape (N,), of numbers or texts.
+    """Return given labels as an array, shape (N,), of numbers or strings.
 
     Raises:
         ValueError: they are no sequence.
@@ -139,7 +139,7 @@ def as_labels(values: Any) -> NDArray[Any]:
         values = (values.float() if values.is_floating_point() else values).numpy()
     if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
         raise ValueError(
-            f"labels must be one a sample, as a list, an array or a tensor, but a "
+            f"labels must be one per sample, as a list, an array or a tensor, but a "
             f"{type(values).__name__} was given"
         )
     if hasattr(values, "to_numpy"):  # a column of pandas
@@ -147,7 +147,7 @@ def as_labels(values: Any) -> NDArray[Any]:
     given = list(values)
     try:
         array = np.asarray(given)
-    except ValueError:  # of sequences of several lengths
+    except ValueError:  # sequences of different lengths
         array = np.empty(0, dtype=object)
     if array.shape != (len(given),) or array.dtype.kind not in "iufbUS":
         array = np.array([str(each) for each in given])
@@ -155,7 +155,7 @@ def as_labels(values: Any) -> NDArray[Any]:
 
 
 def _checked(values: Any, count: int) -> NDArray[Any] | None:
-    """Return values as an array if they can be labels of so many samples."""
+    """Return values as an array if they can be the labels of `count` samples."""
     if values is None or callable(values):
         return None
     if isinstance(values, torch.Tensor):
@@ -165,7 +165,7 @@ def _checked(values: Any, count: int) -> NDArray[Any] | None:
     else:
         try:
             array = np.asarray(values)
-        except (TypeError, ValueError):  # of sequences of several lengths, say
+        except (TypeError, ValueError):  # such as sequences of different lengths
             return None
     if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.ravel()):
         array = array.astype(str)

@@ -1,4 +1,4 @@
-"""The part of a dataset that a rank has to itself."""
+"""A dataset that is partitioned among ranks for the whole run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .indexed import Wrapping, fetch
 
 
 class Sharded(Wrapping, Dataset[Any]):
-    """The samples of a dataset that one rank scores, selects and trains on: each rank has others.
+    """The part of a dataset that one rank scores, selects from and trains on; parts are disjoint.
 
-    Without it every rank knows the scores of all samples, and each epoch deals them out anew. With
-    it a rank knows those of its own N / R samples: memory, folding and planning are R times less,
-    and ranks tell each other nothing but how many samples they keep. Take it where a replica for
-    each rank does not fit. What it costs: a sample stays on its rank for the whole run, so does
-    its state, and a run cannot go on with another number of ranks.
+    Without it every rank holds the scores of all samples, and each epoch distributes the samples
+    anew. With it a rank holds only the scores of its own N / R samples: memory, folding and
+    planning are R times less, and ranks exchange only how many samples they keep. Use it if a full
+    copy of the scores on each rank does not fit. The cost: a sample, and its state, stays on one
+    rank for the whole run, and a run cannot resume with another number of ranks.
 
-    Each rank has a sample of its own from all parts of the dataset, so that methods that compare
-    scores with their mean, or group them, come out alike on all ranks. All have equally many: where
-    N does not come out even, at most R − 1 samples belong to two ranks.
+    Each part is spread evenly over the dataset, so that methods that compare scores with their
+    mean, or group them, behave alike on all ranks. All parts have the same size: if N is not
+    divisible by R, at most R − 1 samples belong to two ranks.
 
-    Save the state of each rank in a file of its own.
+    Save the state of each rank to its own file.
 
     Arguments:
         dataset: a map-style dataset of N samples, the same on all ranks.
@@ -36,7 +36,7 @@ class Sharded(Wrapping, Dataset[Any]):
     Raises:
         TypeError: `dataset` is not map-style; `rank` or `world_size` is no integer.
         ValueError: `dataset` is empty, or `rank` is out of range.
-        RuntimeError: `rank` and `world_size` were left out, and `torch.distributed` does not run.
+        RuntimeError: `rank` and `world_size` were left out, but `torch.distributed` is not running.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch, Sharded
@@ -54,7 +54,7 @@ class Sharded(Wrapping, Dataset[Any]):
             if not (distributed.is_available() and distributed.is_initialized()):
                 raise RuntimeError(
                     "Sharded(dataset) divides the samples among the ranks of torch.distributed, "
-                    "which does not run: call init_process_group() first, or give rank and "
+                    "which is not running: call init_process_group() first, or give rank and "
                     "world_size"
                 )
             rank, world_size = distributed.get_rank(), distributed.get_world_size()
@@ -73,10 +73,10 @@ class Sharded(Wrapping, Dataset[Any]):
         """Return the index in the whole dataset of a sample of this part.
 
         Arguments:
-            number: from 0 to the part's length.
+            number: the sample's number in this part, from 0 to `len(self)` − 1.
 
         Raises:
-            IndexError: it is none of these.
+            IndexError: `number` is out of range.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"number must be from 0 to {len(self) - 1:,}, but {number} was given")
@@ -89,7 +89,7 @@ class Sharded(Wrapping, Dataset[Any]):
         return self.dataset[self.index_of(int(number))]
 
     def __getitems__(self, numbers: Sequence[int]) -> Any:
-        """Fetch many samples at once, in the way that the dataset itself is fetched."""
+        """Fetch several samples at once, the way the dataset itself is fetched."""
         return fetch(self.dataset, [self.index_of(int(number)) for number in numbers])
 
     def __repr__(self) -> str:
@@ -98,10 +98,10 @@ class Sharded(Wrapping, Dataset[Any]):
 
 
 def _stride(num_samples: int) -> int:
-    """Return a step by which all samples are visited once: near the golden section of their number.
+    """Return a stride that visits all samples once: coprime to N and near N times the golden ratio.
 
-    Datasets are often ordered, by class or by source, and a run of such an order is all alike. Any
-    run of steps of this size is spread evenly over all of it.
+    Datasets are often ordered, by class or by source, so a contiguous part would be one-sided.
+    Consecutive steps of this stride are spread evenly over the whole dataset.
     """
     stride = round(num_samples * (math.sqrt(5) - 1) / 2)
     while math.gcd(stride, num_samples) != 1:

@@ -1,4 +1,4 @@
-"""A stream whose samples have keys."""
+"""Streams whose samples have keys."""
 
 from __future__ import annotations
 
@@ -14,44 +14,43 @@ from .keys import Key
 
 
 class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
-    """A stream that can be pruned: each of its samples has a key, and is known by it again.
+    """A stream that can be pruned: each of its samples is identified by a key.
 
-    Give it to a method as you would a map-style dataset, and the result to `dynaprune.DataLoader`:
-    scores, methods, `update` and checkpoints are the same. The first pass serves every sample, and
-    takes its key down; later ones decide by key, before a sample is decoded. Keys that are new in
-    a later pass are served, and known from then on.
+    Pass it to a method like a map-style dataset, and the result to `dynaprune.DataLoader`: scores,
+    methods, `update` and checkpoints work the same. The first pass serves every sample and records
+    its key. Later passes decide by key, before a sample is decoded. Keys that are new in a later
+    pass are served, and known from then on.
 
-    Let `stream` yield samples as they are stored, and `decode` turn one into what is trained on:
-    then a skipped sample costs no more than reading it. Read from memory, or from shards that are
-    on this machine, that is little.
+    Let `stream` yield samples as they are stored, and `decode` convert them for training: then a
+    skipped sample costs only the time to read it, which is little for data in memory or in local
+    shards.
 
-    By default each rank and each worker runs through the whole stream and decodes only what it
-    serves, so the stream has to be the same in all of them, and each pass serves the samples and
-    batches that a map-style dataset would: every sample on one rank, equally many on each, in an
-    order that does not depend on the number of workers. A stream that gives each rank and worker
-    a part of its own (a webdataset with splitters, a Hugging Face dataset of several shards) is
-    declared by `splits_itself=True`. Then only this part is read, ranks stop together, where
-    the first of them has no batch left, and the order depends on workers.
+    By default each rank and each worker iterates over the whole stream and decodes only what it
+    serves, so the stream must be the same in all of them. Each pass then serves the same samples
+    and batches as a map-style dataset: every sample on one rank, equally many on each, in an order
+    that does not depend on the number of workers. If a stream gives each rank and worker its own
+    part (a webdataset with splitters, a Hugging Face dataset of several shards), set
+    `splits_itself=True`. Then each process reads only its own part, all ranks stop when the first
+    of them runs out of batches, and the order depends on the number of workers.
 
-    A stream with `set_epoch(epoch)` is told the epoch before each pass.
+    If the stream has a method `set_epoch(epoch)`, it is called before each pass.
 
     Arguments:
-        stream: an iterable that can be run through again and again, or a function that returns an
-            iterator.
-        key: what a sample's key is: a function of what the stream yields, or the name or place of
-            the field that holds it. Keys are strings, bytes or integers: each sample has its own,
-            and the same in every pass.
-        decode: makes of what the stream yields what is trained on; by default nothing is done.
-        shuffle: how many samples, not decoded yet, wait in a buffer from which the next one is
-            drawn at random; 0 leaves the stream's order. Scores need neighbours that change from
-            pass to pass, so shuffle here if the stream itself does not.
-        splits_itself: whether the stream gives each rank and worker a part of its own.
-        num_samples: how many samples the stream has, if that is known: only for `len(loader)` and
-            schedules in the first pass, and by default what `len(stream)` says.
+        stream: an iterable that can be iterated repeatedly, or a function that returns an iterator.
+        key: the key of a sample: a function of what the stream yields, or the name or position of
+            the field that holds it. Keys are strings, bytes or integers, unique to the sample and
+            the same in every pass.
+        decode: converts what the stream yields into a training sample; by default the identity.
+        shuffle: the size of the shuffle buffer, in samples that are not decoded yet; 0 keeps the
+            stream's order. Scores need batches whose composition changes from pass to pass, so set
+            this if the stream does not shuffle itself.
+        splits_itself: whether the stream gives each rank and worker its own part.
+        num_samples: how many samples the stream has, if known: used only for `len(loader)` and
+            schedules in the first pass; by default `len(stream)`, if it has a length.
 
     Raises:
-        TypeError: `stream` cannot be run through, or only once; `key` or `decode` is not what it
-            should be; `shuffle` or `num_samples` is no integer.
+        TypeError: `stream` cannot be iterated, or only once; `key` or `decode` is of a wrong type;
+            `shuffle` or `num_samples` is no integer.
         ValueError: `shuffle` is below 0, or `num_samples` below 1.
 
     Example:
@@ -84,9 +83,9 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
     ) -> None:
         if isinstance(stream, Iterator):
             raise TypeError(
-                f"stream must be something that can be run through in every epoch, but a "
-                f"{type(stream).__name__} was given, which ends for good: give the function that "
-                "makes it, or an object with __iter__"
+                f"stream must be an object that can be iterated once per epoch, but a "
+                f"{type(stream).__name__} was given, which can be iterated only once: give the "
+                "function that makes it, or an object with __iter__"
             )
         if not isinstance(stream, Iterable) and not callable(stream):
             raise TypeError(
@@ -95,7 +94,7 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
             )
         if not callable(key) and (not isinstance(key, (str, int)) or isinstance(key, bool)):
             raise TypeError(
-                "key must be a function of what the stream yields, or the name or place of a "
+                "key must be a function of what the stream yields, or the name or position of a "
                 f"field in it, but {key!r} was given"
             )
         if decode is not None and not callable(decode):
@@ -113,10 +112,10 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
             self.num_samples = check_integer("num_samples", num_samples, minimum=1)
 
     def stored(self, epoch: int) -> Iterator[Any]:
-        """Run through the stream as it is in some epoch, without decoding.
+        """Iterate over the stream as it is in an epoch, without decoding.
 
         Arguments:
-            epoch: its number, from 0.
+            epoch: the number of the epoch, from 0.
         """
         set_epoch = getattr(self.stream, "set_epoch", None)
         if callable(set_epoch):
@@ -124,7 +123,7 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
         return iter(self.stream if isinstance(self.stream, Iterable) else self.stream())
 
     def decoded(self, stored: Any) -> Any:
-        """Return what is trained on.
+        """Return the training sample.
 
         Arguments:
             stored: what the stream has yielded.
@@ -132,7 +131,7 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
         return stored if self.decode is None else self.decode(stored)
 
     def __iter__(self) -> Iterator[Any]:
-        """Run through all samples, decoded, as the stream yields them: nothing is pruned."""
+        """Iterate over all samples, decoded, in the order of the stream; nothing is pruned."""
         return map(self.decoded, self.stored(0))
 
     def __repr__(self) -> str:

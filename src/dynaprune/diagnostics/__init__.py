@@ -1,4 +1,4 @@
-"""What a run tells about itself: whether its scores, and its method, do what they are for."""
+"""Diagnostics of a run: whether its scores and its method do their job."""
 
 from .audit import audit
 from .audit_result import Audit

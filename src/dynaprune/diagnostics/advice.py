@@ -1,4 +1,4 @@
-"""What follows from an audit, in plain sentences."""
+"""Advice that follows from an audit, in plain sentences."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ if TYPE_CHECKING:
     from .audit_result import Audit
 
 WEAK = 0.2
-"""The rank correlation below which scores are called weak."""
+"""Rank correlation below which scores are called weak."""
 
 FEW, MANY = 0.3, 0.5
-"""Shares of learned samples halfway through a run: below the first, pruning cost quality in three
-quarters of the settings of docs/evidence.md, above the second in a sixth."""
+"""Shares of learned samples halfway through a run. Below the first, pruning cost quality in three
+quarters of the settings of docs/evidence.md; above the second, in a sixth of them."""
 
 IF_FLAT = (
     "If the metric has been flat for half of the run, train for fewer epochs, which needs no scores"
 )
-"""The clearest sign in docs/evidence.md, which only the user sees."""
+"""The clearest sign in docs/evidence.md, which only the user can see."""
 
 UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
 """Methods that do not read scores."""
 
 RARE = 10
-"""How many times smaller than the largest class one is called rare: a convention of work on long
-tails. Where it was 50 times, random pruning and fewer epochs cost ten points of accuracy and more,
-and weighting the loss by class gained more than that (docs/evidence.md)."""
+"""A class is called rare if the largest class has this many times as many samples: a convention of
+research on long tails. At 50 times, random pruning and fewer epochs cost ten points of accuracy or
+more, and weighting the loss by class gained more than that (docs/evidence.md)."""
 
 
 def advise(audit: Audit) -> list[str]:
-    """Return sentences on rare classes, waste, scores, what they skip, and wrong labels."""
+    """Return sentences on rare classes, waste, scores, skipped samples, and wrong labels."""
     if math.isnan(audit.correlation.low):
         return [*_on_classes(audit), _on_too_little(audit)]
     return [
@@ -55,13 +55,13 @@ def _on_classes(audit: Audit) -> list[str]:
     if audit.class_sizes is None:
         return []
     largest, smallest = audit.class_sizes
-    # less a standard deviation of each, so that chance makes no rare classes
+    # a standard deviation of tolerance on each side, so that no class is rare by chance
     if largest - math.sqrt(largest) < RARE * (smallest + math.sqrt(smallest)):
         return []
     return [
-        f"The largest class has {largest:,} samples, the smallest {smallest:,}. If all classes are "
-        "to count alike, weight the loss by class before you prune: what is said below loses the "
-        "rare ones otherwise, above all fewer epochs and random pruning."
+        f"The largest class has {largest:,} samples, the smallest {smallest:,}. If all classes "
+        "matter equally, weight the loss by class before you prune: otherwise the savings below "
+        "hurt the rare classes, above all fewer epochs and random pruning."
     ]
 
 
@@ -72,28 +72,28 @@ def _on_waste(audit: Audit) -> str:
     found = f"The {share:.0%} of the samples with the lowest losses make up 5% of all loss"
     if share < FEW:
         return (
-            f"{found}: nearly all still teach, so a saving is likely to cost quality. Ask again "
-            f"after half of the run. {IF_FLAT}."
+            f"{found}: nearly all samples still teach, so a saving is likely to cost quality. "
+            f"Audit again after half of the run. {IF_FLAT}."
         )
     what = (
         "some visits are wasted, and a small saving may be free"
         if share < MANY
         else "they are learned, and visits to them are wasted"
     )
-    return f"{found}: {what}. {IF_FLAT}; else {_what_to_try(audit)}."
+    return f"{found}: {what}. {IF_FLAT}; otherwise {_what_to_try(audit)}."
 
 
 def _what_to_try(audit: Audit) -> str:
-    """Say how to save visits, beyond what the run does already."""
+    """Say how to save visits, beyond what the run already does."""
     if audit.method == "SkipConverged":
         return "keep SkipConverged, which finds how much to skip, and compare it with RandomPrune"
     converged = "or SkipConverged, which finds how much to skip if it gets losses of single samples"
     if not audit.saving:
-        return f"try saving=0.2 beside RandomPrune and fewer epochs, {converged}"
+        return f"try saving=0.2, compared with RandomPrune and fewer epochs, {converged}"
     others = "fewer epochs" if audit.method == "RandomPrune" else "RandomPrune and fewer epochs"
     return (
-        f"compare saving={audit.saving:g}, which is in use, with {others} at as many visits, "
-        f"{converged}"
+        f"compare saving={audit.saving:g}, which is in use, with {others} at the same number of "
+        f"visits, {converged}"
     )
 
 
@@ -103,10 +103,10 @@ def _on_scores(audit: Audit) -> str:
     if found.high < 0:
         return (
             f"The scores order the samples against their losses, {found}: does update() get the "
-            "loss of the current batch, and loss_fn compute the same loss?"
+            "loss of the current batch, and does loss_fn compute the same loss?"
         )
     if found.low <= 0:
-        instead = "Or take RandomPrune, which needs no scores."
+        instead = "Or use RandomPrune, which needs no scores."
         if audit.method in UNSCORED:
             instead = f"{audit.method} does not read them."
         return f"The scores are as good as random, {found}: {better}. {instead}"
@@ -116,7 +116,7 @@ def _on_scores(audit: Audit) -> str:
 
 
 def _how_to_score(audit: Audit) -> str:
-    """Say how scores could get better, beyond what the run does already."""
+    """Say how scores could get better, beyond what the run already does."""
     if audit.samples_a_loss == 1:
         return (
             "losses are of single samples already, so they change too much from visit to visit, "
@@ -124,7 +124,7 @@ def _how_to_score(audit: Audit) -> str:
         )
     ways = ["chunked(...)", "smaller batches"]
     if not math.isnan(audit.samples_a_loss):
-        ways[0] = f"chunked(...) with fewer than the {audit.samples_a_loss:.3g} samples a loss now"
+        ways[0] = f"chunked(...) with fewer than the current {audit.samples_a_loss:.3g} per loss"
     if audit.score != "KalmanBLS":
         ways.append(f"KalmanBLS in place of {audit.score}")
     return f"measure more finely, with {', '.join(ways[:-1])} or {ways[-1]}"
@@ -146,10 +146,10 @@ def _on_skipping(audit: Audit) -> str:
         meant = "hard" if audit.skips_highest else "easy"
         return f"{skipped}: the method skips {meant} samples, which random pruning does not."
     if audit.skips_highest:
-        return f"{skipped}: the method means to skip hard samples, and skips easy ones."
+        return f"{skipped}: the method is meant to skip hard samples, but skips easy ones."
     return (
-        f"{skipped}: the method skips hard samples. Unless it means to in this epoch, as SeTa does "
-        "in some, RandomPrune would do better."
+        f"{skipped}: the method skips hard samples. Unless it is meant to in this epoch, as SeTa "
+        "is in some, RandomPrune would do better."
     )
 
 
@@ -160,7 +160,7 @@ def _on_labels(audit: Audit) -> str:
         return (
             "No group of samples has distinctly higher losses: TrimmedLoss"
             + (", which is in use, drops" if trims else " would drop")
-            + " hard samples rather than wrong ones, and is advised against. (Wrong labels that "
+            + " hard samples rather than wrong ones, and is not recommended. (Wrong labels that "
             "were memorized already, or that are as hard as the hard samples, do not show "
             "in the losses.)"
         )

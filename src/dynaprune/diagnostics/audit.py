@@ -1,4 +1,4 @@
-"""Scores compared with the true losses of some samples."""
+"""Comparing scores with the true losses of some samples."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ def audit(
     seed: int = 0,
     repeats: int = 1,
 ) -> Audit:
-    """Measure the true losses of some samples, and hold the scores and the method against them.
+    """Measure the true losses of some samples, and compare the scores and the method with them.
 
     Samples are drawn uniformly, and the loss of each is computed in a batch of its own, in
-    evaluation mode and without gradients. It is no training: `train`, the modes of the model's
-    parts and the global random generators are in the end as they were. The scores are those known
-    now, also in the middle of an epoch. With several ranks each may call it alone, and all find
-    the same; a `DistributedDataParallel` is entered, so that none waits for the others.
+    evaluation mode and without gradients. Nothing is trained: `train`, the modes of the model's
+    parts and the global random generators are unchanged afterwards. It uses the current scores,
+    even in the middle of an epoch. With several ranks, each may call it alone, and all get the same
+    result; a `DistributedDataParallel` is unwrapped, so that no rank waits for the others.
 
-    The generators of torch (on the CPU and on CUDA devices), NumPy and Python are seeded alike for
-    each sample, so that a loss that draws numbers, such as the noise of a diffusion model, draws
-    the same for all.
+    The generators of torch (on the CPU and on CUDA devices), NumPy and Python are seeded equally
+    for each sample, so that a loss that draws random numbers, such as the noise of a diffusion
+    model, draws the same ones for all samples.
 
     Arguments:
         train: the pruned dataset.
-        model: what is trained.
+        model: the model that is trained.
         loss_fn: called as `loss_fn(model, batch)` with a batch of one sample, it returns its loss,
             of shape () or (1,).
-        num_samples: how many samples are measured, at least 1; all, if there are fewer. The
-            rank correlation of 1,000 is known to ±0.06.
-        labels: the class of each sample, shape (N,), to see whether some are rare; by default what
-            the dataset has as a whole: `targets`, `labels`, the second tensor of a `TensorDataset`.
-        collate_fn: makes a batch of a list of one sample; by default that of torch.
-        device: where the batch goes; by default where the model's first parameter is.
-        seed: fixes the samples and all draws, at least 0.
-        repeats: how many losses, with other draws, are averaged for each sample, at least 1.
+        num_samples: how many samples to measure, at least 1; all, if there are fewer. With 1,000
+            samples the rank correlation is known to ±0.06.
+        labels: the class of each sample, shape (N,), to find rare classes; by default those that
+            the dataset provides: `targets`, `labels`, the second tensor of a `TensorDataset`.
+        collate_fn: makes a batch of a list of one sample; by default torch's.
+        device: the device of the batch; by default that of the model's first parameter.
+        seed: fixes the samples and all random draws, at least 0.
+        repeats: how many losses, with different draws, are averaged per sample, at least 1.
 
     Raises:
         TypeError: `train` is no pruned dataset, an argument is of another type, or `loss_fn`
@@ -70,8 +70,8 @@ def audit(
             returns several numbers.
         RuntimeError: the dataset is a stream, or no loss is finite.
 
-    Source: of the questions, the Batch Loss Score, arXiv:2604.04681, which correlates scores with
-    per-sample losses.
+    Source: the questions are those of the Batch Loss Score, arXiv:2604.04681, which correlates
+    scores with per-sample losses.
 
     Example:
         >>> import torch
@@ -79,7 +79,7 @@ def audit(
         >>> train = InfoBatch(torch.linspace(0, 1, 200)[:, None], num_epochs=10)
         >>> model = torch.nn.Identity()
         >>> for batch in DataLoader(train, batch_size=20):
-        ...     loss = train.update(model(batch)[:, 0])  # what is to be minimised is the sample
+        ...     loss = train.update(model(batch)[:, 0])  # the sample itself is the loss
         >>> found = audit(train, model, lambda model, batch: model(batch).mean(), num_samples=50)
         >>> found.correlation.value
         1.0
@@ -145,7 +145,7 @@ def audit(
 
 
 def check_audited(train: Any, model: Any, loss_fn: Any) -> None:
-    """Check what is audited.
+    """Check the arguments of an audit.
 
     Raises:
         TypeError: an argument is of another type.
@@ -165,7 +165,7 @@ def check_audited(train: Any, model: Any, loss_fn: Any) -> None:
     if train.is_stream:
         raise RuntimeError(
             f"audit() was called, but this {type(train).__name__} prunes a stream, whose samples "
-            "have keys and no indices, so none can be drawn: read train.reliability, which is "
+            "have keys instead of indices, so none can be drawn: read train.reliability, which is "
             "estimated from the batches alone"
         )
 
@@ -180,7 +180,7 @@ def _skipped(train: PrunedDataset, coming: Selection) -> tuple[NDArray[np.bool_]
     """Return which samples an epoch would skip, shape (N,), and which epoch that is.
 
     Arguments:
-        coming: the selection of the coming epoch, which is looked at if it skips anything.
+        coming: the selection of the coming epoch, which is used if it skips anything.
     """
     epochs, last = train.epochs, train.num_epochs - 1
     now = epochs.number + (1 if epochs.findings.visits > 0 else 0)
@@ -198,7 +198,7 @@ def _precision(
     scores: NDArray[np.float32], indices: NDArray[np.int64], losses: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return `Audit.precision` and `Audit.base_rate`."""
-    mean = min(float(scores.mean(dtype=np.float64)), float(scores.max()))  # of equal scores
+    mean = min(float(scores.mean(dtype=np.float64)), float(scores.max()))  # equal scores may round
     is_low = losses < min(float(losses.mean()), float(losses.max()))
     scores_low = scores[indices] < mean
     precision = float(is_low[scores_low].mean()) if scores_low.any() else math.nan

@@ -1,4 +1,4 @@
-"""What an audit has found."""
+"""The result of an audit."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from .estimates import Estimate
 
 @dataclass(frozen=True)
 class Audit:
-    """What `audit` has found; `print` shows it, with advice.
+    """The result of `audit`; `print` shows it, with advice.
 
     Attributes:
-        num_samples: the samples whose true losses were measured.
-        left_out: those beside them whose losses were not finite.
-        seconds: wall-clock seconds that it took.
+        num_samples: the number of samples whose true losses were measured.
+        left_out: the number of further samples whose losses were not finite.
+        seconds: the wall-clock time of the audit.
         correlation: Spearman's rank correlation of scores and true losses.
-        reliability: what `train.reliability` says of it without an extra pass.
+        reliability: `train.reliability`, the estimate of it without an extra pass.
         precision: of the samples that score below the mean of all scores, the share whose true
             loss is below the mean true loss; NaN if there are none.
         base_rate: the share of all samples whose true loss is below the mean: the precision of
-            scores drawn at random.
+            random scores.
         kept_share: the share of all samples that the coming epoch would keep.
         saved_share: the share of all sample visits that were avoided so far.
         skipped_loss_ratio: the mean true loss of the samples that epoch `planned_epoch` would
-            skip, over that of all samples; random pruning has 1.
-        planned_epoch: the coming epoch; if it would skip nothing, as the first and the last ones
-            do, one that would by these scores: the middle one of the run, its last or its second.
-        class_sizes: how many samples the largest and the smallest class have; `None` where the
+            skip, over that of all samples; it is 1 for random pruning.
+        planned_epoch: the coming epoch. If that would skip nothing, like the first and the last
+            ones, it is an epoch that would with the current scores: the middle one of the run, its
+            last or its second.
+        class_sizes: how many samples the largest and the smallest class have; `None` if the
             classes are not known.
-        learned_share: the share of the samples, those with the lowest losses, that hold 5% of the
-            loss of all together: visits to them are wasted. NaN if losses are 0 or below.
-        outlier_share: the share of the samples that are a group of their own with higher losses;
-            see `wrong_share`.
-        skips_highest: whether the method means to skip the samples with the highest scores.
+        learned_share: the share of the samples, those with the lowest losses, that together hold 5%
+            of the loss of all: visits to them are wasted. NaN if losses are 0 or below.
+        outlier_share: the share of the samples in a separate group with higher losses; see
+            `wrong_share`.
+        skips_highest: whether the method is meant to skip the samples with the highest scores.
         method: the name of the method's class.
         score: the name of the score's class.
-        saving: the share of all sample visits that the method was asked to save; `None` if it was
-            not asked by `saving`.
-        samples_a_loss: how many samples shared a measured loss in the last epoch, in the mean: 1
-            where losses are of single samples; NaN if nothing was measured yet.
+        saving: the `saving` that the method was given; `None` if it was given none.
+        samples_a_loss: the mean number of samples per measured loss in the last epoch: 1 for
+            per-sample losses; NaN if nothing was measured yet.
         indices: int64, shape (num_samples,): which samples were measured.
         losses: float64, shape (num_samples,): their true losses.
     """
@@ -73,11 +73,11 @@ class Audit:
 
     @property
     def advice(self) -> list[str]:
-        """What follows from it, in plain sentences."""
+        """Advice that follows from the result, in plain sentences."""
         return advise(self)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return what was found as names and values."""
+        """Return the result as names and values."""
         left_out = f"; {self.left_out:,} losses were not finite" if self.left_out else ""
         return [
             ("true losses measured", f"{self.num_samples:,} in {self.seconds:.1f} s{left_out}"),

@@ -16,7 +16,7 @@ NORMAL = 1.959963984540054
 """The quantile of the standard normal distribution at 97.5%."""
 
 RESAMPLES = 1000
-"""Bootstrap resamples: their 2.5% quantile is known to about a tenth of a standard error."""
+"""Bootstrap resamples: they determine the 2.5% quantile to about a tenth of a standard error."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 def rank_correlation(first: Numbers, second: Numbers) -> Estimate:
-    """Return Spearman's rank correlation of two arrays of shape (n,), equal values sharing ranks.
+    """Return Spearman's rank correlation of two arrays of shape (n,); ties share their mean rank.
 
-    It is not known where all values of an array are equal. The interval is that of Fisher's z with
-    the variance (1 + r²/2)/(n − 3) of Bonett & Wright (2000); there is none for n below 4.
+    It is NaN if all values of an array are equal. The interval is that of Fisher's z with the
+    variance (1 + r²/2)/(n − 3) of Bonett & Wright (2000); there is none for n below 4.
     """
     if first.size == 0 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return UNKNOWN
@@ -63,8 +63,8 @@ def rank_correlation(first: Numbers, second: Numbers) -> Estimate:
 def ratio_of_means(losses: Numbers, chosen: NDArray[np.bool_], seed: int) -> Estimate:
     """Return the mean loss of the chosen samples over the mean loss of all, both of shape (n,).
 
-    It is not known where none is chosen, the mean is 0 or a loss is below 0. The interval is from
-    the quantiles of a bootstrap over the samples, its random numbers fixed by `seed`.
+    It is NaN if none is chosen, the mean is 0 or a loss is below 0. The interval comes from the
+    quantiles of a bootstrap over the samples, with random numbers fixed by `seed`.
     """
     if not chosen.any() or losses.min() < 0 or losses.mean() == 0:
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""Whether sample visits are wasted: how much of the loss is held by how few samples."""
+"""Whether sample visits are wasted: how many samples hold hardly any of the loss."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 LITTLE = 0.05
-"""The share of the loss that counts as nearly none; `SkipConverged` gives up as much."""
+"""The share of the loss that counts as hardly any; `SkipConverged` gives up as much."""
 
 
 def learned_share(losses: NDArray[np.float64]) -> float:
-    """Return the share of the samples that hold nearly none of the loss together.
+    """Return the share of the samples that together hold hardly any of the loss.
 
-    They are the lowest, as many as hold `LITTLE` of the sum of all losses. It is about `LITTLE`
-    where all samples are alike, more the more of them have been learned, and NaN where it says
-    nothing: a loss is below 0, or all are 0.
+    These are the samples with the lowest losses, as many as hold `LITTLE` of the sum of all losses.
+    Their share is about `LITTLE` if all samples are alike, and grows the more of them have been
+    learned. It is NaN if a loss is below 0, or all are 0.
 
     Arguments:
-        losses: of single samples, shape (n,).
+        losses: per-sample losses, shape (n,).
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""The losses of single samples, by the user's own loss function."""
+"""Per-sample losses, computed by the user's own loss function."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def losses_of(
 ) -> NDArray[np.float64]:
     """Return the losses of samples, each in a batch of its own: shape (n,).
 
-    The model is in evaluation mode meanwhile, and nothing is recorded for gradients. Before each
-    loss the global generators are seeded alike, so that all samples meet the same draws; with
-    several seeds, losses are means over them. In the end all modes and generators are as before.
+    The model is in evaluation mode, and gradients are off. Before each loss the global generators
+    are seeded equally, so that all samples get the same random draws; with several seeds, losses
+    are means over them. Afterwards all modes and generators are as before.
 
     Raises:
         TypeError: `loss_fn` returns no number.
@@ -48,19 +48,19 @@ def losses_of(
 
 @contextmanager
 def evaluated(model: nn.Module) -> Iterator[None]:
-    """Set a model to evaluation mode; when the block is left, each part has its own mode again."""
+    """Set a model to evaluation mode, and restore the mode of each part when the block is left."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(modes[0][1])  # some parts do work in it, such as splitting what eval() merged
+        model.train(modes[0][1])  # parts may react to train(), for example split merged weights
         for module, mode in modes:
             module.training = mode
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """Return a batch with everything in it that has a method `to` on a device."""
+    """Return a batch on a device: everything in it that has a method `to` is moved."""
     if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, Mapping):
@@ -85,5 +85,5 @@ def _number(loss: Any) -> float:
         return float(loss)
     except (TypeError, ValueError):
         raise TypeError(
-            f"{wanted}, but a {type(loss).__name__} was returned: pick the loss out of it"
+            f"{wanted}, but a {type(loss).__name__} was returned: return only the loss"
         ) from None

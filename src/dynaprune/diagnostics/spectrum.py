@@ -1,4 +1,4 @@
-"""Which part of the batch losses is a sample's own, which its neighbours', and how fast each is."""
+"""Spectra of a sample's own part in its batch losses, and of the part of its neighbours."""
 
 from __future__ import annotations
 
@@ -17,47 +17,46 @@ from ..tracking.recording import read_recording
 from ..utils.validation import check_integer, check_share
 
 LAGS = 63
-"""Visits that two visits of a sample are apart at most, to be compared: frequencies are resolved to
-1/64."""
+"""The largest lag, in visits of a sample, so that frequencies are resolved to 1/64."""
 
 LINE = 4
-"""Lags through which the line to lag 0 is drawn."""
+"""Lags of the line that is extrapolated to lag 0."""
 
 FREQUENCIES = 129
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Signal and noise in what an epoch's batches say of a sample, by frequency.
+    """Signal and noise, by frequency, in what the batches of an epoch say about a sample.
 
-    What a visit says of sample i is its batch's loss, less the level of the losses around it, times
-    the batch's size: the sample's own excess over that level (the signal), and beside it the excess
-    of each of its neighbours (the composition noise). So both are in squares of a sample's loss;
-    in the loss of a batch of B they are 1/B² of that.
+    A visit measures, for sample i, the loss of its batch minus the level of the losses around it,
+    times the batch size. That is the sample's own excess over the level (the signal) plus the
+    excess of each of its neighbours (the composition noise). Both are in units of squared
+    per-sample losses; in the loss of a batch of B they are 1/B² of that.
 
-    Frequencies are in cycles per visit, as a filter sees it that is told one number a visit; ½ is
-    what changes its sign with every visit. The mean of a spectrum over them is the variance, so
-    that of white noise is flat, at its variance.
+    Frequencies are in cycles per visit, as for a filter that gets one number per visit; ½ is a
+    change of sign with every visit. The mean of a spectrum over frequencies is the variance, so
+    white noise has a flat spectrum at its variance.
 
     Attributes:
         frequencies: shape (F,), from 0 to ½.
         signal: shape (F,): the power of a sample's own excess loss.
-        noise: shape (F,): that of its neighbours'.
-        response: |H|, shape (F,): what the moving average of BLS leaves of an amplitude.
+        noise: shape (F,): the power of its neighbours' excess losses.
+        response: |H|, shape (F,): the amplitude response of the moving average of BLS.
         alpha: α of that average.
-        batch_size: B, the samples that share a measurement, in the mean over visits.
-        visits: the most that a sample has made.
-        samples: those that have made two visits or more.
-        has_sample_losses: whether the losses of single samples were recorded, and the signal is
-            known; otherwise it is told from how batch losses of a sample's visits vary together.
-        signal_variance: of a sample's own excess.
+        batch_size: B, the mean number of samples per measurement, over visits.
+        visits: the largest number of visits of a sample.
+        samples: the number of samples with two visits or more.
+        has_sample_losses: whether per-sample losses were recorded, so that the signal is known;
+            otherwise it is estimated from how the batch losses of a sample's visits covary.
+        signal_variance: the variance of a sample's own excess.
         signal_error: its standard error.
-        lasting_variance: of that part of it that the next visits still find: where the line
-            through the autocovariances at lags 1 to 4 arrives at 0. Of batch losses it is all that
-            is known.
-        noise_variance: of what its neighbours add.
-        filtered_signal: the variance of the signal behind the moving average.
-        filtered_noise: that of the noise.
+        lasting_variance: the part of it that persists until the next visits: the line through the
+            autocovariances at lags 1 to 4, extrapolated to lag 0. Batch losses reveal only this
+            part.
+        noise_variance: the variance that its neighbours add.
+        filtered_signal: the variance of the signal after the moving average.
+        filtered_noise: the variance of the noise after the moving average.
         slow_share: the share of the signal's power at frequencies below ¼, half of the highest.
     """
 
@@ -80,20 +79,20 @@ class Spectrum:
 
     @property
     def snr(self) -> float:
-        """The variance of the signal over that of the noise, in one visit."""
+        """The variance of the signal over that of the noise, for one visit."""
         return _ratio(self.signal_variance, self.noise_variance)
 
     @property
     def filtered_snr(self) -> float:
-        """The same behind the moving average."""
+        """The same after the moving average."""
         return _ratio(self.filtered_signal, self.filtered_noise)
 
     @property
     def correlation(self) -> float:
-        """That of a sample's score with its own part in it: √(signal / (signal + noise)).
+        """The correlation of a score with the sample's part in it: √(signal / (signal + noise)).
 
-        With its loss as it is now, a score correlates less if losses change within the average's
-        memory.
+        The correlation with the sample's current loss is lower if losses change within the memory
+        of the average.
         """
         total = self.filtered_signal + self.filtered_noise
         return math.sqrt(max(0.0, self.filtered_signal) / total) if total > 0 else math.nan
@@ -104,48 +103,48 @@ def spectrum(
     alpha: float = 0.7,
     batch_size: int | None = None,
 ) -> Spectrum:
-    r"""Tell a sample's own part in the losses of its batches from that of its neighbours.
+    r"""Separate a sample's own part in the losses of its batches from that of its neighbours.
 
-    **With loss vectors** the signal is known: a sample's loss less the level in its epoch. The
-    noise at batch size B is the sum of B − 1 others of the same epoch, those of its own batch or,
-    if `batch_size` says another B, others drawn at random.
+    **With loss vectors** the signal is known: a sample's loss minus the level in its epoch. The
+    noise at batch size B is the sum of B − 1 others of the same epoch: those of its own batch or,
+    if `batch_size` is another B, random ones.
 
-    **With batch losses** x_i(v), that of a sample's v-th visit as above, is one number for all
-    samples of the batch. But an epoch draws its batches anew, so neighbours in one epoch say
-    nothing of those in another, and at lags k ≥ 1
+    **With batch losses** the measurement x_i(v) of a sample's v-th visit, as above, is the same
+    number for all samples of the batch. But each epoch draws new batches, so neighbours in one
+    epoch are independent of those in another, and at lags k ≥ 1
 
         mean over i and v of x_i(v)·x_i(v+k)
 
-    is the autocovariance of the signal alone. At lag 0 there is the noise as well. The signal's own
-    lag 0 is where the line through its lags 1 to 4 (by least squares, as far as there are so many)
-    arrives; the rest is noise, and as it does not come back, it is white. So is what a sample's own
-    loss has that changes from visit to visit (augmentation, dropout, the step's place in the
-    epoch): no filter can tell it from the noise, and it is counted there.
+    is the autocovariance of the signal alone. At lag 0 the noise is added. The signal's own value
+    at lag 0 is extrapolated by a line through its lags 1 to 4 (least squares, with as many of them
+    as there are). The rest is noise, which is white because it does not recur. It includes the part
+    of a sample's own loss that changes from visit to visit (augmentation, dropout, the position of
+    the step in the epoch), which no filter can tell from noise.
 
-    The level is the mean of at least 128 measurements around (`Windows`), or that of the epoch,
-    which contains the measurement itself; what that takes away is put back.
+    The level is the mean of at least 128 measurements around (`Windows`), or that of the epoch. It
+    includes the measurement itself; the resulting loss of variance is corrected.
 
-    Series are over visits, not over epochs: that is what a moving average is told, and with pruning
-    going on only some samples are seen in all epochs. All pairs of visits count, of whatever
-    samples have made two or more; those that a method serves more often count more. Spectra are
-    Fourier transforms of autocovariances times a triangle, which is the mean periodogram where all
-    samples make equally many visits, up to 64.
+    Series are over visits rather than epochs, because a moving average is updated at visits, and
+    with pruning only some samples are seen in all epochs. All pairs of visits count, of all samples
+    with two or more; samples that a method serves more often count more. Spectra are Fourier
+    transforms of autocovariances times a triangular window, which is the mean periodogram if all
+    samples have the same number of visits, up to 64.
 
-    Of epochs that are missing from a recording nothing is known: visits before and after them count
-    as one after the other.
+    Epochs that are missing from a recording are ignored: visits before and after them count as
+    consecutive.
 
-    Takes about 60 bytes a visit.
+    It takes about 60 bytes per visit.
 
     Arguments:
-        recording: a directory of `train.record`, or the epochs' measurements in order.
+        recording: a directory of `train.record`, or the measurements of the epochs in order.
         alpha: α of the moving average of BLS, in [0, 1).
-        batch_size: B, if it is not that of the recording: the noise is then what it would be.
+        batch_size: B, to predict the noise at another batch size than that of the recording.
 
     Raises:
         FileNotFoundError: there is no such recording.
         RuntimeError: it is damaged.
-        TypeError, ValueError: `alpha` or `batch_size` is none; with loss vectors, `batch_size` is
-            larger than an epoch; no sample has made two visits in epochs of two measurements.
+        TypeError, ValueError: `alpha` or `batch_size` is invalid; with loss vectors, `batch_size`
+            is larger than an epoch; no sample has made two visits in epochs of two measurements.
 
     Example:
         >>> import numpy as np, torch
@@ -175,7 +174,7 @@ def spectrum(
     counts = visits.counts()
     if counts.size == 0 or counts.max() < 2:
         raise ValueError(
-            f"a spectrum needs samples that were visited twice, in epochs of two measurements or "
+            f"a spectrum needs samples with two visits or more, in epochs of two measurements or "
             f"more, but the recording of {len(epochs)} epochs has none: record more epochs"
         )
     lags = min(int(counts.max()) - 1, LAGS)
@@ -233,14 +232,14 @@ def response(alpha: float, frequencies: Numbers) -> Numbers:
 
 @dataclass(frozen=True)
 class _Visits:
-    """All visits: sample by sample, and those of one in the order in which they were made.
+    """All visits: sample by sample, those of one sample in chronological order.
 
     Attributes:
-        samples: shape (M,): whose visit it is.
-        signal: shape (M,): what is multiplied at lags ≥ 1; of loss vectors the sample's own excess.
-        noise: shape (M,): of loss vectors what its neighbours add; of batch losses the square of
-            what both are together.
-        batch_size: in the mean.
+        samples: shape (M,): the sample of each visit.
+        signal: shape (M,): the values for lags ≥ 1; for loss vectors the sample's own excess.
+        noise: shape (M,): for loss vectors the sum of its neighbours' excesses; for batch losses
+            the square of signal plus noise.
+        batch_size: the mean over visits.
     """
 
     samples: NDArray[np.integer[Any]]
@@ -267,7 +266,7 @@ class _Visits:
         drawn = np.random.default_rng(epoch).permutation(own.size)
         groups = np.resize(drawn, (-(-own.size // batch_size), batch_size))
         others = np.empty_like(own)
-        # the last group is filled up with the first samples, whose own group comes later, and stays
+        # the last group is filled up with the first samples, whose values in their own group remain
         others[groups[::-1]] = own[groups[::-1]].sum(1, keepdims=True) - own[groups[::-1]]
         return _Visits(batches.indices.numpy(), own, others, float(batch_size))
 
@@ -278,7 +277,7 @@ class _Visits:
         windows = Windows(sizes)
         sums = windows.centred(batches.losses.numpy().astype(np.float64)) * sizes
         lengths = windows.lengths()
-        # the level holds the batch itself: 1/G of each deviation is lost, of variances once
+        # the level includes the batch itself: deviations shrink by 1/G, and so do variances
         put_back = lengths / np.maximum(1, lengths - 1)
         return _Visits(
             batches.indices.numpy(),
@@ -289,7 +288,7 @@ class _Visits:
 
     @staticmethod
     def in_order(epochs: Sequence[_Visits]) -> _Visits:
-        """Put the visits of all epochs together."""
+        """Concatenate the visits of all epochs, sample by sample."""
         if not epochs:
             nothing = np.zeros(0)
             return _Visits(nothing.astype(np.int64), nothing, nothing, 1.0)
@@ -303,7 +302,7 @@ class _Visits:
         )
 
     def counts(self) -> NDArray[np.int64]:
-        """Return how many visits each sample has made."""
+        """Return the number of visits of each sample."""
         return np.diff(np.append(self._starts(), self.samples.size))
 
     def _starts(self) -> NDArray[np.int64]:
@@ -311,7 +310,7 @@ class _Visits:
         return np.flatnonzero(is_first)
 
     def autocovariances(self, values: Numbers, lags: int) -> tuple[Numbers, NDArray[np.int64]]:
-        """Return the mean products of values that are 0 to `lags` visits apart, and their number.
+        """Return the mean products of values that are 0 to `lags` visits apart, and their counts.
 
         Shape (lags + 1,) each.
         """
@@ -323,15 +322,15 @@ class _Visits:
         return np.array(sums) / pairs, np.array(pairs)
 
     def error_of_variance(self) -> float:
-        """Return the standard error of the signal's variance, from how samples differ."""
+        """Return the standard error of the signal's variance, from the spread among samples."""
         sums = np.add.reduceat(np.square(self.signal), self._starts())
         return float(sums.std() * math.sqrt(sums.size) / self.samples.size)
 
 
 def _line_to_zero(lags: Numbers, pairs: NDArray[np.int64]) -> tuple[float, float]:
-    """Return where the line through the first lags arrives at 0, and its error.
+    """Return the extrapolation to lag 0 of the line through the first lags, and its error.
 
-    The error is in units of the variance of what is multiplied: a mean of n products of unrelated
+    The error is in units of the variance of the values: a mean of n products of uncorrelated
     numbers has that over √n.
     """
     used = min(LINE, lags.size)
@@ -345,7 +344,7 @@ def _line_to_zero(lags: Numbers, pairs: NDArray[np.int64]) -> tuple[float, float
 
 
 def _transform(autocovariances: Numbers, frequencies: Numbers) -> Numbers:
-    """Return the spectrum: that of the autocovariances times a triangle, shape (F,)."""
+    """Return the spectrum of the autocovariances times a triangular window, shape (F,)."""
     lags = np.arange(1, autocovariances.size)
     tapered = _tapered(autocovariances)
     powers: Numbers = (
@@ -362,14 +361,14 @@ def _slow(autocovariances: Numbers) -> float:
 
 
 def _tapered(autocovariances: Numbers) -> Numbers:
-    """Return those from lag 1 on times a triangle that ends behind the last."""
+    """Return those from lag 1 on times a triangle that reaches 0 after the last."""
     size = autocovariances.size
     tapered: Numbers = autocovariances[1:] * (1 - np.arange(1, size) / size)
     return tapered
 
 
 def _filtered(autocovariances: Numbers, alpha: float) -> float:
-    """Return the variance behind the moving average, which began as many visits ago."""
+    """Return the variance after a moving average that began `len(autocovariances)` visits ago."""
     impulse = (1 - alpha) * alpha ** np.arange(autocovariances.size)
     overlaps = np.correlate(impulse, impulse, "full")[autocovariances.size - 1 :]
     return float(2 * overlaps @ autocovariances - overlaps[0] * autocovariances[0])

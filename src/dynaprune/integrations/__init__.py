@@ -16,8 +16,8 @@ def warn_of_other_epochs(train: PrunedDataset, num_epochs: int) -> None:
     """
     if train.num_epochs != num_epochs:
         logger.warning(
-            "the %s was made with num_epochs=%d, but the run trains %d epochs: methods train the "
-            "last ones otherwise, so give both the same number",
+            "the %s was made with num_epochs=%d, but the run trains %d epochs: methods treat the "
+            "last epochs differently, so give both the same number",
             type(train).__name__,
             train.num_epochs,
             num_epochs,

@@ -132,10 +132,9 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
     # a group of its own says that some processes train on the same samples
     if train.process_group is None and ranks != accelerator.num_processes:
         raise RuntimeError(
-            f"Accelerate takes this for {accelerator.num_processes} process(es), but "
-            f"torch.distributed runs with {ranks}: each would train a model of its own on its "
-            "share of the samples. Without GPUs, make it Accelerator(cpu=True), or "
-            "TrainingArguments(use_cpu=True)"
+            f"Accelerate counts {accelerator.num_processes} process(es), but torch.distributed "
+            f"runs with {ranks}: each would train its own model on its own share of the samples. "
+            "Without GPUs, make it Accelerator(cpu=True), or TrainingArguments(use_cpu=True)"
         )
     loader.replace_fetcher(
         lambda fetcher: _Telling(

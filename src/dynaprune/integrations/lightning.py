@@ -99,8 +99,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         if loader is not None:
             if not serves_pruned(loader):
                 raise TypeError(
-                    "PruningCallback wants the training loader, a dynaprune.DataLoader of a pruned "
-                    f"dataset, but a {type(loader).__name__} was given"
+                    "PruningCallback expects the training loader, a dynaprune.DataLoader of a "
+                    f"pruned dataset, but a {type(loader).__name__} was given"
                 )
             _check_length(cast("PrunedDataset", loader.dataset))
         self._given: list[PrunedDataset] = [] if loader is None else [cast("Any", loader.dataset)]
@@ -193,13 +193,13 @@ class PruningCallback(Callback):  # type: ignore[misc]
                 and trainer.checkpoint_callback
             ):
                 logger.warning(
-                    "Lightning's checkpoints hold the state of the first device alone, but of a "
-                    "Sharded dataset each device has scores of its own: none can be resumed from"
+                    "Lightning's checkpoints hold the state of the first device only, but each "
+                    "device has its own scores of a Sharded dataset: no checkpoint can be resumed"
                 )
             if trainer.current_epoch == trainer.global_step == 0 and train.progress > 0:
                 logger.warning(
-                    "the Trainer begins with its first epoch, but the %s has trained %.1f epochs "
-                    "already and goes on from there: make it anew for a new run",
+                    "the Trainer starts at its first epoch, but the %s has already trained %.1f "
+                    "epochs and continues from there: create a new one for a new run",
                     type(train).__name__,
                     train.progress,
                 )
@@ -296,7 +296,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         if not pruned:
             names = ", ".join(type(each).__name__ for each in loaders)
             raise TypeError(
-                "PruningCallback wants a training loader that is a dynaprune.DataLoader of a "
+                "PruningCallback expects a training loader that is a dynaprune.DataLoader of a "
                 f"pruned dataset, but the Trainer trains {names}"
             )
         for each in pruned:
@@ -324,9 +324,9 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """Raise `ValueError` if the Trainer fetches a batch ahead of the one that it trains."""
         if fetcher.length is None and getattr(fetcher, "prefetch_batches", 0) > 0:
             raise ValueError(
-                "one of the training loaders says no length, so the Trainer fetches a batch ahead, "
-                "and update() would be about that one: give all of them a length, or combine them "
-                'by CombinedLoader(loaders, "min_size")'
+                "one of the training loaders has no length, so the Trainer fetches a batch ahead, "
+                "and update() would score the wrong batch: give all loaders a length, or combine "
+                'them by CombinedLoader(loaders, "min_size")'
             )
 
     # Steps
@@ -479,8 +479,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """
         if self._is_fitting and self.state_key not in checkpoint["callbacks"]:
             logger.warning(
-                "the checkpoint holds no state of a pruned dataset under %r: scores begin anew, "
-                "and so does the count of epochs",
+                "the checkpoint holds no state of a pruned dataset under %r: scores and the count "
+                "of epochs start from scratch",
                 self.state_key,
             )
 
@@ -488,8 +488,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
 def _check_length(train: PrunedDataset) -> None:
     if train.is_stream and train.epochs.expected_samples == 0:
         raise TypeError(
-            "PruningCallback wants to know how many samples the stream has, so that the "
-            "Trainer knows how many batches to take: PrunedIterableDataset(..., num_samples=N)"
+            "PruningCallback needs the number of samples of the stream, so that the Trainer "
+            "knows how many batches to fetch: PrunedIterableDataset(..., num_samples=N)"
         )
 
 
@@ -501,8 +501,8 @@ def _check_sampler(trainer: Trainer, loader: DataLoader) -> None:
     connector = trainer._accelerator_connector
     if within is None and trainer.world_size > 1 and connector.use_distributed_sampler:
         raise ValueError(
-            "Trainer(use_distributed_sampler=True), which is its default, has put a "
-            f"{type(loader.sampler).__name__} in place of the sampler of the pruned dataset. That "
-            "divides its epochs among the devices itself: give "
+            "Trainer(use_distributed_sampler=True), which is its default, has replaced the "
+            f"sampler of the pruned dataset by a {type(loader.sampler).__name__}. The pruned "
+            "dataset already divides its epochs among the devices: give "
             "Trainer(use_distributed_sampler=False), or the loader no batch_sampler of its own"
         )

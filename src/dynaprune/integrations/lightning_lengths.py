@@ -97,7 +97,7 @@ def check_options(trainer: Trainer) -> None:
             if math.isinf(length) and limit != 1:
                 raise ValueError(
                     f"Trainer(limit_train_batches={limit}) was given, but one of the training "
-                    "loaders says no length: give a number of batches"
+                    "loaders has no length: give a number of batches"
                 )
             if length * limit < 1 <= length:
                 raise ValueError(

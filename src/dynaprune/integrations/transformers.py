@@ -99,7 +99,7 @@ class PrunedTrainerMixin:
         super().__init__(*arguments, **keywords)
         trainer: Any = self
         if trainer.train_dataset is None:
-            raise ValueError("a PrunedTrainer wants train_dataset, but None was given")
+            raise ValueError("a PrunedTrainer expects train_dataset, but None was given")
         strategy = getattr(trainer.args, "train_sampling_strategy", "random")
         if strategy != "random":
             raise ValueError(
@@ -128,12 +128,12 @@ class PrunedTrainerMixin:
         if pruned.is_stream:
             raise TypeError(
                 "PrunedTrainer counts its steps by the length of its epochs, which a stream does "
-                "not have: give it a map-style dataset, or train a stream by Accelerate, Lightning "
-                "or a loop of your own"
+                "not have: give it a map-style dataset, or train a stream with Accelerate, "
+                "Lightning or a loop of your own"
             )
         if pruned.progress > 0:
             raise ValueError(
-                "pruning must make a new pruned dataset whenever it is called, but it returned "
+                "pruning must create a new pruned dataset each time it is called, but it returned "
                 f"one that has been trained for {pruned.progress:.4g} epochs"
             )
         return pruned
@@ -214,9 +214,9 @@ class PrunedTrainerMixin:
             if (micro_batch := self._fetched.popleft()).inputs is inputs:
                 return micro_batch
         raise RuntimeError(
-            "training_step was given a batch that the training loader has not yielded, so nobody "
-            "knows its samples: change batches in the collator, in "
-            "_prepare_inputs or in compute_loss, and not in get_batch_samples"
+            "training_step was given a batch that the training loader has not yielded, so its "
+            "samples are unknown: change batches in the collator, in _prepare_inputs or in "
+            "compute_loss, but not in get_batch_samples"
         )
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -241,7 +241,7 @@ class PrunedTrainerMixin:
         if micro_batch.is_scored:
             raise RuntimeError(
                 "compute_loss of PrunedTrainerMixin was called twice in a training step: "
-                f"{_HOW_TO_MIX}, so that the loss which is made of both is scored"
+                f"{_HOW_TO_MIX}, so that the combined loss is scored"
             )
         micro_batch.is_scored = True
         num_items = keywords.get("num_items_in_batch", (*arguments, None, None)[1])
@@ -453,9 +453,9 @@ class PrunedTrainerMixin:
             saved = load_checkpoint(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"there is no checkpoint {path}, which holds the scores and the samples that are "
-                f"due: resume from a folder that has a {path.name}, saved by a PrunedTrainer. To "
-                "go on with the weights alone, load them, model = "
+                f"there is no checkpoint {path}, which holds the scores and the remaining samples "
+                f"of the epoch: resume from a folder that has a {path.name}, saved by a "
+                "PrunedTrainer. To continue with the weights alone, load them, model = "
                 f"....from_pretrained({str(folder)!r}), and call train() without "
                 "resume_from_checkpoint"
             ) from error

@@ -1,1 +1,1 @@
-"""How batches are loaded, and how it is known which samples each holds."""
+"""The loader, and the ways in which it finds out which samples each batch holds."""

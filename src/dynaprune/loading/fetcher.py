@@ -1,4 +1,4 @@
-"""What the ways to fetch batches have in common."""
+"""The base class of the ways to fetch batches."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .serve import Told
 
 
 class Fetcher(ABC):
-    """A loader of torch that does the work of ours, so that ours is what the user gave in all else.
+    """Wraps a loader of torch that fetches the batches, so that ours keeps the user's attributes.
 
     Arguments:
-        loader: that loader.
+        loader: the loader that fetches.
 
     Attributes:
-        loader: the same, or what a framework has put around it.
-        inner: the same, always.
+        loader: the same, or a framework's wrapper of it.
+        inner: always the loader itself.
     """
 
     def __init__(self, loader: torch.utils.data.DataLoader[Any]) -> None:
         self.loader = self.inner = loader
 
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
-        """Return an iterator over what is fetched in the next pass.
+        """Return an iterator over the fetched batches of the next pass.
 
         Arguments:
             train: the pruned dataset.
@@ -36,14 +36,14 @@ class Fetcher(ABC):
         return iter(self.loader)
 
     def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return what the loader collates by, where the user collates by `collate_fn`."""
+        """Return the loader's collate function, made from the user's `collate_fn`."""
         return collate_fn
 
     @abstractmethod
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
-        """Yield the batches that were fetched with what there is to know of their samples.
+        """Yield each fetched batch with what is known of its samples.
 
         Arguments:
-            fetched: of `begin`.
-            share: what the pass serves.
+            fetched: what `begin` returned.
+            share: the samples that the pass serves.
         """

@@ -1,4 +1,4 @@
-"""Batches of an epoch as sample numbers: for data that lies in memory, or on the device."""
+"""Batches of an epoch as sample numbers: for data in memory or on the device."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from .serve import Told, served
 from .tails import batch_sizes
 
 if TYPE_CHECKING:
-    from ..pruned_dataset import PrunedDataset  # which makes these
+    from ..pruned_dataset import PrunedDataset  # which creates these
 
 AT_A_TIME = 256
-"""Batches that are prepared at a time: in a loop of its own that costs less than half as much as
-between two steps, where the caches of the processor hold code and data of the model."""
+"""Batches that are prepared at a time: in one loop they cost less than half as much as one by one
+between training steps, when the model's code and data fill the CPU caches."""
 
 
 class IndexBatches:
-    """The batches of an epoch, as index tensors on a device; made by `PrunedDataset.batches`.
+    """The batches of an epoch, as index tensors on a device; created by `PrunedDataset.batches`.
 
-    Each `iter()` runs over one epoch, as that of a loader does, and `len()` is the number of
-    batches of the epoch that is served or about to be. The order of an epoch moves to the device at
-    once, without a wait for it; a batch is a view of it.
+    Like a loader, each `iter()` runs over one epoch, and `len()` is the number of batches of the
+    epoch that is served or comes next. The order of an epoch is copied to the device at once and
+    asynchronously; a batch is a view of it.
 
     Arguments:
         train: the pruned dataset.
-        batch_size: samples a batch, on this rank.
-        device: where the indices are to be, by default on the host.
-        drop_last: whether a last batch of fewer samples is left out.
+        batch_size: samples per batch, on this rank.
+        device: the device of the indices, by default the CPU.
+        drop_last: whether to leave out a last batch that is smaller.
 
     Raises:
         TypeError: `batch_size` is no integer, or `device` no device of torch.

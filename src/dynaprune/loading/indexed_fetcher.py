@@ -1,4 +1,4 @@
-"""Batches of any sampler: the indices travel beside the samples."""
+"""Batches of any sampler: the indices travel with the samples."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .tails import WithoutLoneSample, is_ours
 
 
 class IndexedFetcher(Fetcher):
-    """Carries the indices of each batch with it, from where it is fetched to where it is yielded.
+    """Passes the indices of each batch along with it, from the worker to the loop.
 
-    For batch samplers of any kind, samples one by one, batches that are yielded as they come, and
-    loaders that a framework puts around this one.
+    For batch samplers of any kind, samples one by one, batches that arrive out of order, and
+    loaders that a framework wraps.
 
     Arguments:
         dataset: the user's dataset.
-        collate_fn: the user's.
-        batch_sampler: of the loader, or `None` for samples one by one.
-        sampler: of the loader.
-        arguments: of the loader.
+        collate_fn: the user's collate function.
+        batch_sampler: the loader's batch sampler, or `None` for samples one by one.
+        sampler: the loader's sampler.
+        arguments: further arguments of the loader.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class IndexedFetcher(Fetcher):
         )
 
     def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return the user's collate function, applied to the samples and not to the indices."""
+        """Return the user's collate function, applied to the samples but not to the indices."""
         return Collate(collate_fn)
 
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
-        """Return an iterator over what is fetched in the next pass.
+        """Return an iterator over the fetched batches of the next pass.
 
-        Workers that live on serve one pass at a time: torch lets a second one, such as a look at a
-        batch, take them over from a loop that is under way. Here it gets workers of its own.
+        Persistent workers serve one pass at a time: in torch a second iterator, such as a look at
+        one batch, takes them over from the running loop. Here it gets its own workers.
         """
         if self.loader is not self.inner or not self.inner.persistent_workers:
             return super().begin(train)
@@ -75,7 +75,7 @@ class IndexedFetcher(Fetcher):
         return fetched
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
-        """Yield batches with the indices that came with them."""
+        """Yield batches with the indices that were fetched with them."""
         plan = share.plan
 
         def tell(each: Indexed) -> Told:
@@ -86,7 +86,7 @@ class IndexedFetcher(Fetcher):
 
 
 def _passed_on(fetched: Iterator[Any]) -> Generator[Any, None, None]:
-    """Yield the same: torch's iterator lives on, while this one is gone when its loop is left."""
+    """Yield the same: unlike torch's persistent iterator, it is freed when its loop is left."""
     yield from fetched
 
 
@@ -99,21 +99,21 @@ def _with_new_workers(
 
 
 class Indexed(NamedTuple):
-    """A batch and its samples' indices; a named tuple, because torch pins what is in those."""
+    """A batch and its samples' indices; a named tuple, because torch pins the contents of those."""
 
     indices: NDArray[np.int64]
     batch: Any
 
 
 class Indexing(Forwarding, Dataset[Indexed]):
-    """The dataset for the fetcher: returns indices with what is fetched, and is else the dataset.
+    """The fetcher's dataset: returns indices with the samples, and else behaves like the dataset.
 
     Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
     dataset's attributes there.
 
     Arguments:
         samples: the dataset.
-        one_by_one: whether torch fetches with `[]` and not in batches.
+        one_by_one: whether torch fetches single samples with `[]` rather than batches.
     """
 
     def __init__(self, samples: Any, one_by_one: bool) -> None:
@@ -134,22 +134,22 @@ class Indexing(Forwarding, Dataset[Indexed]):
 
 
 def _sample_numbers(indices: Any) -> NDArray[np.int64]:
-    """Return what a sampler yields as an array, shape (B,), or () for a single one."""
+    """Return the indices that a sampler yields as an array, shape (B,), or () for a single one."""
     numbers = np.asarray(indices)
     if numbers.ndim > 1 or not np.issubdtype(numbers.dtype, np.integer):
         raise TypeError(
-            f"the DataLoader of dynaprune wants sample numbers from its sampler, but {indices!r} "
+            f"the DataLoader of dynaprune expects sample numbers from its sampler, but {indices!r} "
             "was yielded"
         )
     return numbers.astype(np.int64, copy=False)
 
 
 class Collate:
-    """The user's collate function, applied to the samples and not to the indices."""
+    """The user's collate function, applied to the samples but not to the indices."""
 
     def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
         self.collate_fn = collate_fn
 
     def __call__(self, fetched: Any) -> Indexed:
-        """Return a batch of what the fetcher has collected."""
+        """Return a batch of the fetched samples."""
         return Indexed(fetched.indices, self.collate_fn(fetched.batch))

@@ -1,4 +1,4 @@
-"""torch's loader, plus the indices of each batch."""
+"""torch's loader, which also passes on the indices of each batch."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from .stream_fetcher import StreamFetcher
 from .tails import drops_lone_sample, is_ours
 
 _END = object()
-"""What an iterator has after its last batch."""
+"""Returned by `next` when an iterator has no more batches."""
 
 
 def _once(first: Any) -> Iterator[Any]:
-    """Yield what was taken from an iterator, and keep no hold of it."""
+    """Yield an element that was taken from an iterator, without keeping a reference to it."""
     held = [first]
     del first
     yield held.pop()
 
 
 def _default_generator() -> torch.Generator:
-    """Return the generator of the default device, which torch's iterator draws its number on."""
+    """Return the generator of the default device, from which torch's iterator draws its seed."""
     device = torch.get_default_device()
     if device.type != "cuda":
         return torch.default_generator
@@ -50,23 +50,23 @@ def _default_generator() -> torch.Generator:
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """`torch.utils.data.DataLoader` that tells a pruned dataset which samples each batch holds.
 
-    Batches, workers, `collate_fn` and attributes are torch's. Which samples a batch holds goes to
-    the dataset when it is yielded, because `update` needs it: it is known from the order in which
-    they are served, or travels beside the batch from where it is fetched. For any other dataset it
-    is torch's loader and nothing else.
+    Batches, workers, `collate_fn` and attributes are torch's. When a batch is yielded, the dataset
+    learns its samples, because `update` needs them: they follow from the order in which samples are
+    served, or are passed along with the batch from the worker. For any other dataset it behaves
+    exactly like torch's loader.
 
     Arguments:
         dataset: the pruned dataset, or any other.
-        batch_size: samples a batch, or `None` for samples one by one.
+        batch_size: samples per batch, or `None` for samples one by one.
         shuffle: leave it out, or `True`, for a pruned dataset: its sampler shuffles.
-        sampler: for a pruned dataset `dataset.sampler`, which is the default; for a pruned stream
-            none.
-        batch_sampler: for a pruned dataset one that is built on `dataset.sampler`; for a pruned
-            stream none.
+        sampler: for a pruned dataset `dataset.sampler`, which is the default; not allowed for a
+            pruned stream.
+        batch_sampler: for a pruned dataset one that is built on `dataset.sampler`; not allowed for
+            a pruned stream.
         num_workers: as in torch; so are `collate_fn` and all further arguments.
         collate_fn: makes a batch of a list of samples.
         pin_memory: whether batches are copied to page-locked memory.
-        drop_last: whether a last batch of fewer samples is left out.
+        drop_last: whether to leave out a last batch that is smaller.
         arguments: further arguments of torch's loader.
 
     Raises:
@@ -101,14 +101,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._fetcher: Fetcher | None = None
         self._is_replaced = False
         self._is_begun = False
-        self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: who ran it, its length
+        self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: its caller, its length
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         self._arguments = arguments
         if isinstance(dataset, Score):
             name = type(dataset).__name__
             raise TypeError(
-                f"a {name} was given as dataset, but it is a score: give what "
-                f"{name}(...).proxy() returns, the dataset that is scored by it"
+                f"a {name} was given as dataset, but it is a score: give the dataset that "
+                f"{name}(...).proxy() returns"
             )
         is_pruned = isinstance(dataset, PrunedDataset)
         is_stream = is_pruned and dataset.is_stream
@@ -118,7 +118,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "own order: leave them out, and shuffle by PrunedIterableDataset(..., shuffle=1000)"
             )
         if is_stream:
-            sampler = PruningSampler(dataset)  # never asked for a sample, but for lengths
+            sampler = PruningSampler(dataset)  # only asked for lengths
         elif is_pruned and sampler is None and batch_sampler is None:
             if shuffle is False:
                 raise ValueError(
@@ -140,7 +140,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._fetcher = self._make_fetcher(dataset)
 
     def _make_fetcher(self, train: PrunedDataset) -> Fetcher:
-        """Return what does the work."""
+        """Return the fetcher that suits the arguments."""
         dataset, collate_fn, batches = train.dataset, self.collate_fn, self.batch_sampler
         arguments = self._arguments
         if train.is_stream:
@@ -157,17 +157,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         fetcher = self.__dict__.get("_fetcher")
         if fetcher is None or name.startswith("_") or not hasattr(fetcher.inner, name):
             return
-        # set later, as torch allows for some
+        # torch allows some attributes to be set after construction
         setattr(fetcher.inner, name, fetcher.collate(value) if name == "collate_fn" else value)
         if name in self._arguments:
             self._arguments[name] = value
 
     def __len__(self) -> int:
-        """Return the number of batches of the epoch that is served or about to be.
+        """Return the number of batches of the epoch that is served or comes next.
 
-        Behind a loop, in the function that has run it, it is still the length of the loop's epoch,
-        so that `running_loss / len(loader)` is the mean. What is right everywhere is to count the
-        batches, or `train.mean_loss`.
+        After a loop, in the function that ran it, it is still the length of that loop's epoch, so
+        that `running_loss / len(loader)` is the mean. To be safe anywhere, count the batches or use
+        `train.mean_loss`.
         """
         length = self._coming_length()
         if self._ended is None or self._train().epochs.passes.under_way() is not None:
@@ -190,7 +190,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """The number of batches of an epoch that skips nothing, in this process.
 
         Raises:
-            TypeError: the batch sampler is not torch's, and may make batches of any size.
+            TypeError: the batch sampler is not torch's, so the sizes of its batches are unknown.
         """
         batches = self.batch_sampler
         sampler = getattr(batches, "sampler", self.sampler)
@@ -202,7 +202,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return num_samples
         if type(batches) is not BatchSampler:
             raise TypeError(
-                f"how many batches a {type(batches).__name__} makes of a full epoch is not known"
+                f"the number of batches that a {type(batches).__name__} makes of a full epoch is "
+                "unknown"
             )
         missing = 0 if batches.drop_last else batches.batch_size - 1
         return (num_samples + missing) // batches.batch_size
@@ -215,13 +216,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             size = self.batch_size or getattr(batches, "batch_size", None)
             train.check_batch_size(size, getattr(self.sampler, "world_size", None))
         if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
-            self._fetcher = self._make_fetcher(train)  # in_order was set, say
-        # torch's iterator draws a number; in a resumed epoch that has been done before
+            self._fetcher = self._make_fetcher(train)  # for example, in_order was set
+        # torch's iterator draws a seed; in a resumed epoch it was drawn before the checkpoint
         with train.epochs.lock:
             resuming = partial(self._undrawn, train) if self._has_drawn(train) else nullcontext
         self._is_begun = True
         with resuming():
-            # workers begin the epoch at once, a loader without them with its first batch
+            # with workers the epoch begins now, without them with the first batch
             fetched, share = train.epochs.begun.by(partial(self._fetcher.begin, train))
         if not self._is_replaced:
             resuming = nullcontext
@@ -229,27 +230,27 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return served(train, begin, self._note_end)
 
     def _has_drawn(self, train: PrunedDataset) -> bool:
-        """Whether the run has drawn the number for this epoch's iterator before a checkpoint.
+        """Whether the seed of this epoch's iterator was already drawn, before a checkpoint.
 
-        Workers that live on have it drawn once in a run, at its first epoch.
+        With persistent workers it is drawn once per run, in the first epoch.
         """
         lives_on = self.num_workers > 0 and self.persistent_workers and not self._is_begun
         return train.epochs.is_resumed() or (lives_on and train.epochs.number > 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the pruned dataset, which is all that there is to resume.
+        """Return the state of the pruned dataset, which is enough to resume.
 
-        With `load_state_dict` it is torchdata's Stateful protocol. What loaders have fetched ahead
-        does not matter: a batch is due until `update` was called for it. Of another dataset than a
-        pruned one nothing is known, and the state is empty.
+        With `load_state_dict` this is torchdata's Stateful protocol. It does not matter what
+        loaders have fetched ahead: a batch stays due until `update` was called for it. For a
+        dataset that is not pruned the state is empty.
         """
         return self.dataset.state_dict() if isinstance(self.dataset, PrunedDataset) else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume: the next `iter()` serves what was still due. See `PrunedDataset.load_state_dict`.
+        """Resume with the samples that are still due; see `PrunedDataset.load_state_dict`.
 
         Arguments:
-            state: of `state_dict`, here or of the pruned dataset.
+            state: what `state_dict` returned, here or of the pruned dataset.
 
         Raises:
             RuntimeError: the state is not one of this dataset.
@@ -259,14 +260,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         elif state:
             raise RuntimeError(
                 f"the loader serves a {type(self.dataset).__name__}, which is not pruned, so it "
-                "cannot go on from the state of a pruned dataset"
+                "cannot resume from the state of a pruned dataset"
             )
 
     def replace_fetcher(self, wrap: Callable[[Any], Any]) -> None:
-        """Let another loader fetch the batches: for frameworks, which put one around torch's.
+        """Let another loader fetch the batches: for frameworks that wrap torch's loader.
 
         Arguments:
-            wrap: is given the loader that fetches batches and their indices, as tuples, and returns
+            wrap: receives the loader that fetches batches and their indices, as tuples, and returns
                 one that yields the same tuples.
         """
         if self._fetcher is None:
@@ -278,10 +279,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     @contextmanager
     def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
-        """Leave the generator that torch's iterator draws a number from as it is.
+        """Restore the generator that torch's iterator draws its seed from, and let it draw another.
 
-        The number makes the seeds of workers, so it is another one: the rest of an epoch should
-        have neither the random numbers that its beginning had nor those of the next epoch.
+        Workers get their seeds from it. The rest of a resumed epoch must repeat neither the random
+        numbers of the epoch's beginning nor those of the next epoch.
         """
         generator = _default_generator() if self.generator is None else self.generator
         state = generator.get_state()
@@ -301,9 +302,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         home: Passes,
         resuming: Callable[[], AbstractContextManager[None]],
     ) -> tuple[Pass, Iterator[Told]] | None:
-        """Begin a pass, when its first batch is asked for, and return it with its batches."""
+        """Begin a pass when its first batch is requested, and return it with its batches."""
         train = self._train()
-        with resuming():  # loaders that were put around torch's make its iterator only now
+        with resuming():  # a framework's wrapper creates torch's iterator only now
             first, begun_now = train.epochs.begun.by(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
         if begun is None:
@@ -323,13 +324,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return current, fetcher.told(chain(_once(first), fetched), share)
 
     def _note_end(self, current: Pass) -> None:
-        """Remember who has run a pass, and how many batches it has."""
+        """Remember who ran a pass, and how many batches it had."""
         self._ended = current.asked_by, current.num_batches or current.num_handed_over
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
-        """Return how many samples and batches a share makes, `None` for what is not known.
+        """Return the numbers of samples and batches of a share, `None` if unknown.
 
-        Of a stream, nobody knows.
+        The number of batches of a stream is never known.
         """
         batches: Any = self.batch_sampler
         if self._train().is_stream:

@@ -11,24 +11,24 @@ from ..utils.validation import check_integer, check_keys
 
 
 class PrunedScheduler:
-    """Makes a schedule that was built for full epochs arrive at its end when the run does.
+    """Makes a schedule that was built for full epochs reach its end when the run does.
 
     A pruned epoch has fewer steps than a full one, so a scheduler that counts steps falls behind.
-    Here `step()` steps it as often as it takes to be where the run is: when the share p of an
-    epoch was trained on, p · `steps_per_full_epoch` steps of that epoch were made, rounded down.
-    Each call makes at least one, and no epoch makes more than it has, so where nothing is pruned
-    it is the scheduler itself, and a schedule never runs past its end.
+    `step()` of this object steps the scheduler as often as needed to catch up with the run: after a
+    share p of an epoch, p · `steps_per_full_epoch` steps of that epoch are made, rounded down.
+    Each call makes at least one step, and no epoch makes more than `steps_per_full_epoch`. So if
+    nothing is pruned, it equals the scheduler itself, and a schedule never runs past its end.
 
-    Build the scheduler as for full training, and call `step()` of this object in its place: after
-    the optimizer's step, once a step or once an epoch, as you would call the scheduler's. What the
-    scheduler has besides (`get_last_lr()`, …) this object has too.
+    Build the scheduler as for full training, and call `step()` of this object instead: after the
+    optimizer's step, once per step or once per epoch, as for the scheduler itself. All other
+    attributes of the scheduler (`get_last_lr()`, …) are available here, too.
 
     Arguments:
-        scheduler: any scheduler of torch, built for `num_epochs · steps_per_full_epoch` steps. Of
-            one that Accelerate has prepared, what it was before.
+        scheduler: any scheduler of torch, built for `num_epochs · steps_per_full_epoch` steps; if
+            Accelerate has prepared it, the scheduler before that.
         loader: the training loader, or the pruned dataset itself.
-        steps_per_full_epoch: how often the scheduler would be stepped in an epoch of full training:
-            the number of optimizer steps, or 1 for a schedule that counts epochs.
+        steps_per_full_epoch: the number of scheduler steps in an epoch of full training: the
+            number of optimizer steps, or 1 for a schedule that counts epochs.
 
     Raises:
         TypeError: `scheduler` has no `step`, or follows a metric instead of a schedule; no pruned
@@ -63,7 +63,7 @@ class PrunedScheduler:
                 "ReduceLROnPlateau follows a metric and not a schedule: call its step(metric) "
                 "yourself, without PrunedScheduler"
             )
-        if type(scheduler).__name__ == "AcceleratedScheduler":  # steps once for each process
+        if type(scheduler).__name__ == "AcceleratedScheduler":  # steps once per process
             scheduler = scheduler.scheduler
         self.scheduler = scheduler
         self.steps_per_full_epoch = check_integer(
@@ -73,7 +73,7 @@ class PrunedScheduler:
         self._train = find_pruned(loader)
 
     def step(self) -> None:
-        """Step the scheduler to where the run is."""
+        """Step the scheduler until it has caught up with the run."""
         target = self.steps_after_next()
         while self.steps < target:
             self.scheduler.step()
@@ -91,7 +91,7 @@ class PrunedScheduler:
         return self._train is train
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the scheduler's state, and how many steps it has made, of how many an epoch."""
+        """Return the scheduler's state, its number of steps, and the steps per full epoch."""
         return {
             "scheduler": self.scheduler.state_dict(),
             "steps": self.steps,
@@ -101,13 +101,13 @@ class PrunedScheduler:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
 
-        Where a full epoch has another number of steps now, because the run goes on with more ranks
+        If a full epoch now has another number of steps, because the run continues with more ranks
         or another batch size, the schedule still ends with the run: a scheduler whose state holds
-        the length of its schedule goes on in the steps of then; of a `LambdaLR`, whose function is
-        not in its state, the position is converted to the steps of now.
+        the length of its schedule continues with the old number of steps per epoch; for a
+        `LambdaLR`, whose function is not in its state, the position is converted to the new number.
 
         Arguments:
-            state: of `state_dict`.
+            state: what `state_dict` returned.
 
         Raises:
             RuntimeError: the state is incomplete.
@@ -123,13 +123,13 @@ class PrunedScheduler:
         self.scheduler.step()
 
     def __getattr__(self, name: str) -> Any:
-        if name == "scheduler":  # asked for by pickle, before there is one
+        if name == "scheduler":  # while it is being unpickled
             raise AttributeError(name)
         return getattr(self.scheduler, name)
 
 
 def find_pruned(loader: Any) -> PrunedDataset:
-    """Return the pruned dataset that a loader serves, whatever loaders and samplers are around it.
+    """Return the pruned dataset that a loader serves, through any wrappers of loaders and samplers.
 
     Raises:
         TypeError: there is none.

@@ -1,4 +1,4 @@
-"""One run over an epoch: each batch goes to the loop, and its samples to the pruned dataset."""
+"""One pass over an epoch: each batch goes to the loop, and its samples to the pruned dataset."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..training.passes import Batch, Pass
 
 if TYPE_CHECKING:
-    from ..pruned_dataset import PrunedDataset  # which makes these
+    from ..pruned_dataset import PrunedDataset  # which creates these
 
 
 class Told(NamedTuple):
-    """A batch.
+    """A batch with its samples.
 
     Attributes:
-        batch: what there is to know of it.
+        batch: what is known of the batch's samples.
         content: what the loop gets.
     """
 
@@ -28,12 +28,12 @@ def served(
     begin: Callable[[], tuple[Pass, Iterable[Told]] | None],
     note_end: Callable[[Pass], None] = lambda current: None,
 ) -> Iterator[Any]:
-    """Yield the batches of a pass, and hand the samples of each to the dataset just before.
+    """Yield the batches of a pass, and tell the dataset the samples of each just before.
 
     Arguments:
         train: the pruned dataset.
-        begin: begins the pass, when its first batch is asked for; `None` if it has no batch.
-        note_end: is given the pass, when it is over, if it was whole or has trained.
+        begin: begins the pass when its first batch is requested; `None` if it has no batch.
+        note_end: called with the pass when it ends, if it was complete or has trained.
     """
     begun = begin()
     if begun is None:
@@ -46,7 +46,7 @@ def served(
             with train.epochs.lock:
                 train.epochs.passes.hand_over(current, each.batch)
             held = [each.content]
-            del each  # only the loop holds on to a batch, so it is known when it is done with
+            del each  # no other reference: the batch is freed when the loop drops it
             yield held.pop()
         with train.epochs.lock:
             current.end()

@@ -1,4 +1,4 @@
-"""What a process tells others on the same host, in one copy for all of them."""
+"""Arrays that one process shares with others on the same host, in a single copy."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 
 KEPT = 3
-"""Issues that are kept: a loader's workers may begin to read a while after they were told to."""
+"""Versions that are kept: workers may read a version some time after they were told of it."""
 
 
 class Bulletin:
-    """Arrays and plain values that one process issues and others read, workers that live on too.
+    """Arrays and plain values that one process publishes and others read, even long-lived workers.
 
-    Each issue is a folder of files, which every reader maps into its memory: so an array is there
-    once on a host, however many read it. It lies where the system keeps temporary files, and is
-    removed with the process that has issued it, unless that is killed.
+    Each version is a folder of files that readers map into memory, so each array is in memory once
+    per host. The folder is in the system's directory for temporary files, and is removed when the
+    publishing process exits, unless that process is killed.
     """
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        self._latest: dict[str, Any] = {}  # what the latest issue holds
-        self._owner = (0, 0)  # a copy, in this process or another, has a folder of its own
+        self._latest: dict[str, Any] = {}  # the arrays of the latest version
+        self._owner = (0, 0)  # a copy, in this process or another, needs its own folder
         self.issue = 0
 
     def publish(self, values: dict[str, Any]) -> None:
-        """Make another issue.
+        """Publish another version.
 
         Arguments:
-            values: arrays, and what can be pickled.
+            values: arrays, and anything that can be pickled.
         """
         owner = (os.getpid(), id(self))
         if self._folder is None or self._owner != owner:
@@ -42,7 +42,7 @@ class Bulletin:
             self._latest, self.issue = {}, 0
             weakref.finalize(self, _remove, self._folder, os.getpid())
         folder = self._folder / str(self.issue + 1)
-        shutil.rmtree(folder, ignore_errors=True)  # of a time when the disk was full
+        shutil.rmtree(folder, ignore_errors=True)  # left by a failed attempt, such as a full disk
         folder.mkdir()
         plain = {}
         for name, value in values.items():
@@ -51,7 +51,7 @@ class Bulletin:
                 plain[name] = value
             elif self._latest.get(name) is not value:
                 np.save(path, value)
-            else:  # the same array again: the file has another name
+            else:  # the array has not changed: link its file
                 os.link(self._folder / str(self.issue) / path.name, path)
         self._latest = {name: value for name, value in values.items() if name not in plain}
         (folder / "plain").write_bytes(pickle.dumps(plain))
@@ -62,25 +62,25 @@ class Bulletin:
         shutil.rmtree(self._folder / str(self.issue - KEPT), ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_latest": {}}  # who reads has the files
+        return {**vars(self), "_latest": {}}  # readers use the files
 
     def read(self, *, latest: bool) -> dict[str, Any]:
         """Return what was published.
 
         Arguments:
-            latest: whether to look for the latest issue, and not for that of when this object was
-                copied to the process that reads.
+            latest: whether to read the latest version rather than the one that was current when
+                this object was copied to the reading process.
         """
         assert self._folder is not None, "nothing was published"
         issue = (self._folder / "latest").read_text() if latest else str(self.issue)
         folder = self._folder / issue
         values: dict[str, Any] = pickle.loads((folder / "plain").read_bytes())
         for path in folder.glob("*.npy"):
-            is_empty = path.stat().st_size <= 128  # the header alone, which cannot be mapped
+            is_empty = path.stat().st_size <= 128  # only a header, which cannot be mapped
             values[path.stem] = np.load(path, mmap_mode=None if is_empty else "r")
         return values
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked worker has a copy of the object, and ends earlier
+    if os.getpid() == owner:  # a forked worker has a copy of the object, and exits earlier
         shutil.rmtree(folder, ignore_errors=True)

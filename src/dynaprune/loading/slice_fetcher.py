@@ -1,4 +1,4 @@
-"""Batches that are slices of what the sampler serves: nothing has to be carried with them."""
+"""Batches that are slices of the served order, so their indices need not be transferred."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NONE = np.empty(0, dtype=np.int64)
 class SlicesFetcher(Fetcher):
     """The usual case: torch makes batches of the samples in the order in which they are served.
 
-    So a batch holds the next slice of them, whoever fetches it; how long it is, is noted when torch
-    asks for it.
+    Each batch is the next slice of that order, whichever worker fetches it. Its length is recorded
+    when torch requests it.
 
     Arguments:
         dataset: the user's dataset.
         batch_sampler: torch's, over our sampler.
-        arguments: of the loader.
+        arguments: further arguments of the loader.
     """
 
     def __init__(self, dataset: Any, batch_sampler: BatchSampler, **arguments: Any) -> None:
@@ -45,8 +45,9 @@ class SlicesFetcher(Fetcher):
     def suits(loader: torch.utils.data.DataLoader[Any]) -> bool:
         """Whether a loader makes batches in this way.
 
-        Not if it yields them as they come. Nor if its workers live on: a second `iter()` then takes
-        over the iterator of the first, whose loop goes on with batches of another pass.
+        It does not if batches may arrive out of order. Neither with persistent workers: there a
+        second `iter()` takes over the iterator of the first, whose loop would then continue with
+        batches of another pass.
 
         Arguments:
             loader: ours.
@@ -58,20 +59,20 @@ class SlicesFetcher(Fetcher):
         )
 
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
-        """Return an iterator over batches, each with the number of its samples."""
+        """Return an iterator over batches, each with its number of samples."""
         fetched = iter(self.loader)
         sizes = self._batches.sizes
         return map(lambda batch: (sizes.popleft(), batch), fetched)  # noqa: C417
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
-        """Yield batches with the slices of the share that they are."""
+        """Yield batches with their slices of the share."""
         position, slices = 0, share.batches(self._batches.batch_sampler.batch_size)
 
         def tell(sized: tuple[int, Any]) -> Told:
             nonlocal position, slices
             size, batch = sized
             indices, mean_weight = next(slices, (_NONE, 1.0))
-            if indices.size != size:  # the batch size was changed, or a last sample is not alone
+            if indices.size != size:  # the batch size was changed, or a lone sample was avoided
                 slices = share.batches(size, position)
                 indices, mean_weight = next(slices)
             position += size
@@ -81,13 +82,13 @@ class SlicesFetcher(Fetcher):
 
 
 class _Noted:
-    """A batch sampler, and how many samples each batch has that was asked for.
+    """A batch sampler that records the sizes of the batches that were requested.
 
     Arguments:
         batch_sampler: torch's.
 
     Attributes:
-        sizes: of the batches that the last iterator has yielded, for its reader to take away.
+        sizes: of the batches that the latest iterator has yielded; its reader removes them.
     """
 
     def __init__(self, batch_sampler: BatchSampler) -> None:

@@ -1,4 +1,4 @@
-"""Batches of a stream: the fingerprints of the keys travel beside the samples."""
+"""Batches of a stream: the fingerprints of the keys travel with the samples."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .stream_worker import Orders, Serving, serve
 
 
 class Keyed(NamedTuple):
-    """A batch, and its samples' keys; a named tuple, because torch pins what is in those.
+    """A batch and its samples' keys; a named tuple, because torch pins the contents of those.
 
     Attributes:
         indices: int64, shape (B,): the fingerprints of the samples' keys.
         weights: float32, shape (B,): their weights.
-        before: see `Serving`: of the batch's first sample.
-        after: of its last one.
+        before: `Serving.before` of the batch's first sample.
+        after: `Serving.after` of its last sample.
         first: see `Serving`.
         batch: what the loop gets.
     """
@@ -47,14 +47,14 @@ class Keyed(NamedTuple):
 
 
 class StreamFetcher(Fetcher):
-    """Lets the processes that fetch decide by key what they serve, and carries keys and weights.
+    """Lets the workers decide by key which samples they serve, and passes keys and weights along.
 
     Arguments:
         dataset: the stream.
-        collate_fn: the user's.
-        batch_size: samples a batch, or `None` for samples one by one.
-        drop_last: whether a last batch of fewer samples is left out.
-        arguments: of the loader.
+        collate_fn: the user's collate function.
+        batch_size: samples per batch, or `None` for samples one by one.
+        drop_last: whether to leave out a last batch that is smaller.
+        arguments: further arguments of the loader.
     """
 
     def __init__(
@@ -72,21 +72,21 @@ class StreamFetcher(Fetcher):
         super().__init__(
             torch.utils.data.DataLoader(
                 cast("Any", self._pass),
-                batch_size=None,  # batches are made where samples are chosen
+                batch_size=None,  # the workers make batches while they select samples
                 collate_fn=self.collate(collate_fn),
                 **arguments,
             )
         )
 
     def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return the user's collate function, applied to the samples and not to their keys."""
+        """Return the user's collate function, applied to the samples but not to their keys."""
         return CollateKeyed(collate_fn, one_by_one=self.batch_size is None)
 
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
-        """Plan the pass, tell those that fetch what it serves, and return an iterator over it."""
+        """Plan the pass, tell the workers what it serves, and return an iterator over it."""
         plan, ranks = train.begin_epoch().plan, train.epochs.ranks
         resumed = train.epochs.findings.resumed.batches
-        is_resumed = plan is train.epochs.plan  # and not the next one, of which nothing was served
+        is_resumed = plan is train.epochs.plan  # not the next plan, which was not served at all
         self._pass.begin(
             Orders(
                 epoch=plan.epoch,
@@ -111,7 +111,7 @@ class StreamFetcher(Fetcher):
         return in_step(batches, block, ranks.range_of)
 
     def _spreads(self, train: PrunedDataset, plan: Plan) -> bool:
-        """Whether a batch of one would be pruning's doing: full passes are not known to have one.
+        """Whether pruning alone could leave a batch of one, which full passes do not have.
 
         Some layers (`BatchNorm1d`) raise an error for it. See `WithoutLoneSample`.
         """
@@ -122,7 +122,7 @@ class StreamFetcher(Fetcher):
         return not is_known or train.full_length() % self.batch_size != 1
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
-        """Yield batches with the keys and weights that came with them."""
+        """Yield batches with the keys and weights that were fetched with them."""
 
         def tell(each: Keyed) -> Told:
             total = float(np.add.reduce(each.weights, dtype=np.float64))
@@ -133,14 +133,14 @@ class StreamFetcher(Fetcher):
         return map(tell, fetched)
 
     def _undisturbed(self, batches: Iterator[Keyed], number: int) -> Iterator[Keyed]:
-        """Yield the batches of pass `number`, unless another has taken its workers over."""
+        """Yield the batches of pass `number`, unless another pass has taken over its workers."""
 
         def check(each: Keyed) -> Keyed:
             if self.inner.persistent_workers and number != self._num_begun:
                 raise RuntimeError(
-                    "another loop over this loader has taken over its workers, which live on from "
-                    "pass to pass: do not look at a batch in the middle of an epoch, by "
-                    "next(iter(loader)), or leave persistent_workers out"
+                    "another loop over this loader has taken over its workers, which are "
+                    "persistent: do not call next(iter(loader)) in the middle of an epoch, or "
+                    "leave persistent_workers out"
                 )
             return each
 
@@ -156,15 +156,15 @@ class StreamFetcher(Fetcher):
 
 
 class StreamPass(Forwarding, IterableDataset[Any]):
-    """The stream for the fetcher: serves what the pass keeps, and is else the user's stream.
+    """The fetcher's stream: serves what the pass keeps, and else behaves like the user's stream.
 
     Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
     stream's attributes there.
 
     Arguments:
         dataset: the stream.
-        has_workers: whether other processes fetch.
-        live_on: whether those begin pass after pass.
+        has_workers: whether worker processes fetch.
+        live_on: whether the workers are persistent.
     """
 
     def __init__(self, dataset: PrunedIterableDataset, has_workers: bool, live_on: bool) -> None:
@@ -193,18 +193,18 @@ class StreamPass(Forwarding, IterableDataset[Any]):
 
 
 class CollateKeyed:
-    """The user's collate function, applied to the samples and not to what comes with them.
+    """The user's collate function, applied to the samples but not to their keys and weights.
 
     Arguments:
-        collate_fn: the user's.
-        one_by_one: whether it is given a sample, and not a list of them.
+        collate_fn: the user's collate function.
+        one_by_one: whether it receives a single sample rather than a list.
     """
 
     def __init__(self, collate_fn: Callable[[Any], Any], one_by_one: bool) -> None:
         self.collate_fn, self.one_by_one = collate_fn, one_by_one
 
     def __call__(self, served: list[Serving]) -> Keyed:
-        """Return a batch of what is served together."""
+        """Return a batch of the samples that are served together."""
         samples = [each.sample for each in served]
         return Keyed(
             np.array([each.fingerprint for each in served], dtype=np.int64),
@@ -217,7 +217,7 @@ class CollateKeyed:
 
 
 def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
-    """Yield batches, and see to it that workers have read the same stream.
+    """Yield batches, and check that all workers have read the same stream.
 
     Raises:
         RuntimeError: they have not.
@@ -229,7 +229,7 @@ def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
         if each.before != after:
             raise RuntimeError(
                 "the workers of the loader do not read the same samples in the same order, so "
-                "some would be lost. If the stream gives each worker a part of its own, say "
+                "some would be lost. If each worker reads only its own part of the stream, give "
                 "PrunedIterableDataset(..., splits_itself=True). If it is shuffled, fix its seed, "
                 "or shuffle by PrunedIterableDataset(..., shuffle=1000) instead"
             )
@@ -245,16 +245,16 @@ def in_step(
     """Yield as many batches as all ranks have, but at least the first one of this rank.
 
     Arguments:
-        batches: of this rank.
-        block: how many batches are fetched between two agreements, at most.
-        range_of: returns the least and the most of the numbers that the ranks give it.
+        batches: the batches of this rank.
+        block: the most batches that are fetched between two collectives.
+        range_of: returns the minimum and the maximum of a number over all ranks.
     """
     first = next(batches, None)
-    if first is not None:  # without asking the others: one rank alone may look at a batch
+    if first is not None:  # without a collective: one rank alone may look at a batch
         held = [first]
         del first
         yield held.pop()
-    block, _ = range_of(block)  # ranks may have other numbers of workers
+    block, _ = range_of(block)  # ranks may have different numbers of workers
     while True:
         fetched = deque(islice(batches, block))
         common, _ = range_of(len(fetched))

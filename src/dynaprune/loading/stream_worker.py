@@ -1,4 +1,4 @@
-"""One pass over a stream, where it is fetched: which samples it serves, and in what order."""
+"""One pass over a stream, in the process that reads it: which samples it serves, in which order."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..data.stream import PrunedIterableDataset
 
 @dataclass(frozen=True)
 class Orders:
-    """What a pass is told by the process that trains.
+    """The plan of a pass, as the training process sends it to the workers.
 
     Attributes:
         epoch: its number.
         seed: of the shuffle.
-        keys: int64, shape (N,), ascending: the fingerprints of the keys that are known.
-        weights: float32, shape (N,): of each of them; 0 for those to be skipped.
-        served: int64, shape (S,), ascending: fingerprints of what was trained on in this epoch
-            before a checkpoint.
+        keys: int64, shape (N,), ascending: the fingerprints of the known keys.
+        weights: float32, shape (N,): their weights; 0 to skip a sample.
+        served: int64, shape (S,), ascending: fingerprints of the samples that were trained on in
+            this epoch before a checkpoint.
         rank: the rank that is served.
         world_size: the number of ranks.
-        batch_size: samples in a batch.
-        drop_last: whether a last batch of fewer samples is left out.
-        spreads: whether the last two batches share their samples where one would be left alone.
+        batch_size: samples per batch.
+        drop_last: whether to leave out a last batch that is smaller.
+        spreads: whether the last two batches share their samples if one would be left alone.
     """
 
     epoch: int
@@ -47,7 +47,7 @@ class Orders:
 
 
 class Kept(NamedTuple):
-    """A sample that the epoch keeps, as it is stored: its key's fingerprint, and its weight."""
+    """A kept sample as the stream stores it, with its key's fingerprint and its weight."""
 
     fingerprint: int
     weight: float
@@ -58,13 +58,13 @@ class Serving(NamedTuple):
     """A sample that is served.
 
     Attributes:
-        fingerprint: of its key.
+        fingerprint: the fingerprint of its key.
         weight: its weight.
         before: a checksum of all samples that the pass kept up to the one served before it on the
             same rank. Workers that read the same stream agree on it.
         after: the same with all samples up to this one.
         first: the fingerprint of the pass's first sample.
-        sample: what is trained on.
+        sample: the training sample.
     """
 
     fingerprint: int
@@ -78,20 +78,20 @@ class Serving(NamedTuple):
 def serve(
     dataset: PrunedIterableDataset, orders: Orders, worker: int, num_workers: int
 ) -> Iterator[list[Serving]]:
-    """Yield the batches that one fetching process serves in a pass.
+    """Yield the batches that one reading process serves in a pass.
 
-    Ranks get samples in turns, as from a map-style dataset; and of what a rank gets, its workers
-    get batches in turns, as torch's loader asks them for. So what a rank trains on depends on
-    neither how many workers it has nor how often the run was interrupted.
+    Samples are distributed to ranks in turn, as for a map-style dataset, and the batches of a rank
+    to its workers in turn, as torch's loader requests them. So the training data of a rank depends
+    neither on its number of workers nor on interruptions of the run.
 
     Arguments:
         dataset: the stream.
-        orders: what to serve.
+        orders: the plan of the pass.
         worker: the number of this process.
-        num_workers: how many fetch for this rank.
+        num_workers: the number of processes that read for this rank.
     """
     kept = shuffled(keep(dataset, orders), dataset.shuffle, orders.seed)
-    if dataset.splits_itself:  # the process has all that it reads to itself
+    if dataset.splits_itself:  # this process alone serves all that it reads
         due, worker, num_workers = undealt(kept, orders), 0, 1
     else:
         due = dealt(kept, orders)
@@ -101,9 +101,9 @@ def serve(
 
 
 def in_batches(due: Iterator[Serving], orders: Orders) -> Iterator[list[Serving]]:
-    """Put samples into batches; where one would be alone at the end, see `WithoutLoneSample`."""
+    """Group samples into batches; see `WithoutLoneSample` if one would be alone at the end."""
     size, waiting = orders.batch_size, list[Serving]()
-    enough = size + 2 if orders.spreads else size  # the next batch has a second sample
+    enough = size + 2 if orders.spreads else size  # so that the next batch has two samples
     for each in due:
         waiting.append(each)
         if len(waiting) == enough:
@@ -118,11 +118,11 @@ def in_batches(due: Iterator[Serving], orders: Orders) -> Iterator[list[Serving]
 
 
 def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
-    """Yield the samples that the epoch keeps, in the stream's order: known ones by key, new ones.
+    """Yield the samples that the epoch keeps, in the stream's order: selected and new ones.
 
     Arguments:
         dataset: the stream.
-        orders: which samples are kept.
+        orders: the plan of the pass.
     """
     keys, weights, key = orders.keys.data, orders.weights.data, dataset.key
     for stored in dataset.stored(orders.epoch):
@@ -135,7 +135,7 @@ def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
 
 
 def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
-    """Yield samples in an order that a buffer of `size` of them allows for, fixed by the seed."""
+    """Yield samples in the random order of a shuffle buffer of `size` samples, by the seed."""
     if size == 0:
         yield from kept
         return
@@ -153,7 +153,7 @@ def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
 
 
 def undealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
-    """Yield all samples of a stream that gives this process a part of its own, not decoded."""
+    """Yield all samples of a stream that gives this process its own part, not decoded."""
     served = orders.served.data
     for number, weight, stored in kept:
         if not _contains(served, number):
@@ -163,11 +163,11 @@ def undealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
 def dealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
     """Yield the samples of a rank, not decoded.
 
-    Where samples do not come out even among ranks, the pass's first ones are repeated at its end.
+    If samples do not divide evenly among ranks, the first ones of the pass are repeated at its end.
 
     Arguments:
-        kept: what the epoch keeps, in order, the same in all processes.
-        orders: which rank is served, and what it was served before a checkpoint.
+        kept: the kept samples, in order, the same in all processes.
+        orders: the plan of the pass, which names the rank and its samples before a checkpoint.
     """
     rank, world_size, served = orders.rank, orders.world_size, orders.served.data
     first: list[Kept] = []

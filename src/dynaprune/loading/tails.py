@@ -1,4 +1,4 @@
-"""Batch sizes at the end of an epoch: pruning alone never makes a batch of one sample."""
+"""Batch sizes at the end of an epoch: pruning alone never causes a batch of one sample."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..planning.sampler import PruningSampler
 
 
 class WithoutLoneSample:
-    """torch's batch sampler over a pruned epoch, whose last batch is never of one sample alone.
+    """torch's batch sampler over a pruned epoch, without a last batch of a single sample.
 
     `BatchNorm1d` raises an error for such a batch. If the full epoch has none, a pruned one has
-    none either: where one sample would be left, the last two batches share their samples evenly.
-    Batches of two cannot, so that sample is left out of the epoch.
+    none either: if one sample would be left, the last two batches share their samples evenly. With
+    batches of two this is impossible, so that sample is left out of the epoch.
 
     Arguments:
         batch_sampler: torch's, over a sampler of ours.
@@ -53,13 +53,13 @@ class WithoutLoneSample:
 
 
 def batch_sizes(count: int, size: int, full: int, drop_last: bool) -> NDArray[np.int64]:
-    """Return how many samples each batch of an epoch has: shape (T,).
+    """Return the number of samples of each batch of an epoch: shape (T,).
 
     Arguments:
-        count: samples in the epoch.
-        size: B, samples a batch.
-        full: samples in an epoch that skips nothing.
-        drop_last: whether a last batch of fewer samples is left out.
+        count: the number of samples in the epoch.
+        size: B, samples per batch.
+        full: the number of samples in an epoch that skips nothing.
+        drop_last: whether to leave out a last batch that is smaller.
     """
     sizes = np.full(count // size, size, dtype=np.int64)
     rest = 0 if drop_last else count % size
@@ -77,14 +77,14 @@ def is_ours(batch_sampler: Any) -> bool:
 
 
 def drops_lone_sample(batch_sampler: BatchSampler, count: int) -> bool:
-    """Whether an epoch of `count` samples leaves its last one out."""
+    """Whether an epoch of `count` samples leaves out its last one."""
     if batch_sampler.batch_size != 2 or count <= 1 or count % 2 == 0:
         return False
     return _may_be_lone(batch_sampler)
 
 
 def _may_be_lone(batch_sampler: BatchSampler) -> bool:
-    """Whether pruning could make a batch of one that full training does not have."""
+    """Whether pruning could cause a batch of one that full training does not have."""
     size = batch_sampler.batch_size
     if (
         size == 1

@@ -1,1 +1,1 @@
-"""From the loss of a batch to an epoch's measurements."""
+"""The loss of a batch: checked, reweighted, and recorded as measurements of the epoch."""

@@ -1,4 +1,4 @@
-"""The buffer that `update` writes to, and its one trip to the host."""
+"""The buffer that `update` appends to; it is copied to the host once, at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .chunk_sizes import slice_sizes
 from .measurements import Batches
 
 PENDING = 64
-"""Steps that are kept one by one before they are packed."""
+"""Steps that are kept one by one before they are packed into a few tensors."""
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """Steps that were packed: never written to again.
+    """Steps that were packed into a few tensors; immutable.
 
     Attributes:
-        followed: samples that came in the known order, from its first one on.
+        followed: the number of leading samples that came in the known order.
         blocks: the samples after them.
-        lengths: samples of each step.
-        counts: measurements of each step: 1, one a slice, or one a sample.
+        lengths: the number of samples of each step.
+        counts: the number of measurements of each step: 1, one per slice, or one per sample.
         losses: of all steps, in order.
-        visits: samples in all steps.
+        visits: the number of samples in all steps.
         last: the samples of the last step, as they were given.
     """
 
@@ -49,17 +49,17 @@ class _Packed:
 
 @dataclass
 class _Pending:
-    """The last steps, one by one, after those that were packed.
+    """The latest steps, one by one; earlier ones are in `packed`.
 
     Attributes:
         packed: the steps before.
-        staging: room for the mean loss of each step, on one device.
-        slots: views of it, of shape (1,).
-        steps: the samples of each step, its losses if there are several, and the samples in all
-            steps up to it.
-        has_several: whether there may be steps of several losses.
-        has_tensors: whether samples may lie on a device.
-        stream: of CUDA, in which these steps were recorded, by its handle.
+        staging: memory for the mean loss of each step, on one device.
+        slots: views of `staging`, of shape (1,).
+        steps: the samples of each step, its losses if it has several, and how many samples all
+            steps up to it had.
+        has_several: whether a step may have several losses.
+        has_tensors: whether samples may be on a device.
+        stream: the handle of the CUDA stream in which these steps were recorded.
     """
 
     packed: _Packed
@@ -72,23 +72,23 @@ class _Pending:
 
 
 class LossRecord:
-    """Losses as they were reported, on whatever device they were, with their samples.
+    """The reported losses with their samples, each loss on its own device.
 
-    A loss is copied where it is, because the user's tensor may be written to afterwards
-    (`loss /= steps`, a CUDA graph's replay); nothing is read and nothing moves. Mean losses go to
-    slots that are used over and over: a tensor of its own for each would take a hundred times the
-    memory, and twice the time.
+    A loss is copied on its device, because the user's tensor may be written to afterwards
+    (`loss /= steps`, a CUDA graph's replay). Nothing is read or moved to the host. Mean losses are
+    copied to preallocated slots: a separate tensor for each loss takes a hundred times the memory
+    and twice the time.
 
-    Samples take no memory as long as they come in the order in which they are served: then they
-    are a part of that order, which is there anyway.
+    Samples take no memory as long as they come in the order in which they are served: only their
+    number is stored then.
 
-    A step is there once it is in `steps` of `_Pending`, and packing replaces `_Pending` by another:
-    each is one operation of the interpreter. So Ctrl-C, or a handler of a signal that raises,
-    leaves the record with a step or without it, and never with half of one. What reads the record
-    changes nothing: such a handler may read it while a step is being appended.
+    A step is recorded by appending it to `_Pending.steps`, and packing replaces `_Pending` by a new
+    one: each is one operation of the interpreter. So if Ctrl-C or a signal handler raises, the
+    record has the whole step or nothing of it. Reading never changes the record, so a signal
+    handler may read it while a step is being appended.
 
     Arguments:
-        order: shape (K,): the samples in the order in which they are served, if that is known.
+        order: shape (K,): the samples in the order in which they are served, if known.
     """
 
     def __init__(self, order: Tensor | None = None) -> None:
@@ -111,19 +111,19 @@ class LossRecord:
 
     @property
     def last(self) -> Indices | None:
-        """The samples of the last step, the same object that was given."""
+        """The samples of the last step: the object that was given."""
         pending = self._pending
         return pending.steps[-1][0] if pending.steps else pending.packed.last
 
     def is_in_order(self) -> bool:
-        """Whether all samples came in the known order, none twice."""
+        """Whether all samples came in the known order, without repetition."""
         return not self._packed().blocks
 
     def num_distinct(self) -> int:
-        """Return how many different samples were recorded; those on a device count as such."""
+        """Return how many distinct samples were recorded; indices on a device are not compared."""
         packed = self._packed()
         if any(each.device.type != "cpu" for each in packed.blocks):
-            return packed.visits  # to read them would wait for the device
+            return packed.visits  # reading them would synchronize with the device
         return count_distinct(self._samples(packed).numpy())
 
     def append(self, indices: Indices, loss: Tensor) -> None:
@@ -150,7 +150,7 @@ class LossRecord:
         pending.steps.append((indices, None, visits))
 
     def first(self) -> Batches:
-        """Return the first step with losses of 0, which tells its form without reading a loss."""
+        """Return the first step with losses of 0: its shape is known without reading a loss."""
         packed = self._packed()
         if packed.visits == 0:
             return Batches.none()
@@ -161,7 +161,7 @@ class LossRecord:
         return Batches(indices, torch.from_numpy(sizes), nothing.float(), nothing)
 
     def batches(self) -> Batches:
-        """Move the losses to the host, in one copy a device, and return them with their samples."""
+        """Return all measurements on the host; the losses are moved in one copy per device."""
         self._wait()
         packed = self._packed()
         if packed.visits == 0:
@@ -181,30 +181,30 @@ class LossRecord:
         return _to_host((followed, *packed.blocks)) if packed.blocks else followed
 
     def _packed(self) -> _Packed:
-        """Return all steps packed, and leave them as they are."""
+        """Return all steps packed, without changing the record."""
         return _packed(self._pending, self._order)
 
     def _wait(self) -> None:
-        """Wait until all streams have written what was recorded: the reader may be on another."""
+        """Wait until all streams have written what was recorded: the reader may use another one."""
         losses = [*self._pending.packed.losses, self._pending.staging]
         for device in {each.device for each in losses if each.is_cuda}:
             torch.cuda.synchronize(device)
 
     def _pack(self, device: torch.device | None = None, stream: int | None = None) -> _Pending:
-        """Pack the pending steps, and return what the next ones are appended to.
+        """Pack the pending steps, and return the object that the next ones are appended to.
 
-        A stream of CUDA does not wait for another. So each gets slots of its own, and what it has
-        written there is not touched before all is read.
+        CUDA streams do not wait for each other. So each stream gets its own slots, and slots are
+        not reused before all of them were read.
 
         Arguments:
-            device: where the next mean loss is, if it is elsewhere than those before.
-            stream: in which it is there, if the device is one of CUDA.
+            device: the device of the next mean loss, if it differs from the previous one.
+            stream: the CUDA stream of the next loss, if it is on a CUDA device.
         """
         before = self._pending
         if device is None:
             staging, slots, stream = before.staging, before.slots, before.stream
         else:
-            with torch.inference_mode(False):  # else no slot could be written to outside of it
+            with torch.inference_mode(False):  # tensors made in it cannot be written to outside
                 staging = torch.empty(PENDING, dtype=torch.float32, device=device)
             slots = torch.split(staging, 1)
         packed = _packed(before, self._order, joins=device is None)
@@ -213,23 +213,23 @@ class LossRecord:
 
     def __getstate__(self) -> dict[str, Any]:
         self._wait()
-        # a pickle's slots would be views of nothing
+        # after unpickling, slots would no longer be views of the staging tensor
         return {**vars(self), "_pending": _Pending(self._packed())}
 
 
 def _recording_stream(device: torch.device) -> int:
-    """Return the handle of the stream of CUDA in which a step is recorded.
+    """Return the handle of the CUDA stream in which a step is recorded.
 
     Raises:
-        RuntimeError: a CUDA graph is captured in it: replays would write to the same place, each
-            over the one before.
+        RuntimeError: the stream captures a CUDA graph: each replay would overwrite the loss of the
+            one before.
     """
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
-            "update() was called while a CUDA graph is captured, so no replay would be scored: "
-            "leave it out of the graph, and call it after each replay with the loss that the graph "
-            "has written. The graph rescales that loss by a static tensor, which "
-            "train.batch_weight is copied to before each replay (docs/loops.md, mixed precision)"
+            "update() was called while a CUDA graph is being captured, so no replay would be "
+            "scored: call it outside of the graph, after each replay, with the loss that the graph "
+            "wrote. Inside the graph, multiply the loss by a static tensor, and copy "
+            "train.batch_weight to that tensor before each replay (docs/loops.md, mixed precision)"
         )
     return torch.cuda.current_stream(device).cuda_stream
 
@@ -238,10 +238,10 @@ def _packed(pending: _Pending, order: Tensor, joins: bool = True) -> _Packed:
     """Return all steps packed.
 
     Arguments:
-        pending: the last ones, and those that were packed before.
+        pending: the latest steps, with those that were packed before.
         order: see `LossRecord`.
-        joins: whether tensors are made of several, and slots are used again; else what lies on a
-            device is taken as it is.
+        joins: whether to concatenate tensors and free the slots for reuse; if not, tensors on a
+            device are taken as they are.
     """
     before, steps = pending.packed, pending.steps
     if not steps:
@@ -283,7 +283,7 @@ def _losses(pending: _Pending, joins: bool) -> list[Tensor]:
 
 
 def _blocks(samples: Sequence[Indices], has_tensors: bool, joins: bool) -> list[Tensor]:
-    """Return the samples of several steps in as few tensors as can be."""
+    """Return the samples of several steps in as few tensors as possible."""
     if not has_tensors:
         return [torch.from_numpy(np.concatenate(samples))]
     tensors = [each if isinstance(each, Tensor) else torch.from_numpy(each) for each in samples]
@@ -291,12 +291,12 @@ def _blocks(samples: Sequence[Indices], has_tensors: bool, joins: bool) -> list[
 
 
 def _joined(vectors: list[Tensor]) -> list[Tensor]:
-    """Concatenate vectors if they are on one device: moving one to another would wait for it."""
+    """Concatenate vectors if they are on one device: moving them would synchronize."""
     return vectors if len({each.device for each in vectors}) > 1 else [torch.cat(vectors)]
 
 
 def _continues(order: Tensor, start: int, block: Tensor) -> bool:
-    """Whether samples are the next ones of the order; those on a device cannot be read yet."""
+    """Whether samples are the next ones of the order; samples on a device are not compared."""
     if block.device.type != "cpu":
         return False
     return np.array_equal(block.numpy(), order[start : start + block.numel()].numpy())

@@ -1,8 +1,8 @@
-"""How a batch is cut into slices: one rule, for what cuts it and for what reads the slices' losses.
+"""How a batch is split into slices: one rule for splitting it and for reading the slices' losses.
 
-Asked for C slices, a batch of B samples is cut into slices of s = ⌈B/C⌉ samples, the last of which
-may have fewer, as `torch.chunk` does it. There are C' = ⌈B/s⌉ of them, at most C. B and C' tell s:
-from C' ≥ B/s follows ⌈B/C'⌉ ≤ s, and from C' ≤ C follows ⌈B/C'⌉ ≥ s.
+Asked for C slices, a batch of B samples is split into slices of s = ⌈B/C⌉ samples; the last slice
+may be smaller, as with `torch.chunk`. That makes C' = ⌈B/s⌉ ≤ C slices. s follows from B and C':
+C' ≥ B/s gives ⌈B/C'⌉ ≤ s, and C' ≤ C gives ⌈B/C'⌉ ≥ s.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 
 def slice_size(batch_size: int, slices: int) -> int:
-    """Return s, the samples of each slice but the last, of a batch that is cut into `slices`."""
+    """Return s, the size of each slice but the last, of a batch that is split into `slices`."""
     return -(-batch_size // slices)
 
 
 def num_slices(batch_size: int, slices: int) -> int:
-    """Return C', how many slices there are where `slices` were asked for: at most as many."""
+    """Return C' ≤ `slices`, the number of slices that a batch is actually split into."""
     return -(-batch_size // slice_size(batch_size, slices))
 
 
 def can_be_cut(batch_size: int, slices: int) -> bool:
-    """Return whether there can be exactly so many slices of a batch."""
+    """Return whether a batch can be split into exactly this number of slices."""
     return 1 <= slices <= batch_size and num_slices(batch_size, slices) == slices
 
 
@@ -31,7 +31,7 @@ def slice_sizes(batch_sizes: NDArray[np.int64], counts: NDArray[np.int64]) -> ND
 
     Arguments:
         batch_sizes: shape (T,).
-        counts: shape (T,): how many slices each batch was cut into.
+        counts: shape (T,): the number of slices of each batch.
 
     Returns:
         Shape (sum of `counts`,).

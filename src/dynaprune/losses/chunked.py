@@ -1,4 +1,4 @@
-"""Sub-batch losses: a criterion's mean losses of several slices of a batch, in place of one."""
+"""Sub-batch losses: a criterion's mean losses of several slices of a batch instead of one."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from .unreduced import means_at_once
 def chunked(
     criterion: Callable[..., Tensor], chunks: int, *, lists: Lists | None = None
 ) -> Chunked:
-    """Return what calls a criterion on slices of a batch and returns their mean losses.
+    """Return a criterion that is applied to slices of a batch and returns their mean losses.
 
         criterion = chunked(nn.CrossEntropyLoss(), chunks=8)
         ...
         loss = train.update(criterion(model(images), labels))
 
-    A score learns more of its samples the fewer share a number. Between one number a batch
-    (`chunks=1`) and one a sample (`chunks` of the batch size) a criterion gives as many as it is
-    asked for: it is a function of outputs and targets, so it is called on slices of both, and the
-    model runs once. The weighted loss that `update` makes of them is less biased, too, than mean
-    times mean; with all weights 1 it is the mean loss of the batch.
+    Scores get more precise the fewer samples share one loss. `chunks` selects a point between one
+    loss per batch (`chunks=1`) and one loss per sample (`chunks` equal to the batch size). A
+    criterion is a function of outputs and targets, so it is called on slices of both, while the
+    model runs only once. `update` turns the losses into one weighted loss, which is also less
+    biased than mean loss times mean weight; with all weights 1 it is the mean loss of the batch.
 
     The losses of torch that are plain means, such as `CrossEntropyLoss` without class weights, are
-    called once, without their reduction: that gives the same means, but for rounding.
+    called once, with `reduction="none"`: the means are the same up to rounding.
 
-    Not for losses that compare samples with each other, such as contrastive ones: on a slice they
-    are other losses. A criterion that divides by something else than the number of samples, as by
-    tokens or by the labels that `ignore_index` leaves, gives means of slices that are each right;
-    but `update` weights them by samples, so their sum is not quite the mean of the whole batch, and
-    a slice without any such label has no mean (NaN), nor has its batch then.
+    Do not use it for losses that compare samples with each other, such as contrastive ones: on a
+    slice they are different losses. A criterion may divide by something other than the number of
+    samples, such as tokens or labels that are not `ignore_index`. Then the mean of each slice is
+    correct, but `update` weights slices by samples, so their sum is not exactly the mean of the
+    batch; and a slice without any such label has no mean (NaN), which makes the loss of the batch
+    NaN.
 
     Arguments:
-        criterion: takes outputs, targets and whatever else, and returns their mean loss, a single
-            number: an `nn.Module` or any function.
-        chunks: C, how many slices, at least 1. They have ⌈B/C⌉ samples, the last one may have
-            fewer, as `torch.chunk` cuts them; so there may be fewer than C.
-        lists: what lists and tuples are where shapes do not tell; see `Chunked`.
+        criterion: takes outputs, targets and any further arguments, and returns their mean loss, a
+            single number: an `nn.Module` or any function.
+        chunks: C, the number of slices, at least 1. Slices have ⌈B/C⌉ samples, the last one may
+            have fewer, as with `torch.chunk`; so there may be fewer than C.
+        lists: whether lists and tuples hold "parts" or "samples", where shapes leave it open; see
+            `Chunked`.
 
     Raises:
-        TypeError: `criterion` cannot be called, or `chunks` is no integer.
+        TypeError: `criterion` is not callable, or `chunks` is no integer.
         ValueError: `chunks` is below 1, `lists` is another word, or `criterion` is one of torch's
-            that returns no mean.
-
+            with a reduction other than the mean.
     Example:
         >>> import torch
         >>> from dynaprune import chunked
@@ -61,32 +62,32 @@ def chunked(
 
 
 class Chunked(nn.Module):
-    """A criterion that returns the mean losses of slices; `chunked` makes it.
+    """A criterion that returns the mean losses of slices; created by `chunked`.
 
-    It is a module, so that the parameters of a criterion that has some are found, moved and saved.
+    It is a module, so that the parameters of the criterion, if any, are found, moved and saved.
 
-    It cuts what it is called with:
+    It splits its arguments by these rules:
 
-    - **Tensors** and NumPy arrays along their first dimension.
-    - **Mappings, dataclasses and named tuples**: what is in them; their type is kept.
-    - **Lists and tuples** are either parts, such as `(logits, auxiliary_logits)`, whose elements
-      are cut, or B samples, such as the boxes of each image, of which each slice gets some. They
-      are parts if all tensors in them have B for their first dimension, and samples if they have B
-      elements. Where both is so, and where neither tensors outside of lists nor these rules tell
-      what B is, that is an error, unless `lists` says which it is.
-    - Anything else goes to each call as it is: tensors without dimensions, numbers, strings,
-      `None`, other objects. What is not of a batch but looks like it, such as a tensor of class
-      weights, is bound to the criterion: `functools.partial(criterion, weight=weight)`.
+    - **Tensors** and NumPy arrays are split along their first dimension.
+    - **Mappings, dataclasses and named tuples**: their values are split; the type is kept.
+    - **Lists and tuples** hold either parts, such as `(logits, auxiliary_logits)`, each of which is
+      split, or B samples, such as the boxes of each image, which are distributed over the slices.
+      They hold parts if all tensors in them have B as first dimension, and samples if they have B
+      elements. If both are true, or if neither tensors outside of lists nor these rules determine
+      B, an error is raised unless `lists` is given.
+    - Anything else is passed to each call unchanged: tensors without dimensions, numbers, strings,
+      `None`, other objects. Bind arguments that only look like part of a batch, such as a tensor of
+      class weights, to the criterion: `functools.partial(criterion, weight=weight)`.
 
     Arguments:
         criterion: see `chunked`.
         chunks: see `chunked`.
-        lists: "parts" or "samples": what lists and tuples are where shapes do not tell.
+        lists: "parts" or "samples": what lists and tuples hold, where shapes leave it open.
 
     Attributes:
-        criterion: what is called on slices.
-        chunks: C, how many slices a batch is cut into.
-        lists: what lists and tuples are where shapes do not tell.
+        criterion: the criterion that is called on slices.
+        chunks: C, the number of slices of a batch.
+        lists: what lists and tuples hold, where shapes leave it open.
     """
 
     def __init__(
@@ -104,18 +105,18 @@ class Chunked(nn.Module):
         self.criterion = criterion
         self.chunks = check_integer("chunks", chunks, minimum=1)
         self.lists = lists
-        self._has_cut = False  # whether a batch was told to be cut
+        self._has_cut = False  # whether an earlier batch had a known size
 
     def forward(self, *arguments: Any, **keywords: Any) -> Tensor:
         """Return the mean loss of each slice: shape (C',), C' ≤ C, in the criterion's type.
 
         Arguments:
-            arguments: what the criterion takes: outputs, targets and whatever else.
-            keywords: likewise.
+            arguments: the criterion's arguments: outputs, targets and any others.
+            keywords: its keyword arguments.
 
         Raises:
-            RuntimeError: nothing tells the batch size, or not everything agrees with it; or the
-                criterion returned something else than a single number.
+            RuntimeError: the batch size is not determined, or the arguments do not agree on it; or
+                the criterion returned something other than a single number.
         """
         at_once = None if keywords else means_at_once(self.criterion, arguments, self.chunks)
         if at_once is not None:
@@ -130,7 +131,7 @@ class Chunked(nn.Module):
         except Undecided:
             if not self._has_cut:
                 raise
-            # others were told: this is an epoch's last batch, as short as a list in it is
+            # earlier batches were clear: this is the short last batch of an epoch
             batch_size, size, slices = 1, 1, []
         if not slices:
             return _single_number(self.criterion(*arguments, **keywords), size).reshape(1)
@@ -143,20 +144,20 @@ class Chunked(nn.Module):
         return torch.stack(means)
 
     def extra_repr(self) -> str:
-        """Say how many slices there are."""
+        """Return the number of slices, for `repr`."""
         return f"chunks={self.chunks}"
 
 
 def _check_reduction(criterion: Any) -> None:
-    """Check that a criterion of torch returns a mean; those of others may use the word otherwise.
+    """Check that a criterion of torch returns a mean; others may use `reduction` differently.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it has another reduction.
     """
     reduction = getattr(criterion, "reduction", None)
     if type(criterion).__module__ == "torch.nn.modules.loss" and reduction in ("none", "sum"):
         raise ValueError(
-            f"chunked() wants a criterion that returns the mean loss of a slice, but this "
+            f"chunked() expects a criterion that returns the mean loss of a slice, but this "
             f"{type(criterion).__name__} was made with reduction={reduction!r}: leave it out"
         )
 
@@ -165,7 +166,7 @@ def _single_number(mean: Any, samples: int) -> Tensor:
     """Return a mean loss with shape ().
 
     Raises:
-        RuntimeError: it is something else.
+        RuntimeError: it is not a tensor with one element.
     """
     if isinstance(mean, Tensor) and mean.is_floating_point() and mean.numel() == 1:
         return mean.reshape(())
@@ -174,8 +175,8 @@ def _single_number(mean: Any, samples: int) -> Tensor:
     else:
         given = f"a {type(mean).__name__}"
     raise RuntimeError(
-        "chunked() wants a criterion that returns the mean loss of a slice, a tensor of a single "
-        f"number, but for {samples} samples it returned {given}. Use a criterion without "
-        'reduction="none"; of several losses, return the one to call backward on. A loss for each '
-        "sample needs no chunked(): update() takes it as it is"
+        "chunked() expects a criterion that returns the mean loss of a slice, a tensor with one "
+        f"element, but for {samples} samples it returned {given}. Use a criterion without "
+        'reduction="none"; if it returns several losses, return only the one to call backward on. '
+        "Per-sample losses need no chunked(): pass them to update() directly"
     )

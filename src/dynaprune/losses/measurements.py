@@ -1,4 +1,4 @@
-"""What an epoch has measured: the losses of its batches, and which samples each one is about."""
+"""The measurements of an epoch: the losses of its batches, and the samples of each loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Indices: TypeAlias = "NDArray[np.int64] | Tensor"
 """Sample numbers, int64, shape (B,): an array on the host, or a tensor on another device."""
 
 PORTION = 1 << 18
-"""Samples that are folded at a time: what that takes besides the scores stays in the cache."""
+"""Samples that are folded at a time: so the temporary arrays stay in the CPU cache."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Batches:
     """The measurements of an epoch, in the order in which they were made.
 
     A measurement is the mean loss of a group of samples. A step that reported one mean loss made
-    one measurement of its whole batch; a step that reported a loss vector made one of each sample,
-    and one that reported the means of slices one of each slice.
+    one measurement of its whole batch; a step that reported a loss vector made one per sample, and
+    a step that reported the means of slices made one per slice.
     Groups are consecutive slices of `indices`.
 
     Attributes:
         indices: int64 or int32, shape (M,): the samples of all groups, one group after the other.
         sizes: int64, shape (G,): the number of samples of each group; they sum to M.
         losses: float32, shape (G,): the mean loss of each group.
-        steps: int64, shape (G,), never falling: the training step that made each measurement.
+        steps: int64, shape (G,), non-decreasing: the training step of each measurement.
     """
 
     indices: Tensor
@@ -43,15 +43,15 @@ class Batches:
 
     @staticmethod
     def none() -> Batches:
-        """Return no measurement at all."""
+        """Return empty measurements."""
         nothing = torch.empty(0, dtype=torch.int64, device="cpu")
         return Batches(nothing, nothing, nothing.float(), nothing)
 
     @staticmethod
     def side_by_side(ranks: Sequence[Batches]) -> Batches:
-        """Return what several ranks have measured in the same steps, ordered by step, then by rank.
+        """Merge the measurements that several ranks made in the same steps, by step, then by rank.
 
-        Each rank's batch is a step of its own then, as if one process had trained on them all.
+        Each rank's batch counts as a step of its own, as if one process had trained on them all.
         """
         together = _joined(
             [
@@ -62,7 +62,7 @@ class Batches:
         return together._reordered(np.argsort(together.steps.numpy(), kind="stable"))
 
     def room_for(self, num_samples: int, num_groups: int) -> Batches:
-        """Return measurements of that many samples, of the types of these, to be filled."""
+        """Return uninitialized measurements of this size, with the dtypes of these."""
         return Batches(
             self.indices.new_empty(num_samples),
             self.sizes.new_empty(num_groups),
@@ -71,7 +71,7 @@ class Batches:
         )
 
     def fill(self, part: Batches, sample: int, group: int) -> tuple[int, int]:
-        """Write a part from a sample and a group on, and return the sample and group behind it."""
+        """Copy a part to position (sample, group), and return the position after it."""
         last_sample, last_group = sample + part.indices.numel(), group + len(part)
         self.indices[sample:last_sample] = part.indices
         self.sizes[group:last_group] = part.sizes
@@ -83,13 +83,13 @@ class Batches:
         return self.losses.numel()
 
     def followed_by(self, later: Batches) -> Batches:
-        """Return these measurements and then those of `later`, whose steps count on."""
+        """Return these measurements followed by those of `later`, with consecutive steps."""
         if len(self) == 0:
             return later
         return _joined([self, replace(later, steps=later.steps + self.steps[-1] + 1)])
 
     def last(self, num_samples: int) -> Batches:
-        """Return the last measurements that have at most so many samples together, or the last."""
+        """Return the last measurements: as many as have at most `num_samples`, at least one."""
         if self.indices.numel() <= num_samples or len(self) == 0:
             return self
         behind = np.cumsum(self.sizes.numpy()[::-1])
@@ -97,9 +97,9 @@ class Batches:
         return self._groups(len(self) - count, len(self))
 
     def first_visits(self) -> Batches:
-        """Return the measurements without samples that an earlier place has measured already.
+        """Return the measurements without samples that were measured earlier in the epoch.
 
-        Ranks that are to serve equally many samples repeat a few at the end of an epoch.
+        Ranks that must serve equally many samples repeat a few at the end of an epoch.
         """
         indices = self.indices.numpy()
         if count_distinct(indices) == indices.size:
@@ -125,10 +125,10 @@ class Batches:
         )
 
     def per_sample(self) -> Tensor:
-        """Return the loss of each entry of `indices`' group: float32, shape (M,)."""
+        """Return the loss of the group of each entry of `indices`: float32, shape (M,)."""
         if len(self) == self.indices.numel():  # loss vectors only: nothing to repeat
             return self.losses
-        # NumPy's: that of torch takes several times as long
+        # NumPy's repeat is several times as fast as torch's
         return torch.from_numpy(np.repeat(self.losses.numpy(), self.sizes.numpy()))
 
     def first_loss(self) -> float:
@@ -151,7 +151,7 @@ class Batches:
         With `in_parts`, also into parts of about `PORTION` samples.
 
         An epoch that our sampler served is one such part. Loops that draw samples repeatedly make
-        several, which are to be observed one after the other: that equals updating step by step.
+        several parts. They must be observed one after the other, which equals step-by-step updates.
         """
         if len(self) == 0:
             return
@@ -165,7 +165,7 @@ class Batches:
         previous = np.full(indices.size, -1)
         previous[order[1:][repeated]] = group[order[:-1][repeated]]
         start = 0
-        # a sample that is twice in one measurement is no conflict: its loss is the same
+        # a sample that occurs twice in one measurement is no conflict: its loss is the same
         for position in np.flatnonzero((previous >= 0) & (previous < group)):
             if previous[position] >= start:
                 yield self._groups(start, int(group[position]))
@@ -173,7 +173,7 @@ class Batches:
         yield self._groups(start, len(self))
 
     def _portions(self) -> Iterator[Batches]:
-        """Split into consecutive parts of about `PORTION` samples, each step whole."""
+        """Split into consecutive parts of about `PORTION` samples, without splitting a step."""
         if self.indices.numel() <= PORTION:
             yield self
             return

@@ -1,4 +1,4 @@
-"""What `update` does to a loss: check its shape, rescale it, and nothing that reads its value."""
+"""The checks and the rescaling of a loss in `update`; nothing here reads its value."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ class _Scorer(Protocol):
 
 
 def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> None:
-    """Check that a loss is a mean loss, where that is enough, or the mean losses of slices.
+    """Check that a loss is a mean loss, if the score accepts one, or the mean losses of slices.
 
-    One loss a sample is the case of slices of one sample.
+    A per-sample loss vector is the case of slices of one sample.
 
     Arguments:
-        loss: it.
-        batch_size: the number of samples that the loader has put into the batch.
-        score: what reads the loss.
-        rows: the length of the batch's first tensor, 0 if that is not known.
+        loss: the loss.
+        batch_size: the number of samples that the loader has fetched for the batch.
+        score: the score that reads the loss.
+        rows: the length of the batch's first tensor, 0 if unknown.
 
     Raises:
         RuntimeError: it is no tensor, not of a float type, or of another shape; or the batch has
-            lost samples, and nobody knows whose the losses are.
+            lost samples, so that it is unknown which samples the losses belong to.
     """
     if isinstance(loss, Tensor) and loss.is_floating_point():
-        # the usual cases, first because they are asked in every step
+        # the usual cases, first because they are checked in every step
         if loss.dim() == 0 and not score.needs_loss_vector:
             return
         if loss.dim() == 1 and loss.numel() == batch_size:
             return
     if not isinstance(loss, Tensor):
         raise RuntimeError(
-            f"update() wants the loss as a tensor, but a {type(loss).__name__} was given: pass "
+            f"update() expects the loss as a tensor, but a {type(loss).__name__} was given: pass "
             "what the criterion returned, not loss.item()"
         )
     if not loss.is_floating_point():
-        raise RuntimeError(f"update() wants a loss of a float type, but {loss.dtype} was given")
+        raise RuntimeError(f"update() expects a loss of a float type, but {loss.dtype} was given")
     is_mean = loss.shape in ((), (1,))
     if is_mean and (batch_size == 1 or not score.needs_loss_vector):
         return
     if loss.dim() == 1 and 1 < loss.numel() < batch_size and loss.numel() == rows:
         raise RuntimeError(
             f"{rows} losses were given for a batch: the loader has fetched {batch_size} "
-            f"samples and yielded {rows}, so samples are missing, and it is not known whose the "
-            "losses are. Does collate_fn drop samples? Let it return the indices of those that it "
-            "keeps: give the loader train.with_indices() and call update(loss, indices=indices)"
+            f"samples and yielded {rows}, so samples are missing, and it is unknown which samples "
+            "the losses belong to. If collate_fn drops samples, let it return the indices of those "
+            "that it keeps: give the loader train.with_indices() and call update(loss, "
+            "indices=indices)"
         )
     if not is_mean and loss.dim() == 1 and can_be_cut(batch_size, loss.numel()):
         return
@@ -70,17 +71,18 @@ def check_loss(loss: Tensor, batch_size: int, score: _Scorer, rows: int = 0) -> 
         size = slice_size(batch_size, loss.numel())
         fewer, more = num_slices(batch_size, loss.numel()), slice_size(batch_size, size - 1)
         advice = (
-            "It may also be the means of slices that are of one size but for a smaller last one, "
-            f"as chunked(criterion, chunks) and torch.chunk cut them: of {batch_size} samples "
-            f"there can be {fewer} or {more} such slices, but not {loss.numel()}"
+            "The means of slices are accepted too, if all slices have one size except for a "
+            f"smaller last one, as chunked(criterion, chunks) and torch.chunk make them: "
+            f"{batch_size} samples make {fewer} or {more} such slices, but not {loss.numel()}"
         )
     raise RuntimeError(
-        f"{given}, but update() wants {means}one loss a sample, of shape ({batch_size},). {advice}"
+        f"{given}, but update() expects {means}one loss per sample, of shape ({batch_size},). "
+        f"{advice}"
     )
 
 
 def check_scaled(loss: Tensor) -> None:
-    """Check a loss that is rescaled and not scored: it must be a single number.
+    """Check a loss that is rescaled but not scored: it must be a single number.
 
     Raises:
         RuntimeError: it is no tensor, not of a float type, or of another shape.
@@ -92,13 +94,13 @@ def check_scaled(loss: Tensor) -> None:
             else f"a {type(loss).__name__}"
         )
         raise RuntimeError(
-            f"update(loss, mean_loss=...) wants a loss of a float type and shape (), but {given} "
+            f"update(loss, mean_loss=...) expects a loss of a float type and shape (), but {given} "
             "was given"
         )
 
 
 def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
-    """Return a mean loss times its weight: shape (), its type kept.
+    """Return a mean loss times its weight: shape (), in the dtype of the loss.
 
     Arguments:
         loss: of shape () or (1,).
@@ -116,21 +118,21 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
 def scale_slices(
     losses: Tensor, weights: float | NDArray[np.floating[Any]] | Tensor, batch_size: int
 ) -> Tensor:
-    """Return the sum of n_c·w_c·L_c / B over the slices c of a batch: shape (), the type kept.
+    """Return the sum of n_c·w_c·L_c / B over the slices c of a batch: shape (), dtype kept.
 
-    n_c is the number of a slice's samples and w_c their mean weight. Each slice's loss meets its
-    own samples' weights, so less is mistaken than where one mean of a batch meets another; with a
-    slice for each sample, nothing is.
+    n_c is the number of samples of slice c and w_c their mean weight. Each slice's loss is
+    multiplied by the weights of its own samples, which is more accurate than one mean loss times
+    one mean weight; with one slice per sample it is exact.
 
     Arguments:
         losses: shape (C,): L_c, the mean loss of each slice, C ≥ 2.
-        weights: one weight a sample, of shape (B,), or 1.0 if all are 1.
+        weights: one weight per sample, of shape (B,), or 1.0 if all are 1.
         batch_size: B.
     """
     dtype, count = losses.dtype, losses.numel()
-    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may be out of range
+    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may overflow
     size = slice_size(batch_size, count)
-    missing = count * size - batch_size  # samples that the last slice has fewer
+    missing = count * size - batch_size  # how many samples the last slice is short of
     if isinstance(weights, float):
         if missing == 0:
             return losses.mean(dtype=wide).to(dtype)
@@ -155,5 +157,5 @@ def scale_slices(
 
 
 def _beside(loss: Tensor, weights: Tensor) -> Tensor:
-    """Return weights on the device of a loss. Only what moves to the host is waited for."""
+    """Return weights on the device of a loss; only a copy to the host synchronizes."""
     return weights.to(loss.device, non_blocking=loss.device.type != "cpu")

@@ -1,6 +1,6 @@
-"""Cutting what a criterion is called with into slices: which parts of it have a batch dimension.
+"""Splitting the arguments of a criterion into slices: which parts have a batch dimension.
 
-`chunks.Chunked` says what the rules are.
+`chunked.Chunked` documents the rules.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ import torch
 from torch import Tensor
 
 Lists: TypeAlias = Literal["parts", "samples"]
-"""What a list or tuple holds: things that are of the whole batch each, or a thing a sample."""
+"""What lists and tuples hold: parts, each of the whole batch, or one element per sample."""
 
 
 class Undecided(RuntimeError):
-    """Shapes do not tell whether a list is of samples or of parts."""
+    """Shapes do not tell whether a list holds samples or parts."""
 
 
 class Kind(Enum):
-    """What a value is, for a batch of some size."""
+    """How a value is split, for a given batch size."""
 
     WRONG = 0
-    """Nothing that goes with such a batch."""
+    """It does not fit this batch size."""
     PLAIN = 1
-    """Nothing of a batch: each slice gets the whole."""
+    """It has no batch dimension: each slice gets it unchanged."""
     CUT = 2
-    """A tensor that is cut, or what holds some."""
+    """A tensor that is split, or a container of such tensors."""
     SAMPLES = 3
     """A list of samples."""
     EITHER = 4
-    """A list of samples, or of parts that are cut."""
+    """A list of samples, or of parts that are split."""
 
 
 def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
-    """Return B, the number of samples that everything in `given` is about.
+    """Return B, the batch size that all of `given` agrees on.
 
     Arguments:
-        given: what a criterion is called with, by position or name.
-        lists: what lists are where shapes do not tell.
+        given: the criterion's arguments, by position or name.
+        lists: what lists hold, where shapes leave it open.
 
     Raises:
         RuntimeError: there is no such number.
@@ -52,8 +52,8 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
     outside = set(_first_dimensions(given, of_lists=False))
     if len(outside) > 1:
         raise RuntimeError(
-            "chunked() cuts tensors along their first dimension, but those that were given differ "
-            f"in it: {_described(given)}. {_ADVICE}"
+            "chunked() splits tensors along their first dimension, but the given ones have "
+            f"different sizes there: {_described(given)}. {_ADVICE}"
         )
     if outside:
         fitting = [size for size in outside if _fits(given, size)]
@@ -73,22 +73,22 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
             f"{_described(given)}. {_SAY_LISTS}"
         )
     raise RuntimeError(
-        "chunked() cannot tell how many samples this is a batch of, because not everything in it "
-        f"agrees: {_described(given)}. {_ADVICE}"
+        "chunked() cannot tell the batch size, because the arguments do not agree on it: "
+        f"{_described(given)}. {_ADVICE}"
     )
 
 
 def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> list[Any]:
-    """Return slices of `size` samples, the last of which may have fewer.
+    """Return slices of `size` samples; the last one may have fewer.
 
     Arguments:
-        value: what to cut; it must go with a batch of that size.
+        value: the value to split; it must fit the batch size.
         batch_size: B.
         size: s.
-        lists: what lists are where shapes do not tell.
+        lists: what lists hold, where shapes leave it open.
 
     Raises:
-        Undecided: a list may be of samples as well as of parts, and `lists` does not say which.
+        Undecided: a list may hold samples or parts, and `lists` is `None`.
     """
     kind = kind_of(value, batch_size)
     starts = range(0, batch_size, size)
@@ -99,7 +99,7 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
     if kind == Kind.EITHER and lists is None:
         raise Undecided(
             f"chunked() cannot tell whether {_described(value)} is a list of {batch_size} samples, "
-            f"or of parts of {batch_size} samples each. {_SAY_LISTS}"
+            f"or a list of parts with {batch_size} samples each. {_SAY_LISTS}"
         )
     is_samples = kind == Kind.SAMPLES or (kind == Kind.EITHER and lists == "samples")
     if isinstance(value, np.ndarray) or is_samples:
@@ -113,7 +113,7 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
 
 
 def kind_of(value: Any, batch_size: int) -> Kind:
-    """Return what a value is, for a batch of that size."""
+    """Return how a value is split, for this batch size."""
     if isinstance(value, (Tensor, np.ndarray)):
         if value.ndim == 0:
             return Kind.PLAIN
@@ -146,7 +146,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
-    """Return what a value holds, by name or place; nothing of what is not looked into."""
+    """Return the elements of a container by name or position; empty for any other value."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
@@ -172,12 +172,12 @@ def _with_parts(value: Any, parts: dict[Any, Any]) -> Any:
         return changed
     changed = copy.copy(value)
     for name, part in parts.items():
-        object.__setattr__(changed, name, part)  # frozen ones too
+        object.__setattr__(changed, name, part)  # works for frozen dataclasses, too
     return changed
 
 
 def _first_dimensions(value: Any, *, of_lists: bool) -> Iterator[int]:
-    """Yield the first dimensions of the tensors in a value, with those in lists or without."""
+    """Yield the first dimensions of the tensors in a value, with or without those in lists."""
     if isinstance(value, (Tensor, np.ndarray)):
         if value.ndim > 0:
             yield int(value.shape[0])
@@ -195,7 +195,7 @@ def _outermost_lists(value: Any) -> Iterator[Any]:
 
 
 def _described(value: Any) -> str:
-    """Return the shapes in a value, in short."""
+    """Return a short description of the shapes in a value."""
     if isinstance(value, (Tensor, np.ndarray)):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
     parts = _parts(value)
@@ -213,12 +213,12 @@ def _listed(descriptions: Iterable[str], most: int = 4) -> str:
 
 
 _ADVICE = (
-    "Everything of a batch must have the batch size for its first dimension or, if a list, for its "
-    "length. Bind what is not of the batch to the criterion: functools.partial(criterion, "
-    "weight=weight)"
+    "Each argument must have the batch size as its first dimension or, if it is a list, as its "
+    "length. Bind arguments that do not belong to the batch to the criterion: "
+    "functools.partial(criterion, weight=weight)"
 )
 
 _SAY_LISTS = (
-    'Say which: chunked(..., lists="parts") where lists and tuples hold tensors of the whole batch '
-    'each, chunked(..., lists="samples") where they hold an element a sample'
+    'Tell it: chunked(..., lists="parts") if each element of a list or tuple is a tensor of the '
+    'whole batch, chunked(..., lists="samples") if each element is one sample'
 )

@@ -1,14 +1,15 @@
-"""The losses of torch of which one call gives the means of all slices.
+"""The losses of torch whose slice means can all be computed by one call.
 
-Called with `reduction="none"` they return what their mean is the mean of: a number for each sample,
-or equally many for each. So the means of slices need one call for the batch, in place of one each.
+With `reduction="none"` they return the terms of their mean: one number per sample, or the same
+number of terms for each sample. So the means of slices need one call per batch instead of one per
+slice.
 
-These are called slice by slice, as the user's own criteria are, because they
+All others are called slice by slice, like the user's own criteria, because they
 
 - divide by something else: `CrossEntropyLoss` and `NLLLoss` with class weights, by the sum of those
   weights; `CTCLoss`, by the lengths of targets;
 - may compare samples with each other: `TripletMarginWithDistanceLoss`, by the user's distance;
-- warn, but only as they reduce: `KLDivLoss` with `reduction="mean"`;
+- warn, but only when they reduce: `KLDivLoss` with `reduction="mean"`;
 - are deprecated, or newer than the oldest torch that we support: `NLLLoss2d`,
   `LinearCrossEntropyLoss`.
 """
@@ -32,7 +33,7 @@ Fits: TypeAlias = Callable[[Sequence[Tensor], Settings], bool]
 
 
 def _alike(tensors: Sequence[Tensor], settings: Settings) -> bool:
-    """Whether shapes are the same: broadcasting may mix samples, and torch warns of it."""
+    """Whether all shapes are equal: broadcasting may mix samples, and torch warns about it."""
     shape = tensors[0].shape
     return all(each.shape == shape for each in tensors[1:])
 
@@ -40,7 +41,7 @@ def _alike(tensors: Sequence[Tensor], settings: Settings) -> bool:
 def _alike_and_weighted(tensors: Sequence[Tensor], settings: Settings) -> bool:
     return _alike(tensors, settings) and all(
         weight is None
-        or weight.dim() < tensors[0].dim()  # so it is not of the batch
+        or weight.dim() < tensors[0].dim()  # so it has no batch dimension
         or (weight.dim() == tensors[0].dim() and weight.shape[0] == 1)
         for weight in (settings.get("weight"), settings.get("pos_weight"))
     )
@@ -61,7 +62,7 @@ def _one_label(tensors: Sequence[Tensor], settings: Settings) -> bool:
 
 
 def _labels(tensors: Sequence[Tensor], settings: Settings) -> bool:
-    """Whether targets are class indices, of each sample or of each place in it."""
+    """Whether targets are class indices, of each sample or of each position in it."""
     scores, labels = tensors
     if settings.get("weight") is not None or labels.dtype != torch.int64:
         return False
@@ -84,10 +85,10 @@ class Loss:
     Attributes:
         module: the loss as a module.
         function: the loss as a function.
-        settings: attributes of the module, and keywords of the function, beside `reduction`.
-        fits: whether it is such a mean, by the tensors and settings.
-        tensors: how many it takes, one after the other.
-        reduction: the one that is meant.
+        settings: attributes of the module, and keywords of the function, except `reduction`.
+        fits: whether the loss of these tensors and settings is a plain mean.
+        tensors: the number of positional tensors.
+        reduction: the reduction that makes it a plain mean.
     """
 
     module: type[nn.Module]
@@ -137,12 +138,12 @@ _BY_FUNCTION = {each.function: each for each in LOSSES}
 def means_at_once(
     criterion: Callable[..., Tensor], given: Sequence[Any], chunks: int
 ) -> Tensor | None:
-    """Return the mean loss of each slice by one call, shape (C',); `None` if that cannot be.
+    """Return the mean loss of each slice by one call, shape (C',); `None` if not possible.
 
     Arguments:
-        criterion: see `chunks.chunked`.
-        given: what it is called with.
-        chunks: C, how many slices are asked for.
+        criterion: see `chunked.chunked`.
+        given: its arguments.
+        chunks: C, the requested number of slices.
     """
     known = _known(criterion)
     if known is None:
@@ -161,14 +162,14 @@ def means_at_once(
     if "ignore_index" in loss.settings and not given[1].is_floating_point():
         return _means_of_counted(losses, given[1] != settings.get("ignore_index", -100), size)
     if loss.reduction == "batchmean":
-        places = losses.numel() // batch_size  # of a sample
+        places = losses.numel() // batch_size  # per sample
         sums = [rows.sum(1) / (rows.shape[1] // places) for rows in _as_rows(losses, size)]
         return _joined(sums)
     return _means(losses, size)
 
 
 def _known(criterion: Callable[..., Tensor]) -> tuple[Loss, dict[str, Any]] | None:
-    """Return which of torch's losses a criterion is, and its settings but for the reduction."""
+    """Return which of torch's losses a criterion is, and its settings without the reduction."""
     loss: Loss | None
     if isinstance(criterion, nn.Module):
         loss = _BY_MODULE.get(type(criterion))
@@ -188,10 +189,10 @@ def _known(criterion: Callable[..., Tensor]) -> tuple[Loss, dict[str, Any]] | No
 
 
 def _is_altered(module: nn.Module, loss: Loss) -> bool:
-    """Whether a call of a module does something else than calling torch's function."""
+    """Whether calling a module does anything else than calling torch's function."""
     own = vars(module)
     return bool(
-        getattr(F, loss.function.__name__) is not loss.function  # as kernels of others replace it
+        getattr(F, loss.function.__name__) is not loss.function  # third-party kernels replace it
         or "forward" in own
         or own.get("_compiled_call_impl") is not None
         or module._forward_hooks
@@ -202,21 +203,22 @@ def _is_altered(module: nn.Module, loss: Loss) -> bool:
 
 
 def _means(losses: Tensor, size: int) -> Tensor:
-    """Return the mean of each slice of s samples, the last of which may have fewer: shape (C',)."""
+    """Return the mean of each slice of s samples; the last one may be smaller: shape (C',)."""
     if size == 1 and losses.dim() == 1:
         return losses
     return _joined([rows.mean(1) for rows in _as_rows(losses, size)])
 
 
 def _means_of_counted(losses: Tensor, is_counted: Tensor, size: int) -> Tensor:
-    """Return the mean of each slice over what is counted in it, NaN where nothing is.
+    """Return the mean of each slice over its counted elements, NaN where there are none.
 
-    What is not counted has a loss of 0. Nothing is read: how many there are is known on the device.
+    Elements that are not counted have a loss of 0. The number of counted elements stays on the
+    device, so nothing synchronizes.
     """
     if size == 1 and losses.dim() == 1:
         return losses / is_counted
     dtype = losses.dtype
-    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may be out of range
+    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may overflow
     sums = _joined([rows.sum(1, dtype=wide) for rows in _as_rows(losses, size)])
     counts = _joined([rows.sum(1, dtype=wide) for rows in _as_rows(is_counted, size)])
     means = sums / counts
@@ -224,7 +226,7 @@ def _means_of_counted(losses: Tensor, is_counted: Tensor, size: int) -> Tensor:
 
 
 def _as_rows(values: Tensor, size: int) -> list[Tensor]:
-    """Return what has all values of a slice in a row: all slices, or all but a shorter last one."""
+    """Return matrices with one slice per row; a shorter last slice is a matrix of its own."""
     count = values.shape[0] // size
     whole = count * size
     if whole == values.shape[0]:

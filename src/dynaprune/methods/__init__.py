@@ -1,4 +1,4 @@
-"""Which samples an epoch keeps: one class a file, each of them one `select`."""
+"""The pruning methods: which samples an epoch keeps. One class per file, each with one `select`."""
 
 from .epsilon_greedy import EpsilonGreedy
 from .info_batch import InfoBatch

@@ -1,4 +1,4 @@
-"""How many samples each epoch skips, so that a run saves what it should."""
+"""The number of samples that each epoch skips so that a run saves a given share of its visits."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from ..utils.validation import check_share
 
 
 def count_share(share: float, total: int) -> int:
-    """Return `share` of `total`, rounded as Python rounds, to a whole number in [0, total]."""
+    """Return `share` of `total`, rounded half to even, as an integer in [0, total]."""
     return min(total, max(0, round(share * total)))
 
 
 def count_share_of_epoch(share: float, total: int, epoch: int) -> int:
     """Return how many of `total` samples are an epoch's part of `share` of all visits of a run.
 
-    What rounding takes from one epoch, another gets.
+    Rounding errors do not add up: the sum over epochs is `share` of all visits, rounded once.
     """
     return count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
 
 
 def first_annealed_epoch(delta: float, num_epochs: int) -> int:
-    """Return ⌊δ·E⌋, without what floating point takes from products such as 0.57 · 100."""
+    """Return ⌊δ·E⌋, corrected for floating-point errors of products such as 0.57 · 100."""
     return math.floor(delta * num_epochs + 1e-9)
 
 
 @dataclass(frozen=True)
 class Saving:
-    """How many samples each epoch skips, so that a run avoids a share of all its sample visits.
+    """The number of samples that each epoch skips so that a run saves a share of all its visits.
 
     Attributes:
-        share: of all visits of the run, full epochs counted, in [0, 1).
-        num_epochs: of the run.
+        share: of all visits of the run, including full epochs, in [0, 1).
+        num_epochs: the number of epochs of the run.
         first: the first epoch that skips samples.
-        end: the first one behind the last that does.
+        end: one past the last epoch that does.
     """
 
     share: float
@@ -52,13 +52,13 @@ class Saving:
         return self._skipped_before(epoch + 1, total) - self._skipped_before(epoch, total)
 
     def check(self, total: int, most: int, full: str, more: str) -> float:
-        """Return the share, if the run can save it.
+        """Return the share if the run can save it.
 
         Arguments:
             total: the number of samples.
-            most: how many of them an epoch can skip at most.
-            full: which epochs train on everything, in words.
-            more: what lets a run save more, in words.
+            most: the largest number of them that an epoch can skip.
+            full: the epochs that train on everything, in words for the message.
+            more: what allows a run to save more, in words for the message.
 
         Raises:
             TypeError: the share is no number.

@@ -1,4 +1,4 @@
-"""Methods that know beforehand how many samples an epoch skips."""
+"""The base class of methods whose number of skipped samples per epoch is known in advance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class ExactShare(PrunedDataset):
     """Skips `prune_ratio` of the samples in each epoch, or `saving` of all visits of the run.
 
     Arguments:
-        dataset: as of `PrunedDataset`.
+        dataset: see `PrunedDataset`.
         num_epochs: E.
         prune_ratio: the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it nor
             `saving` is given.
-        saving: in place of it, the share of all sample visits of the run, in [0, 1).
-        seed: as of `PrunedDataset`.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run, in [0, 1).
+        seed: see `PrunedDataset`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ExactShare(PrunedDataset):
         self.prune_ratio = ratio
 
     def _num_kept(self, total: int, epoch: int) -> int:
-        """Return how many of all samples an epoch keeps: one at least."""
+        """Return how many of all samples an epoch keeps, at least one."""
         if self.saving is None:
             return max(1, count_share_of_epoch(1 - self.prune_ratio, total, epoch))
         return max(1, total - self._spread(self.saving).skipped(epoch, total))

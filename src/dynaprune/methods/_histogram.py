@@ -1,4 +1,4 @@
-"""Histograms of scores: as fine as the numbers are, in one pass and little memory."""
+"""Fine-grained histograms of scores, in one pass and with little memory."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXACT = 1 << 17
-"""Up to as many numbers are sorted, and each distinct one is a bin."""
+"""Up to this many numbers are sorted, and each distinct one is a bin."""
 
 CHUNK = 1 << 18
-"""Numbers that are counted at a time."""
+"""Numbers that are processed at a time."""
 
 DROPPED_BITS = 11
-"""Bits of a float32's 23 of fraction that do not tell bins apart: 2⁻¹² of the distance to the
-lowest number is then as wide as a bin can be, and there are at most 2²⁰ of them."""
+"""Lowest fraction bits of a float32 (which has 23) that are ignored: so a bin is at most 2⁻¹² as
+wide as its distance to the lowest number, and there are at most 2²⁰ bins."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Numbers in bins, ascending, none of them empty.
+    """Numbers in ascending, non-empty bins.
 
     Attributes:
         numbers: float32, shape (M,): all of them.
         counts: int64, shape (K,): how many are in each bin.
-        means: float64, shape (K,): their mean.
-        codes: int64, shape (K,): of the bin's numbers, see `_codes`; `None` where the bins hold
-            equal numbers each, which are their means.
+        means: float64, shape (K,): the mean of each bin.
+        codes: int64, shape (K,): the code of the numbers in each bin, see `_codes`; `None` if the
+            numbers in a bin are all equal, so that they equal its mean.
     """
 
     numbers: NDArray[np.float32]
@@ -37,7 +37,7 @@ class Histogram:
     codes: NDArray[np.int64] | None
 
     def lowest(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the lowest number in each of some bins: float32."""
+        """Return the lowest number in each of the given bins: float32."""
         if self.codes is None:
             return self.means[bins].astype(np.float32)
         lowest = np.full(bins.size, np.inf, dtype=np.float32)
@@ -51,7 +51,7 @@ class Histogram:
 def histogram(numbers: NDArray[np.float32]) -> Histogram:
     """Return the histogram of finite numbers, shape (M,), M ≥ 1.
 
-    The bins are narrow near the lowest number and wide far from it, as losses are spread.
+    Bins are narrow near the lowest number and wide far from it, like the distribution of losses.
     """
     if numbers.size <= EXACT:
         values, counts = np.unique(numbers, return_counts=True)
@@ -70,7 +70,7 @@ def histogram(numbers: NDArray[np.float32]) -> Histogram:
 def _chunks(
     numbers: NDArray[np.float32],
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-    """Yield parts of the numbers, and the codes of these."""
+    """Yield the numbers in chunks, with their codes."""
     lowest = numbers.min()
     for start in range(0, numbers.size, CHUNK):
         chunk = numbers[start : start + CHUNK]
@@ -78,9 +78,9 @@ def _chunks(
 
 
 def _codes(numbers: NDArray[np.float32], lowest: np.float32) -> NDArray[np.int32]:
-    """Return the first bits of what numbers are above the lowest: int32, in the numbers' order.
+    """Return the leading bits of the distances to the lowest number: int32, in the same order.
 
-    The bits of floats that are not negative, read as integers, are in the order of the floats.
+    The bits of non-negative floats, read as integers, are ordered like the floats.
     """
     codes: NDArray[np.int32] = (numbers - lowest).view(np.int32) >> DROPPED_BITS
     return codes

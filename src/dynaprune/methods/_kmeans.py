@@ -1,9 +1,9 @@
-"""k-means of numbers: in one dimension the best grouping can be computed, without random starts.
+"""k-means of numbers: in one dimension the optimum can be computed, without random starts.
 
 Groups of sorted numbers are intervals, so k-means is a choice of k − 1 cuts, and dynamic
-programming finds the best (Wang & Song, Ckmeans.1d.dp, The R Journal 2011). It runs on a thousand
-candidate cuts of a histogram here, and Lloyd's iterations on its bins then put the cuts where they
-belong to the bin. With no more distinct numbers than candidates the result is exact.
+programming finds the best (Wang & Song, Ckmeans.1d.dp, The R Journal 2011). Here it runs on about
+a thousand candidate cuts of a histogram, and Lloyd's iterations on the bins then refine the cuts.
+With no more distinct numbers than candidates the result is exact.
 """
 
 from __future__ import annotations
@@ -17,37 +17,38 @@ from numpy.typing import NDArray
 from ._histogram import Histogram, histogram
 
 CANDIDATES = 256
-"""Candidate cuts of each kind: after equal counts, after equal widths, and towards each end."""
+"""Candidate cuts of each kind: at equal counts, at equal widths, and towards each end."""
 
 MAX_ITERATIONS = 100
 
 BRANCHES = 8
-"""Edges of a round for each one of the round before: more trials, but fewer calls of NumPy."""
+"""Refinement factor of the edges per round: more trials, but fewer NumPy calls."""
 
 Inertia: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 def kmeans_cuts(numbers: NDArray[np.float32], num_groups: int) -> NDArray[np.float32]:
-    """Return the lowest number of each group of a k-means but the first, ascending.
+    """Return the lowest number of each group but the first of a k-means, ascending.
 
-    `np.searchsorted(cuts, numbers, side="right")` is then each number's group, 0 the lowest.
+    `np.searchsorted(cuts, numbers, side="right")` is then the group of each number, 0 the lowest.
 
     Arguments:
         numbers: finite, shape (M,), M ≥ 1.
-        num_groups: the number of groups k ≥ 1; fewer are made of fewer distinct numbers.
+        num_groups: the number of groups k ≥ 1; there are fewer groups if there are fewer distinct
+            numbers.
 
     Returns:
-        Shape (k − 1,), or shorter where there are fewer distinct numbers than groups.
+        Shape (k − 1,), or shorter if there are fewer distinct numbers than groups.
     """
     bins = histogram(numbers)
     candidates = _candidate_cuts(bins)
     num_groups = min(num_groups, candidates.size - 1)
-    # differences from the middle keep the sums of squares exact for numbers far from zero
+    # differences from the middle avoid cancellation in sums of squares of numbers far from zero
     middle = bins.means[bins.means.size // 2]
     shifted = bins.means - middle
     counts = _before(bins.counts)
     sums = _before(shifted * bins.counts)
-    # a bin is never cut, so what its numbers differ by is in the inertia of any grouping
+    # bins are never cut, so the variance within a bin adds the same inertia to any grouping
     squares = _before(shifted * shifted * bins.counts)
     best = _best_cuts(counts[candidates], sums[candidates], squares[candidates], num_groups)
     cuts = _refine(shifted, counts, sums, candidates[best])
@@ -55,16 +56,16 @@ def kmeans_cuts(numbers: NDArray[np.float32], num_groups: int) -> NDArray[np.flo
 
 
 def _before(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the sum of the values before each place, and of all: shape (K + 1,)."""
+    """Return the sum of the values before each position, and of all: shape (K + 1,)."""
     return np.concatenate([[0], np.cumsum(values)])
 
 
 def _candidate_cuts(bins: Histogram) -> NDArray[np.int64]:
     """Return bins before which a group may begin: ascending, from 0 to their number.
 
-    All that there are, if they are few. Else: equal counts resolve where most numbers are and
-    equal widths where few are; ranks that grow geometrically from either end resolve heavy tails,
-    of which the inertia is mostly made.
+    These are all bins if there are few. Otherwise, cuts at equal counts resolve dense regions, cuts
+    at equal widths resolve sparse ones, and ranks that grow geometrically from either end resolve
+    heavy tails, which make up most of the inertia.
     """
     size = bins.counts.size
     if size <= 4 * CANDIDATES:
@@ -114,14 +115,14 @@ def _best_cuts(
 def _add_group(
     best: NDArray[np.float64], groups: int, inertia: Inertia
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the least inertia of one group more up to each edge, and where that group starts.
+    """Return the least inertia up to each edge with one more group, and where that group starts.
 
-    The best start never falls from one edge to the next, so the starts of every eighth edge bound
-    those between them: log₈ C rounds of about 8·C trials, each of them vectorised.
+    The best start never decreases from one edge to the next, so the starts of every eighth edge
+    bound those between them: log₈ C rounds of about 8·C trials, each of them vectorised.
 
     Arguments:
         best: the least inertia of `groups` groups up to each edge, shape (C,).
-        groups: how many groups there are already; they end at edge `groups` or later.
+        groups: the current number of groups; they end at edge `groups` or later.
         inertia: of a group from one edge to another.
     """
     size = best.size
@@ -140,7 +141,7 @@ def _add_group(
         above = below + coarse
         bound = np.where(above < size, starts[np.minimum(above, size - 1)], size - 1)
         low = starts[below]
-        high = np.maximum(low, np.minimum(bound, stops - 1))  # rounding may cross the bounds
+        high = np.maximum(low, np.minimum(bound, stops - 1))  # bounds may cross by rounding
         counts = high - low + 1
         offsets = np.cumsum(counts) - counts
         trial = np.arange(counts.sum()) - np.repeat(offsets - low, counts)
@@ -157,7 +158,7 @@ def _refine(
     sums: NDArray[np.float64],
     cuts: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Move the cuts halfway between their groups' means until they rest (Lloyd's iterations)."""
+    """Move cuts halfway between their groups' means until they stay there (Lloyd's algorithm)."""
     for _ in range(MAX_ITERATIONS):
         means = np.diff(sums[cuts]) / np.diff(counts[cuts])
         halfway = (means[1:] + means[:-1]) / 2

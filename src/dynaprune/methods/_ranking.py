@@ -1,4 +1,4 @@
-"""The highest and the lowest of many numbers, without sorting them; ties are drawn at random."""
+"""The highest and the lowest of many numbers, without sorting; ties are broken at random."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..utils.sampling import drawn, where
 def lowest(
     values: NDArray[np.float32], count: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
-    """Return a mask of the `count` lowest of some values, shape (N,); ties are drawn at random."""
+    """Return a mask of the `count` lowest values, shape (N,); ties are broken at random."""
     if count == 0:
         return np.zeros(values.size, dtype=np.bool_)
     bound = np.partition(values, count - 1)[count - 1]
@@ -25,14 +25,14 @@ def lowest(
 def highest(
     values: NDArray[np.float32], count: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
-    """Return a mask of the `count` highest of some values, shape (N,); ties are drawn at random."""
+    """Return a mask of the `count` highest values, shape (N,); ties are broken at random."""
     return ~lowest(values, values.size - count, generator)
 
 
 def some_of(mask: NDArray[np.bool_], count: int, generator: torch.Generator) -> NDArray[np.bool_]:
-    """Return a mask of `count` of the places where `mask` holds, uniformly drawn: shape (N,)."""
+    """Return a mask of `count` random positions among those where `mask` is true: shape (N,)."""
     chosen = np.zeros(mask.size, dtype=np.bool_)
-    # by number: a mask without a pattern is slow to write through
+    # by position: writing through a random mask is slow
     places = where(mask).numpy()
     chosen[places] = drawn(count, places.size, generator)
     return chosen

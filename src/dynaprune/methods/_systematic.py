@@ -1,4 +1,4 @@
-"""Samples of unequal probability, exactly as many as wanted."""
+"""Samples drawn with unequal probabilities, in an exact number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..utils.sampling import everything, shuffled
 def inclusion_probabilities(sizes: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Return probabilities that are proportional to sizes and sum to `count`: shape (N,).
 
-    None is above 1: those that would be are 1, and the others make up for it.
+    Probabilities that would exceed 1 are set to 1, and the others are scaled up to keep the sum.
 
     Arguments:
         sizes: positive, shape (N,).
@@ -30,21 +30,21 @@ def inclusion_probabilities(sizes: NDArray[np.float64], count: int) -> NDArray[n
 def systematic(
     probabilities: NDArray[np.float64], count: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
-    """Return a mask of samples that are drawn with these probabilities, `count` in all: shape (N,).
+    """Return a mask of exactly `count` samples, drawn with these probabilities: shape (N,).
 
-    They are laid end to end in random order, and those are drawn that lie on the points u, u + 1,
-    …, of a grid with a random start u.
+    The probabilities are laid end to end in random order, and the samples that contain one of the
+    points u, u + 1, … are drawn, for a random start u.
 
     Source: Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20
     (1949); in random order, Hartley & Rao (1962).
 
     Arguments:
-        probabilities: as of `inclusion_probabilities`, shape (N,).
+        probabilities: what `inclusion_probabilities` returned, shape (N,).
         count: their sum.
         generator: the source of all randomness.
     """
     order = shuffled(everything(probabilities.size), generator).numpy()
-    # 24 random bits: then count + u is exact
+    # with only 24 random bits, count + u is exact
     start = float(torch.rand((), generator=generator, dtype=torch.float32, device="cpu"))
     ends = np.cumsum(probabilities[order])
     ends *= count / ends[-1]

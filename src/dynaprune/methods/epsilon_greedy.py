@@ -16,12 +16,13 @@ from ._ranking import highest, some_of
 
 
 class EpsilonGreedy(ExactShare):
-    """Keeps the samples with the highest scores, and a few random ones of the rest.
+    """Keeps the samples with the highest scores, and a few random ones of the others.
 
-    Of the (1 − r)·N samples that an epoch keeps, a share 1 − ε are those that score highest, and a
-    share ε is drawn uniformly from all others, so that each sample has its turn and its score stays
-    true. All weights are 1. Over E epochs it serves (1 − r)·N·E samples to within one, so a run
-    saves the share r of its sample visits, if at least one sample is kept in each epoch.
+    Of the (1 − r)·N samples that an epoch keeps, a share 1 − ε has the highest scores, and a share
+    ε is drawn uniformly from all others, so that each sample is visited from time to time and its
+    score stays up to date. All weights are 1. Over E epochs it serves (1 − r)·N·E samples, up to
+    rounding by one, so a run saves the share r of its sample visits, if at least one sample is kept
+    in each epoch.
 
     While all scores are equal, as in the first epoch, it keeps a uniform share.
 
@@ -33,9 +34,9 @@ class EpsilonGreedy(ExactShare):
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
             nor `saving` is given. At least one sample is kept.
-        saving: in place of it, the share of all sample visits of the run that is to be avoided,
-            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
-            knows its samples, and the others skip more for it.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip; a run
+            of E complete epochs meets it exactly. The first epoch of a stream skips nothing,
+            because its samples are not known yet; the others skip more to make up for it.
         epsilon: ε, the share of those kept that is drawn at random, in [0, 1]; 1 is `RandomPrune`.
         seed: fixes the samples of each epoch and their order.
 

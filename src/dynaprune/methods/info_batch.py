@@ -19,30 +19,31 @@ from ._ranking import lowest, some_of
 from ._thresholds import mean_of, thompson_draws, upper_bounds
 
 DELTA = 0.875
-"""The share of a run that selects, in the paper."""
+"""The share of a run after which nothing is skipped any more, as in the paper."""
 
 MAX_WEIGHT = 10
 """With `saving`, at least one in this many candidates is kept, so that no weight exceeds it. The
 published code bounds its weights in the same way."""
 
 WANTED_WEIGHT = 2
-"""With `saving`, the weight that is not exceeded as long as there are candidates enough. In runs of
-12 epochs on CIFAR-10 with 40% saved, weights of up to 10 cost 4 points of accuracy against that."""
+"""With `saving`, weights stay at or below this as long as there are enough candidates. In runs of
+12 epochs on CIFAR-10 with 40% saved, weights of up to 10 cost 4 points of accuracy against this."""
 
 Weighting = Literal["unbiased", "equal"]
 
 
 class InfoBatch(PrunedDataset):
-    """Skips a random share of the samples below the mean score and gives the rest more weight.
+    """Skips a random share of the samples below the mean score and increases the others' weights.
 
     Of the samples with a score below the mean of all scores, a uniform (1 − r) share is kept, each
     with weight |below| / kept; all others are kept with weight 1. So the weights sum to N, and
     with per-sample losses the expected gradient is that of full training. The last epochs, from
-    ⌊δ·E⌋ on, train on everything, which removes what bias remains.
+    ⌊δ·E⌋ on, train on everything, which removes the remaining bias.
 
-    A score from batch losses is noisy. Where it knows how noisy (`KalmanBLS`), `confidence` counts
-    only those samples as below the mean that surely are, and `thompson` lets chance decide about
-    the others, anew in each epoch: a sample is below the mean as often as it is likely to be.
+    Scores from batch losses are noisy. If the score estimates its errors (`KalmanBLS`),
+    `confidence` treats only those samples as below the mean that are so with this confidence, and
+    `thompson` decides at random in each epoch: a sample counts as below the mean with the
+    probability that it is.
 
     Source: InfoBatch, arXiv:2303.04947, equations 2 to 6; for `thompson`, Thompson, Biometrika 25
     (1933).
@@ -52,40 +53,40 @@ class InfoBatch(PrunedDataset):
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of the samples below the mean that an epoch skips, in [0, 1);
             0.5 if neither it nor `saving` is given. At least one sample of them is kept.
-        delta: δ, the share of the run after which nothing is skipped any more, in [0, 1]; 0.875 if
-            it is not given, and 1 with `saving`.
-        saving: in place of `prune_ratio`, the share of all sample visits of the run that is to be
-            avoided, full epochs counted. It is met exactly, to the sample, by a run of E whole
-            epochs: all skip the same number of samples, also the first one, where any sample is
-            as good as any other, and the last ones unless there is a `delta`. (Full epochs while
-            the learning rate is small take visits from those where it is not: at 40% saved, 2
-            points of accuracy on CIFAR-10, docs/quality.md.) A stream is served whole at first,
-            as nobody knows its samples, and the others skip more for it. Where there are too
-            few samples below the mean for that, the threshold is raised until at most half of
-            those below it are skipped, as with the default of `prune_ratio`: weights above 2 do
-            harm. Where that is more than all samples, more of them are skipped, up to nine in ten.
-        confidence: how sure it has to be that a sample is below the mean, in (0.5, 1): its score +
-            z·error has to be, z being that quantile of the normal distribution.
-        thompson: whether a draw from N(score, error²) is compared with the mean in place of the
+        delta: δ, the share of the run after which nothing is skipped any more, in [0, 1]; by
+            default 0.875, and 1 with `saving`.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip,
+            including full epochs. A run of E complete epochs meets it exactly: all epochs skip the
+            same number of samples, including the first one, where the choice is random, and the
+            last ones unless `delta` is given. (Full epochs at a low learning rate take visits from
+            those at a high one: at 40% saved, this cost 2 points of accuracy on CIFAR-10,
+            docs/quality.md.) The first epoch of a stream skips nothing, because its samples are not
+            known yet; the others skip more to make up for it. If too few samples are below the
+            mean, the threshold is raised until at most half of those below it are skipped, as with
+            the default `prune_ratio`, because weights above 2 are harmful. If even all samples are
+            too few for that, up to nine in ten of them are skipped.
+        confidence: the confidence required to count a sample as below the mean, in (0.5, 1): its
+            score + z·error must be below, with z the quantile of the normal distribution.
+        thompson: whether to compare a draw from N(score, error²) with the mean instead of the
             score. While all scores are equal, none is below.
-        weighting: "unbiased", as above, or "equal": all that is kept has the weight N / kept. A
-            step is as large then as with the others, but samples count as often as they are served,
-            so that an epoch trains more on those above the mean. It needs scores that tell samples
-            apart, as true losses and slices do.
-        batch_size: samples of the loader's batch times the number of ranks, if batches are to be
-            composed by weight. One loss a batch cannot tell weighted samples from others, so it is
-            multiplied by their mean weight: that gives the easy samples, which have the weights,
-            too little of the gradient. With `batch_size` the samples inside of each batch are
-            sorted by weight, so that the slices of `chunked` are of one weight each, but one.
-        pure: whether the batches themselves are of one weight each, for loops without `chunked`.
-            Needs `batch_size`. The gradient of a batch varies more then.
+        weighting: "unbiased", as above, or "equal": all kept samples have the weight N / kept.
+            "equal" gives steps of the same size, but each sample counts as often as it is served,
+            so that an epoch trains more on the samples above the mean. It needs scores that
+            distinguish single samples, from per-sample losses or slices.
+        batch_size: to compose batches by weight, the batch size of the loader times the number of
+            ranks. One loss per batch does not distinguish weighted samples from others, so it is
+            multiplied by their mean weight, and the easy samples, which have the larger weights,
+            get too little of the gradient. With `batch_size` the samples in each batch are sorted
+            by weight, so that all slices of `chunked` but one have a single weight.
+        pure: whether each batch has a single weight, for loops without `chunked`. Needs
+            `batch_size`. The gradient then varies more from batch to batch.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
-            or both `confidence` and `thompson`, or `saving` cannot be reached in this number of
-            epochs, or `weighting` is another word, or "equal" beside a `batch_size`.
+        ValueError: an argument lies outside its range; both `prune_ratio` and `saving` are given,
+            or both `confidence` and `thompson`; `saving` cannot be reached in this number of
+            epochs; `weighting` is another word, or "equal" together with `batch_size`.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -131,19 +132,19 @@ class InfoBatch(PrunedDataset):
         self.weighting = weighting
         self.reads = () if confidence is None and not thompson else ("errors",)
         if pure and batch_size is None:
-            raise ValueError("pure=True needs batch_size, the samples a step, but none was given")
+            raise ValueError("pure=True needs batch_size, the samples per step, but none was given")
         self.composition: Composition | None = None
         if batch_size is not None:
             if weighting == "equal":
                 raise ValueError(
                     f"batch_size={batch_size} composes batches by weight, but with "
-                    'weighting="equal" all samples have the same one: leave one of the two out'
+                    'weighting="equal" all samples have the same weight: leave one of the two out'
                 )
             batch_size = check_integer("batch_size", batch_size, minimum=1)
             if self.is_stream:
                 raise ValueError(
-                    f"batch_size={batch_size} was given, but the samples of a stream come in its "
-                    "own order, so its batches cannot be composed: leave batch_size out"
+                    f"batch_size={batch_size} was given, but a stream serves its samples in its "
+                    "own order, so batches cannot be composed: leave batch_size out"
                 )
             self.composition = Composition(batch_size, pure)
         self.saving: float | None = None
@@ -169,7 +170,7 @@ class InfoBatch(PrunedDataset):
         """Keep all samples at or above the mean, and a uniform share of those below it.
 
         Raises:
-            RuntimeError: the method goes by the errors of scores, and the score knows none.
+            RuntimeError: the method needs the errors of scores, and the score has none.
         """
         total = scores.numel()
         compared = self._compared(scores, errors, generator)
@@ -182,7 +183,7 @@ class InfoBatch(PrunedDataset):
             skipped = self._spread(self.saving).skipped(epoch, total)
             if skipped > 0 and scores.min() == scores.max():
                 return Selection(where(drawn(max(1, total - skipped), total, generator)))
-            # of a stream that has another length than was said, not all can be skipped
+            # if a stream is not as long as announced, not all of these can be skipped
             skipped = min(skipped, total * (MAX_WEIGHT - 1) // MAX_WEIGHT)
             wanted = _candidates_for(skipped, total)
             if int(np.count_nonzero(below)) < wanted:
@@ -200,10 +201,10 @@ class InfoBatch(PrunedDataset):
         return Selection(indices, torch.from_numpy(weights), self.composition)
 
     def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
-        """Make sure that a loader's batches are those that are composed by weight.
+        """Check that a loader's batches are the ones that are composed by weight.
 
         Arguments:
-            batch_size: samples of a batch, on one rank; `None` if that is not known.
+            batch_size: samples per batch, on one rank; `None` if unknown.
             world_size: the number of shares; by default that of `torch.distributed`.
 
         Raises:
@@ -218,21 +219,22 @@ class InfoBatch(PrunedDataset):
             raise RuntimeError(
                 f"{type(self).__name__}(..., batch_size={composed}) composes batches of {composed} "
                 f"samples by weight, over all ranks, but the loader serves {served} on each of "
-                f"{ranks}: give both the same, batch_size = that of the loader times the ranks"
+                f"{ranks}: batch_size of the method must be that of the loader times the number of "
+                "ranks"
             )
 
     def _compared(
         self, scores: Tensor, errors: Tensor | None, generator: torch.Generator
     ) -> NDArray[np.float32]:
-        """Return what is compared with the mean score: shape (N,)."""
+        """Return the values to compare with the mean score: shape (N,)."""
         if self.confidence is None and not self.thompson:
             values: NDArray[np.float32] = scores.numpy()
             return values
         if errors is None:
             asked = "thompson=True" if self.thompson else f"confidence={self.confidence!r}"
             raise RuntimeError(
-                f"{asked} goes by the errors of scores, but {type(self.epochs.score).__name__} "
-                "knows none: score with one that does, KalmanBLS(InfoBatch(...)).proxy()"
+                f"{asked} needs the errors of scores, but {type(self.epochs.score).__name__} "
+                "has none: use a score that has, KalmanBLS(InfoBatch(...)).proxy()"
             )
         if self.confidence is not None:
             return upper_bounds(scores, errors, self.confidence)
@@ -244,5 +246,5 @@ class InfoBatch(PrunedDataset):
 
 
 def _candidates_for(skipped: int, total: int) -> int:
-    """Return how many candidates there must be for `skipped` of them to be skipped."""
+    """Return the number of candidates needed to skip `skipped` of them."""
     return min(total, -(-skipped * WANTED_WEIGHT // (WANTED_WEIGHT - 1)))

@@ -16,8 +16,8 @@ from ..utils.sampling import everything
 class NoPrune(PrunedDataset):
     """Keeps every sample in every epoch: full training, with scores.
 
-    The loop is the same as with any other method, so this is how a run is compared with full
-    training, or scored without being changed. `update` takes mean losses and loss vectors.
+    The loop is the same as with any other method, so use it to compare a run with full training, or
+    to score a run without changing it. `update` takes mean losses and loss vectors.
 
     Arguments:
         dataset: a map-style dataset of N samples.

@@ -16,15 +16,15 @@ from ._ranking import highest
 
 
 class OrderDP(ExactShare):
-    """Draws a random pool of samples and keeps those of it with the highest scores.
+    """Draws a random pool of samples and keeps those with the highest scores in it.
 
-    The pool is uniform, a share of all samples; the q = (1 − r)·N highest scores of it are kept,
-    with weight 1. So what a sample's chance depends on is its rank alone, and the expected gradient
-    is that of another loss, in which a sample weighs the more the higher it ranks. The smaller the
-    pool, the closer to `RandomPrune`, which it is where pool = 1 − r.
+    The pool is a uniform share of all samples. Its q = (1 − r)·N highest scores are kept, with
+    weight 1. So the probability of a sample depends only on its rank, and the expected gradient is
+    that of a loss in which samples weigh more the higher they rank. The smaller the pool, the
+    closer it is to `RandomPrune`; with pool = 1 − r they are the same.
 
-    Over E epochs it serves (1 − r)·N·E samples to within one, so a run saves the share r of its
-    sample visits, if at least one sample is kept in each epoch.
+    Over E epochs it serves (1 − r)·N·E samples, up to rounding by one, so a run saves the share r
+    of its sample visits, if at least one sample is kept in each epoch.
 
     Source: Jin et al., "OrderDP: A Theoretically Guaranteed Lossless Dynamic Data Pruning
     Framework", ICLR 2026, arXiv:2606.08574.
@@ -34,11 +34,11 @@ class OrderDP(ExactShare):
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of all samples that an epoch skips, in [0, 1); 0.5 if neither it
             nor `saving` is given. At least one sample is kept.
-        saving: in place of it, the share of all sample visits of the run that is to be avoided,
-            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
-            knows its samples, and the others skip more for it.
-        pool: the share of all samples that is drawn first, in (1 − r, 1]; by default half way
-            between these two. With `saving`, r is what an epoch skips for it.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip; a run
+            of E complete epochs meets it exactly. The first epoch of a stream skips nothing,
+            because its samples are not known yet; the others skip more to make up for it.
+        pool: the share of all samples that is drawn first, in (1 − r, 1]; by default halfway
+            between these two. With `saving`, r is the resulting share that an epoch skips.
         seed: fixes the samples of each epoch and their order.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The baseline that every method has to beat at the same number of sample visits."""
+"""The baseline that every method must beat at the same number of sample visits."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ._exact_share import ExactShare
 
 
 class RandomPrune(ExactShare):
-    """Keeps a fresh uniform share of the samples in each epoch, with weight 1.
+    """Keeps a new uniform share of the samples in each epoch, with weight 1.
 
-    With training for fewer epochs it is the baseline for every other method. Over E epochs it
-    serves (1 − r)·N·E samples to within one: what rounding takes from one epoch, another gets.
+    Together with training for fewer epochs it is the baseline of every other method. Over E epochs
+    it serves (1 − r)·N·E samples, up to rounding by one: rounding errors do not add up.
 
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
             nor `saving` is given. At least one sample is kept.
-        saving: in place of it, the share of all sample visits of the run that is to be avoided,
-            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
-            knows its samples, and the others skip more for it.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip; a run
+            of E complete epochs meets it exactly. The first epoch of a stream skips nothing,
+            because its samples are not known yet; the others skip more to make up for it.
         seed: fixes the samples of each epoch and their order.
 
     Raises:

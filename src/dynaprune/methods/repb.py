@@ -18,36 +18,36 @@ from ._ranking import some_of
 
 
 class RePB(PrunedDataset):
-    """Compares scores of the same time only, and makes up for how rarely a sample was served.
+    """Compares only scores measured at about the same time, and reweights rarely served samples.
 
-    A loss that was measured late in an epoch is lower than an early one because the model is
-    better, and not because its sample is easier. So a score is compared with the mean score of the
-    samples that were last measured within the same `window` consecutive steps. Those below it are
-    candidates; a uniform share r of all candidates is skipped, drawn anew in each epoch.
+    A loss that was measured late in an epoch is lower than an early one because the model has
+    improved, not because the sample is easier. So each score is compared with the mean score of the
+    samples that were last measured within the same `window` consecutive steps. Samples below it are
+    candidates; in each epoch a new uniform share r of all candidates is skipped.
 
-    In the epoch with number e, counted from 0, a sample that was measured v times has the weight
-    (e + 1)/(v + 1), at most `max_weight`, times a factor that makes the weights of an epoch sum to
-    N. A sample that is served with chance p has v ≈ p·e, and so a weight near 1/p: over the run,
-    its gradient comes in as often as if all samples were served in all epochs. The factor is common
-    to all samples, so it leaves their proportions as they are; it keeps the size of a step, which
-    is about N/K times that of unweighted samples where K are served.
+    In epoch e, counted from 0, a sample that was measured v times has the weight (e + 1)/(v + 1),
+    at most `max_weight`, times a common factor that makes the weights of an epoch sum to N. A
+    sample that is served with probability p has v ≈ p·e, and so a weight near 1/p: over the run,
+    its gradient counts as often as if all samples were served in all epochs. The factor does not
+    change the proportions of the samples; it keeps the size of a step, which is about N/K times
+    that of unweighted samples if K are served.
 
-    What a run saves is r times the share of the candidates, about r/2 where scores are spread
-    evenly about their mean. In the first epoch, and wherever the scores of a window are equal,
-    nothing is skipped. Of a stream, samples that come in later epochs are weighted as if they had
-    been skipped before.
+    A run saves r times the share of the candidates, about r/2 if scores are symmetric about their
+    mean. In the first epoch, and wherever the scores of a window are equal, nothing is skipped. If
+    a stream yields new samples in later epochs, they are weighted as if they had been skipped
+    before.
 
     Source: Zhou et al., "Inconsistency Biases in Dynamic Data Pruning" (RePB: resolving pruning
-    biases), ICLR 2026. The weights are made from its description; `window` and `max_weight` have
-    defaults of ours.
+    biases), ICLR 2026. The weights follow its description; the defaults of `window` and
+    `max_weight` are ours.
 
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs that the run will train.
         prune_ratio: r, the share of the candidates that an epoch skips, in [0, 1).
-        window: how many consecutive steps are compared, at least 1. They should hold a hundred
-            samples or more, and still be few enough that the model hardly changes.
-        max_weight: what no weight exceeds before the common factor, at least 1.
+        window: how many consecutive steps are compared, at least 1. They should have a hundred
+            samples or more, but be few enough that the model hardly changes.
+        max_weight: the upper limit of weights before the common factor, at least 1.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
@@ -88,7 +88,7 @@ class RePB(PrunedDataset):
         visits: Tensor,
         last_steps: Tensor,
     ) -> Selection:
-        """Keep all but a uniform share of those below the mean of their window, and weight them."""
+        """Skip a uniform share of the samples below the mean of their window, weight the others."""
         below = below_mean_of_window(scores.numpy(), last_steps.numpy(), self.window)
         skipped = count_share(self.prune_ratio, int(np.count_nonzero(below)))
         indices = where(~some_of(below, skipped, generator))
@@ -103,17 +103,17 @@ class RePB(PrunedDataset):
 def below_mean_of_window(
     values: NDArray[np.float32], last_steps: NDArray[np.int32], window: int
 ) -> NDArray[np.bool_]:
-    """Return which values are below the mean of those of the same window: shape (N,).
+    """Return which values are below the mean of the values in their window: shape (N,).
 
     Arguments:
         values: shape (N,).
-        last_steps: the step in which each was measured last, −1 for never: shape (N,). Those that
-            never were have a window of their own.
-        window: how many steps are one window.
+        last_steps: the step in which each was measured last, −1 for never: shape (N,). Samples
+            that were never measured form a window of their own.
+        window: the number of steps in a window.
     """
     groups = last_steps // np.int32(window) + np.int32(1)
     counts = np.bincount(groups)
     means = np.bincount(groups, values) / np.maximum(counts, 1)
-    # in float32: the mean of equal values is that value then, and never rounds above it
+    # float32 means of equal values equal that value, so none is below by rounding
     below: NDArray[np.bool_] = np.less(values, means.astype(np.float32).take(groups))
     return below

@@ -16,22 +16,24 @@ from ._exact_share import ExactShare
 from ._systematic import inclusion_probabilities, systematic
 
 MOST = 1 - 2.0**-53
-"""The highest share below 1: of a `beta` beyond it, one sample is kept."""
+"""The largest float64 below 1: the ratio of a very large `beta`, which keeps a single sample."""
 
 
 class SelectiveBackprop(ExactShare):
-    """Keeps a sample the more probably the higher its score ranks: with its percentile to a power.
+    """Keeps samples with a probability proportional to a power of their score's percentile.
 
-    The chance of a sample is proportional to (the share of all scores below its own)^β, those that
-    are equal, and half of itself, counting half. Ties so have equal chances, and while all scores
-    are equal, as in the first epoch, a uniform share is kept. All weights are 1.
+    The probability of a sample is proportional to (its percentile)^β. The percentile is the share
+    of all scores below its own, where equal scores, including itself, count half. So ties have
+    equal probabilities, and while all scores are equal, as in the first epoch, a uniform share is
+    kept. All weights are 1.
 
-    Of continuous scores that is a share 1/(1 + β), and exactly that is served: (1 − r)·N·E samples
-    over E epochs to within one, with r = β/(1 + β). So a run saves the share r of its sample
-    visits, if at least one sample is kept in each epoch.
+    For continuous scores the expected share is 1/(1 + β), and exactly that is served: (1 − r)·N·E
+    samples over E epochs, up to rounding by one, with r = β/(1 + β). So a run saves the share r of
+    its sample visits, if at least one sample is kept in each epoch.
 
-    The paper decides batch by batch, after the forward pass, by the percentile among the last
-    losses; here an epoch is decided before it begins, so that the forward passes are saved too.
+    The paper decides batch by batch, after the forward pass, by the percentile among the most
+    recent losses. Here the samples of an epoch are selected before it begins, which also saves the
+    forward passes.
 
     Source: Jiang et al., "Accelerating Deep Learning by Focusing on the Biggest Losers",
     arXiv:1910.00762, section 3.
@@ -41,10 +43,10 @@ class SelectiveBackprop(ExactShare):
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
             nor `beta` nor `saving` is given. At least one sample is kept.
-        beta: in place of it, β = r/(1 − r), at least 0: 1 keeps a half, 2 a third.
-        saving: in place of it, the share of all sample visits of the run that is to be avoided,
-            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
-            knows its samples, and the others skip more for it.
+        beta: instead of `prune_ratio`, β = r/(1 − r), at least 0: 1 keeps a half, 2 a third.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip; a run
+            of E complete epochs meets it exactly. The first epoch of a stream skips nothing,
+            because its samples are not known yet; the others skip more to make up for it.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
@@ -81,7 +83,7 @@ class SelectiveBackprop(ExactShare):
         """Keep samples in proportion to their percentile to the power of β, with weight 1."""
         total = scores.numel()
         kept = self._num_kept(total, epoch)
-        # not too small to be told from 0, whatever β
+        # large enough to differ from 0, for any β
         sizes = np.maximum(percentiles(scores.numpy()) ** self.beta, 1e-30)
         probabilities = inclusion_probabilities(sizes, kept)
         return Selection(where(systematic(probabilities, kept, generator)))

@@ -20,16 +20,16 @@ from ._ranking import some_of
 
 
 class SeTa(PrunedDataset):
-    """Slides a window over groups of samples, from easy to hard, epoch by epoch.
+    """Serves a sliding window of groups of samples, from easy to hard, epoch by epoch.
 
     A uniform (1 − r) share of all samples is kept and split by k-means of the scores into groups,
-    the easiest first. Epoch e serves the window of w = round(groups · `window_scale`) ≥ 1
+    ordered from easy to hard. Epoch e serves a window of w = round(groups · `window_scale`) ≥ 1
     neighbouring groups (halves are rounded to even) that starts at group e mod (groups − w + 1);
     epoch 0 serves all groups. The last epochs, from ⌊δ·E⌋ on, serve a uniform (1 − r) share. All
     weights are 1.
 
-    Scores that are all equal fall into groups of equal size; scores with fewer distinct values
-    than `num_groups` into as many groups as there are values.
+    If all scores are equal, the groups are random and of equal size. If there are fewer distinct
+    scores than `num_groups`, each distinct score is a group.
 
     Source: SeTa, "Scale Efficient Training for Large Datasets", arXiv:2503.13385, section 3.
 
@@ -41,11 +41,12 @@ class SeTa(PrunedDataset):
         num_groups: the number of groups, at least 1.
         window_scale: the share of the groups that an epoch serves, in (0, 1].
         delta: δ, the share of the run after which the window is no longer used, in [0, 1].
-        saving: in place of `prune_ratio`: the share of all sample visits of the run that is saved,
-            exactly, in [0, 1). Each epoch skips as many, but of a stream, which is served whole at
-            first, as nobody knows its samples. Groups are those of all samples then; a
-            window that holds fewer than an epoch is to serve takes in its neighbours, the harder
-            one first, and of one that holds more a uniform share is served.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip, in
+            [0, 1); a run of E complete epochs meets it exactly. All epochs skip the same number of
+            samples; only the first epoch of a stream skips nothing, because its samples are not
+            known yet. Groups are then made of all samples. If a window has fewer samples than the
+            epoch must serve, it is extended by its neighbours, the harder one first; if it has
+            more, a uniform share of it is served.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
@@ -86,7 +87,7 @@ class SeTa(PrunedDataset):
         self.delta = check_share("delta", delta, "[0, 1]")
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
-        """Keep a uniform share of all samples, and of these a window of groups."""
+        """Keep a uniform share of all samples, and a window of groups of these."""
         total = scores.numel()
         is_whole = epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs)
         if self.saving is not None:
@@ -107,7 +108,7 @@ class SeTa(PrunedDataset):
         cuts = kmeans_cuts(values, self.num_groups)
         first, last = window(epoch, cuts.size + 1, self.window_scale)
         inside = _between(values, cuts, first, last)
-        del values  # its memory is wanted
+        del values  # frees memory for the next step
         return Selection(torch.from_numpy(taken(indices.numpy(), where(inside))))
 
     def _spread(self, saving: float) -> Saving:
@@ -116,7 +117,7 @@ class SeTa(PrunedDataset):
     def _exactly(
         self, kept: int, values: NDArray[np.float32], epoch: int, generator: torch.Generator
     ) -> Selection:
-        """Keep so many of the window's samples, of a wider window where it holds fewer."""
+        """Keep `kept` samples of the window, which is extended if it has fewer."""
         cuts = kmeans_cuts(values, self.num_groups)
         first, last = window(epoch, cuts.size + 1, self.window_scale)
         inside = _between(values, cuts, first, last)
@@ -130,7 +131,7 @@ class SeTa(PrunedDataset):
 def _between(
     values: NDArray[np.float32], cuts: NDArray[np.float32], first: int, last: int
 ) -> NDArray[np.bool_]:
-    """Return which values are in the groups from `first` to below `last`: shape (M,)."""
+    """Return which values are in the groups from `first` up to, but not including, `last`: (M,)."""
     # group g holds the scores from cuts[g - 1] to below cuts[g]
     bounds = [-math.inf, *cuts.tolist(), math.inf]
     inside: NDArray[np.bool_] = (values >= bounds[first]) & (values < bounds[last])
@@ -138,7 +139,7 @@ def _between(
 
 
 def window(epoch: int, num_groups: int, window_scale: float) -> tuple[int, int]:
-    """Return the first group that an epoch serves, and the first one behind its window."""
+    """Return the first group of an epoch's window, and one past its last group."""
     width = max(1, round(window_scale * num_groups))
     first = epoch % (num_groups - width + 1)
     return first, first + width

@@ -1,4 +1,4 @@
-"""Skipping what has been learned."""
+"""Skipping the samples that have been learned."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ logger = logging.getLogger("dynaprune")
 
 
 class SkipConverged(PrunedDataset):
-    """Skips the lowest scores, as many as hold a small share of all the loss together.
+    """Skips the samples with the lowest scores that together hold a small share of the loss.
 
-    The samples are taken from the lowest score up, as long as what they hold of the loss, the sum
-    of their max(score − floor, 0), is at most the share `loss_share` of that of all samples. These
-    are skipped, except a random share `refresh` of them: they are trained on, so that their scores
-    stay true and a sample that is forgotten comes back. All weights are 1.
+    Samples are taken in order of ascending score, as long as their sum of max(score − floor, 0) is
+    at most the share `loss_share` of that of all samples. These are skipped, except for a random
+    share `refresh` of them, which is trained on: so their scores stay up to date, and a forgotten
+    sample returns. All weights are 1.
 
-    So an epoch gives up at most that share of the loss there is to lower, however many samples that
-    is: few while all are still being learned, nothing while all scores are equal, as in the first
-    epoch, and many once most of them have converged. What a run saves depends on how fast that is.
+    So an epoch gives up at most that share of the loss that can still be reduced, however many
+    samples that is: few while all are still being learned, none while all scores are equal, as in
+    the first epoch, and many once most samples have converged. What a run saves depends on how fast
+    they converge.
 
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
         loss_share: the share of the total loss that the skipped samples may hold, in [0, 1).
-        refresh: the share of them that is trained on all the same, in [0, 1]. At least one sample
-            is kept.
+        refresh: the share of the samples to skip that is trained on anyway, in [0, 1]. At least one
+            sample is kept.
         floor: the loss of a sample that has been learned: 0 for cross-entropy and squared errors.
-            Say what it is where losses can be negative or never come close to 0, as for the
-            log-likelihood of a density or with label smoothing. Scores a little below count as
-            that. Where those below lack more than `loss_share` of what the others hold, the floor
-            cannot be right: such an epoch skips nothing, and the first of a run logs a warning.
+            Set it if losses can be negative or stay far above 0, as with the log-likelihood of a
+            density or label smoothing. Scores slightly below it count as equal to it. If the scores
+            below it fall short by more than `loss_share` of what the others hold, the floor must be
+            wrong: such an epoch skips nothing, and the first one in a run logs a warning.
         delta: δ, the share of the run after which nothing is skipped any more, in [0, 1].
         seed: fixes the samples of each epoch and their order.
 
@@ -57,7 +58,7 @@ class SkipConverged(PrunedDataset):
         >>> loader = DataLoader(train, batch_size=20)
         >>> for loss in loader:
         ...     loss = train.update(loss)
-        >>> len(train.sampler)  # all that is hard, and 15% of what was learned
+        >>> len(train.sampler)  # all hard samples, and 15% of the learned ones
         32
     """
 
@@ -80,7 +81,7 @@ class SkipConverged(PrunedDataset):
         self._has_warned = False
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
-        """Keep the scores that hold nearly all the loss, and a few of the others, with weight 1."""
+        """Keep the scores that hold nearly all the loss, and a few others, with weight 1."""
         values, total = scores.numpy(), scores.numel()
         if values.min() == values.max() or epoch >= first_annealed_epoch(
             self.delta, self.num_epochs
@@ -99,14 +100,14 @@ class SkipConverged(PrunedDataset):
         return Selection(where(~some_of(learned, skipped, generator)))
 
     def _warn(self, share: float) -> None:
-        """Say once that `floor` is not what it should be."""
+        """Warn once that `floor` is wrong."""
         if self._has_warned:
             return
         self._has_warned = True
         logger.warning(
             "SkipConverged skips nothing: %.0f%% of the scores are below floor=%s, which should be "
-            "the loss of a sample that has been learned. Give the lowest loss there can be as "
-            "floor, or take a method that needs none, such as InfoBatch(..., saving=0.2)",
+            "the loss of a sample that has been learned. Set floor to the lowest possible loss, "
+            "or use a method that needs none, such as InfoBatch(..., saving=0.2)",
             100 * share,
             self.floor,
         )

@@ -19,7 +19,7 @@ from ._budget import count_share
 class StaticPrune(PrunedDataset):
     """Keeps one uniform share of the samples for the whole run, with weight 1.
 
-    The other samples are never seen: it shows what a smaller training set would have given.
+    The other samples are never seen: it shows the result of a smaller training set.
 
     Arguments:
         dataset: a map-style dataset of N samples.
@@ -46,5 +46,5 @@ class StaticPrune(PrunedDataset):
         """Keep the run's share, the same in every epoch, with weight 1."""
         total = scores.numel()
         kept = max(1, count_share(1 - self.prune_ratio, total))
-        generator = epoch_generator(self.seed, epoch=0)  # drawn anew, so that none is kept
+        generator = epoch_generator(self.seed, epoch=0)  # redrawn, so that no mask must be stored
         return Selection(where(drawn(kept, total, generator)))

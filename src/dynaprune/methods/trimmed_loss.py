@@ -19,18 +19,18 @@ from ._budget import Saving, count_share
 from ._ranking import highest, some_of
 
 LEAST = 0.05
-"""The share below which `trim="auto"` trims nothing yet. What is trimmed is missing in the epochs
-after it, so a first estimate stays, and a small one is the least sure."""
+"""The share below which `trim="auto"` trims nothing yet. Trimmed samples are missing from later
+estimates, so the first estimate persists, and small ones are the least reliable."""
 
 
 class TrimmedLoss(PrunedDataset):
     """Skips the samples with the highest scores, whose labels are most probably wrong.
 
-    A model learns what most samples have in common before it memorizes a wrong label, so
-    after a while those with wrong labels have the highest losses. From epoch ⌈start·E⌉ on (the
-    second one at least) the share `trim` of all samples is skipped that scores highest, except a
-    random share `refresh` of these: they are trained on, so that their scores stay true and a
-    sample that was put there by mistake comes back. All weights are 1.
+    A model learns what most samples have in common before it memorizes a wrong label, so after
+    some epochs the samples with wrong labels have the highest losses. From epoch ⌈start·E⌉ on (but
+    not before the second one), the share `trim` of all samples with the highest scores is skipped,
+    except for a random share `refresh` of these, which is trained on: so their scores stay up to
+    date, and a sample that was trimmed by mistake returns. All weights are 1.
 
     A run of E epochs saves (1 − ⌈start·E⌉/E) · trim · (1 − refresh) of its sample visits.
 
@@ -41,15 +41,13 @@ class TrimmedLoss(PrunedDataset):
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
-        trim: the share of the samples that is taken to be wrong, in [0, 1), or "auto" for what
-            the losses say once they fall by less than 2% an epoch: the share of those that are of
-            another kind (`share_of_outliers`), if it is at least 5%. "auto" if neither it nor
-            `saving` is given.
-        start: the share of the run before which everything is trained on, in [0, 1].
-        refresh: the share of those with the highest scores that is trained on, in [0, 1).
-        saving: in place of `trim`, the share of all sample visits of the run that is to be
-            avoided, full epochs counted. It is met exactly, to the sample, by a run of E whole
-            epochs.
+        trim: the share of the samples that is assumed to be wrong, in [0, 1), or "auto" to estimate
+            it from the losses once they fall by less than 2% per epoch: the share of outliers
+            (`share_of_outliers`), if it is at least 5%. "auto" by default, without `saving`.
+        start: the share of the run that trains on everything first, in [0, 1].
+        refresh: the share of the samples with the highest scores that is trained on, in [0, 1).
+        saving: instead of `trim`, the share of all sample visits of the run to skip, including full
+            epochs. A run of E complete epochs meets it exactly.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
@@ -118,9 +116,9 @@ class TrimmedLoss(PrunedDataset):
     def suspects(self, count: int | None = None) -> Tensor:
         """Return the samples whose labels are most probably wrong: int64, shape (count,).
 
-        The most suspect comes first, by the scores with all that was reported so far; those with
-        equal scores come in random order. Of a stream they are numbers as `numbers_of` returns
-        them.
+        The most suspicious comes first, by the scores with everything reported so far; samples
+        with equal scores come in random order. For a stream these are numbers as returned by
+        `numbers_of`.
 
         Arguments:
             count: how many, from 0 to N; by default as many as an epoch would trim now.
@@ -150,14 +148,14 @@ class TrimmedLoss(PrunedDataset):
 
     @property
     def _first_trimming_epoch(self) -> int:
-        # without what floating point adds to products such as 0.55 · 100
+        # corrects floating-point errors of products such as 0.55 · 100
         return max(1, math.ceil(self.start * self.num_epochs - 1e-9))
 
     def _counts(self, scores: Tensor, shape: LossShape | None, epoch: int) -> tuple[int, int]:
-        """Return how many samples are taken to be wrong, and how many of them are skipped."""
+        """Return how many samples are assumed to be wrong, and how many of them are skipped."""
         total = scores.numel()
         if self.saving is not None:
-            # of a stream that has another length than was said, not all can be skipped
+            # if a stream is not as long as announced, not all of these can be skipped
             skipped = min(self._spread(self.saving).skipped(epoch, total), self._skippable(total))
             return min(total, math.ceil(skipped / (1 - self.refresh) - 1e-9)), skipped
         if self.trim != "auto":
@@ -169,7 +167,7 @@ class TrimmedLoss(PrunedDataset):
         return trimmed, min(total - 1, trimmed - count_share(self.refresh, trimmed))
 
     def _skippable(self, total: int) -> int:
-        """Return how many of all samples an epoch can skip at most."""
+        """Return the largest number of samples that an epoch can skip."""
         return min(total - 1, total - math.ceil(self.refresh * total - 1e-9))
 
     def _spread(self, saving: float) -> Saving:

@@ -1,4 +1,4 @@
-"""The bandit of upper confidence bounds."""
+"""Upper confidence bounds, a bandit method."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ._ranking import highest
 
 
 class UCB(ExactShare):
-    """Keeps the samples whose loss may be the highest: score + c·error, its upper confidence bound.
+    """Keeps the samples with the highest upper confidence bounds of their loss, score + c·error.
 
-    What was not looked at for long is uncertain, so it has its turn without being drawn at random.
-    Where the score knows its errors (`KalmanBLS`), these are taken. Where it does not, a sample
-    that was measured v times, of V measurements of all samples, has the error σ·√(ln V / v), σ
-    being the standard deviation of the scores; those that were never measured come first. The paper
-    takes the variance of each sample's loss over time, which is what its score, a moving average,
-    leaves out; here it is not known, and how often a sample was measured stands for it.
+    A sample that was not visited for long is uncertain, so it is visited again without a random
+    draw. If the score estimates its errors (`KalmanBLS`), these are used. If not, a sample that was
+    measured v times, out of V measurements of all samples, has the error σ·√(ln V / v), where σ is
+    the standard deviation of the scores; samples that were never measured come first. The paper
+    uses the variance of each sample's loss over time. A moving average does not provide it, so the
+    number of measurements is used instead.
 
-    All weights are 1. Over E epochs it serves (1 − r)·N·E samples to within one, so a run saves the
-    share r of its sample visits, if at least one sample is kept in each epoch.
+    All weights are 1. Over E epochs it serves (1 − r)·N·E samples, up to rounding by one, so a run
+    saves the share r of its sample visits, if at least one sample is kept in each epoch.
 
     Source: Raju, Daruwalla & Lipasti, "Accelerating Deep Learning with Dynamic Data Pruning",
     arXiv:2111.12621; UCB1 of Auer, Cesa-Bianchi & Fischer, Machine Learning 47 (2002).
@@ -37,11 +37,12 @@ class UCB(ExactShare):
         num_epochs: the number of epochs E that the run will train.
         prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
             nor `saving` is given. At least one sample is kept.
-        saving: in place of it, the share of all sample visits of the run that is to be avoided,
-            met exactly by a run of E whole epochs. A stream is served whole at first, as nobody
-            knows its samples, and the others skip more for it.
-        c: how many errors the bound is above the score, at least 0; at 0 it is the score. One that
-            knows its errors says how likely a bound is; the other bonus is wider.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip; a run
+            of E complete epochs meets it exactly. The first epoch of a stream skips nothing,
+            because its samples are not known yet; the others skip more to make up for it.
+        c: how many errors the bound is above the score, at least 0; at 0 it is the score itself.
+            With errors that the score estimates, c is a number of standard errors; otherwise bounds
+            are wider.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
@@ -90,12 +91,12 @@ class UCB(ExactShare):
 
 
 def ucb1(values: NDArray[np.float32], visits: NDArray[np.int32], c: float) -> NDArray[np.float32]:
-    """Return value + c·σ·√(ln V / v), infinite for what was never visited: shape (N,).
+    """Return value + c·σ·√(ln V / v), infinite for samples never visited: shape (N,).
 
     Arguments:
         values: shape (N,).
         visits: v, how often each one was measured: shape (N,).
-        c: how many errors are added.
+        c: the factor of the errors.
     """
     total = max(1, int(visits.sum(dtype=np.int64)))
     scale = c * float(values.std(dtype=np.float64)) * np.sqrt(np.log(total))

@@ -1,1 +1,1 @@
-"""From scores to what an epoch serves: selection, plan, share, sampler."""
+"""From scores to the samples of an epoch: selection, plan, share, sampler."""

@@ -1,4 +1,4 @@
-"""Batches composed by weight, so that one loss a batch, or a slice, meets one weight."""
+"""Batches composed by weight, so that the samples behind each loss have the same weight."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 class Composition:
     """How the samples of a shuffled epoch are put into batches.
 
-    A mean loss times a mean weight is not the mean of weight times loss, as weights and losses go
-    together: the samples with more weight are the easy ones. With all samples of a batch, or of a
-    slice of it, of one weight it is.
+    Mean loss times mean weight is not the mean of loss times weight, because the two are
+    correlated: the samples with more weight are the easy ones. The two are equal if all samples of
+    a batch, or of a slice of it, have the same weight.
 
     Attributes:
-        batch_size: B, samples a step, over all ranks.
-        is_pure: whether each full batch has samples of one weight, but one batch for each change of
-            weights. Otherwise batches stay as they were drawn, and the samples inside of each are
-            sorted by weight: then slices of it (`chunked`) are of one weight, but one.
+        batch_size: B, samples per step, over all ranks.
+        is_pure: whether all samples of a full batch have the same weight, except in one batch at
+            each change of weights. Otherwise batches stay as they were drawn, and the samples in
+            each are sorted by weight: then all its slices (`chunked`) but one have a single weight.
     """
 
     batch_size: int
@@ -35,7 +35,7 @@ class Composition:
 
         Arguments:
             order: shape (K,): shuffled.
-            weights: shape (K,): theirs.
+            weights: shape (K,): their weights.
             generator: the source of all randomness.
         """
         places = self._pure(weights, generator) if self.is_pure else self._sorted_inside(weights)
@@ -47,7 +47,7 @@ class Composition:
 
     def _pure(self, weights: NDArray[np.float32], generator: torch.Generator) -> NDArray[np.int64]:
         whole = weights.size // self.batch_size
-        # the batch that is not full is of all weights, as drawn: a loader may drop it
+        # the incomplete batch keeps the mix of weights that was drawn: a loader may drop it
         rest = weights.size - whole * self.batch_size
         places = rest + np.argsort(weights[rest:], kind="stable")
         shuffled = torch.randperm(whole, generator=generator, device="cpu").numpy()

@@ -26,12 +26,12 @@ class Plan:
         epoch: its number, from 0.
         order: shape (K,), of `index_type(N)`: the kept samples in the order in which they are
             served.
-        weights: every sample's weight by its index (1 for samples that are not served), or `None`
-            where all are 1.
+        weights: the weight of every sample by index (1 for samples that are not served), or `None`
+            if all are 1.
         due: like `order`: the samples that are still to be served, in order: all of `order`,
             unless the run was resumed in the middle of the epoch.
-        keys: of a stream, which keys those numbers are of. Then `order` and `due` are the known
-            samples that are kept, ascending: their order is the stream's.
+        keys: only for streams: the keys that these numbers refer to. Then `order` and `due` are the
+            known samples that are kept, ascending: the stream determines their order.
     """
 
     epoch: int
@@ -45,7 +45,7 @@ class Plan:
         return self.order.numel()
 
     def without(self, served: Tensor) -> Plan:
-        """Return the plan with only those samples due that are not in `served`, any int64."""
+        """Return the plan with the samples `served`, any int64, removed from those due."""
         is_served = np.zeros(int(self.order.max()) + 1, dtype=np.bool_)
         is_served[served[served < is_served.size].numpy()] = True
         return replace(self, due=self.order[torch.from_numpy(~is_served[self.order.numpy()])])
@@ -55,21 +55,21 @@ class Plan:
         return Plan(self.epoch, self.order[:0].clone(), None, self.due[:0].clone())
 
     def weight_of_each(self) -> NDArray[np.float32]:
-        """Return the weights of a stream's samples, 0 for those that are not kept: shape (N,)."""
+        """Return the weights of a stream's samples, 0 for skipped ones: shape (N,)."""
         result = np.zeros(len(self.keys or ()), dtype=np.float32)
         kept = self.order.numpy()
         result[kept] = 1.0 if self.weights is None else self.weights.of(kept)
         return result
 
     def digest(self) -> int:
-        """Return a number that another plan hardly has too."""
+        """Return a number that identifies the plan, up to rare collisions."""
         order = digest(self.order)
         return order if self.weights is None else zlib.crc32(self.weights.levels.data, order)
 
     def mean_weight(self, indices: Indices) -> float | Tensor:
         """Return the mean weight of the samples `indices`, of shape (B,), B ≥ 1.
 
-        A number for indices on the host, a tensor of shape () for indices on a device.
+        It is a number for indices on the host, a tensor of shape () for indices on a device.
         """
         if self.weights is None:
             return 1.0
@@ -78,7 +78,7 @@ class Plan:
         return self.weights.mean(indices)
 
     def sample_weights(self, indices: Indices) -> SampleWeights:
-        """Return the weights of the samples `indices`, where these are."""
+        """Return the weights of the samples `indices`, on the device of these."""
         if self.weights is None:
             return 1.0
         if isinstance(indices, Tensor):
@@ -88,8 +88,8 @@ class Plan:
     def _weights_at(self, indices: Tensor) -> Tensor:
         """Return the weights of samples by their indices on a device: float32, shape (B,).
 
-        The range of these is checked when they are folded. Until then one that is out of it gets
-        the weight of another sample: a device that looked for its own could not be used any more.
+        The range of indices is checked when losses are folded. Until then an index out of range
+        gets the weight of another sample: an out-of-range access would make CUDA unusable.
         """
         if indices.is_cpu and self.weights is not None:
             return torch.from_numpy(self.weights.of(indices.numpy()))
@@ -97,9 +97,9 @@ class Plan:
         return weights[indices.clamp(0, weights.numel() - 1)]
 
     def _weights_on(self, device: torch.device) -> Tensor:
-        """Return the weights on a device: copied there once an epoch, by each stream in use."""
+        """Return the weights on a device: copied once per epoch and stream in use."""
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-        where = device, stream  # another one would not wait for the copy
+        where = device, stream  # a different stream would not wait for the copy
         if where not in self._on_device and self.weights is not None:
             self._on_device[where] = copied_to(device, torch.from_numpy(self.weights.every()))
         return self._on_device[where]
@@ -110,7 +110,7 @@ def make_plan(
 ) -> Plan:
     """Shuffle a selection into the plan of epoch `epoch` of a dataset of `num_samples`.
 
-    The plan of a stream, whose `keys` are given, is not shuffled: that is done as it is served.
+    The plan of a stream, whose `keys` are given, is not shuffled here, but while it is served.
     """
     order = selection.indices.to(index_type(num_samples))
     generator = epoch_generator(seed, epoch, stream=1)
@@ -124,9 +124,9 @@ def make_plan(
 
 
 def copied_to(device: torch.device, values: Tensor) -> Tensor:
-    """Return a tensor of the host on a device, without a wait for it."""
+    """Return a host tensor on a device, without waiting for the copy."""
     if device.type == "cuda":
-        values = values.contiguous().pin_memory()  # else the copy would wait
+        values = values.contiguous().pin_memory()  # a copy from pageable memory would wait
     return values.to(device, non_blocking=True)
 
 

@@ -1,4 +1,4 @@
-"""What a method selects for an epoch, and whether that can be served."""
+"""The samples that a method selects for an epoch, and a check of them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Selection:
     """The samples that a method keeps for an epoch.
 
     Attributes:
-        indices: int64 or int32, shape (K,): the kept samples, in any order, none twice.
-        weights: float32, shape (K,): what each one's loss is multiplied by; `None` where all
-            are 1, which spares a dataset's worth of memory.
-        composition: how they are put into batches, `None` for any way; those of a stream are not.
+        indices: int64 or int32, shape (K,): the kept samples, in any order, without duplicates.
+        weights: float32, shape (K,): the factor of each sample's loss; `None` if all are 1, which
+            saves memory.
+        composition: how they are put into batches, `None` for any way; not used for streams.
     """
 
     indices: Tensor
@@ -33,11 +33,11 @@ class Selection:
 
 
 def check_selection(selection: Selection, num_samples: int, method: str) -> None:
-    """Check what a method has selected, because methods may be the user's own.
+    """Check the selection of a method, because methods may be the user's own.
 
     Raises:
-        RuntimeError: indices are no int64 tensor of shape (K,), K ≥ 1, lie outside the dataset or
-            repeat; or weights are no positive finite numbers of shape (K,).
+        RuntimeError: indices are no int64 or int32 tensor of shape (K,), K ≥ 1, lie outside the
+            dataset or repeat; or weights are no positive finite numbers of shape (K,).
     """
     indices, weights = selection.indices, selection.weights
     wrong = None
@@ -65,12 +65,12 @@ def check_selection(selection: Selection, num_samples: int, method: str) -> None
 
 
 def _are_distinct(indices: NDArray[np.integer[Any]]) -> bool:
-    ascends = bool((indices[1:] > indices[:-1]).all())  # as what our methods return
+    ascends = bool((indices[1:] > indices[:-1]).all())  # as the indices of our methods do
     return ascends or count_distinct(indices) == indices.size
 
 
 def _are_positive(weights: NDArray[np.float32]) -> bool:
-    return 0 < float(weights.min()) <= float(weights.max()) < math.inf  # not so if one is NaN
+    return 0 < float(weights.min()) <= float(weights.max()) < math.inf  # False if one is NaN
 
 
 def _described(value: Any) -> str:

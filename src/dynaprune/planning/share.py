@@ -1,4 +1,4 @@
-"""Dividing an epoch among ranks."""
+"""The division of an epoch among ranks."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from torch import Tensor
 from .plan import Plan
 
 PORTION = 1 << 15
-"""Samples whose batches are made up at a time."""
+"""Samples whose batches are prepared at a time."""
 
 CHUNK = 65_536
-"""Indices that are turned into Python integers at a time: 2 MiB of them, however long the epoch."""
+"""Indices that are converted to Python integers at a time: 2 MiB, for an epoch of any length."""
 
 
 class Drawn:
-    """The samples of a share as Python integers, a chunk at a time, and how many were drawn.
+    """The samples of a share as Python integers, chunk by chunk, and how many were drawn.
 
-    It does not hold the share: a plan that is over should not be kept for a count.
+    It holds no reference to the share, so that counting does not keep a finished plan alive.
     """
 
     def __init__(self) -> None:
         self._total = 0
         self._chunk: Iterator[int] = iter(())
-        self._ahead = 0  # samples up to the chunk's end
+        self._ahead = 0  # samples up to the end of the current chunk
         self._chunks_left: weakref.ref[Iterator[Iterator[int]]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_chunks_left": None}  # who draws is of this process
+        return {**vars(self), "_chunks_left": None}  # iterators belong to this process
 
     def integers(self, order: Tensor) -> Iterator[int]:
-        """Return an iterator over them, which runs no Python code for a sample.
+        """Return an iterator over them that runs no Python code per sample.
 
         Arguments:
-            order: of the share.
+            order: the samples of the share.
         """
         self._total = order.numel()
         chunks = self._chunks(order)
@@ -57,7 +57,7 @@ class Drawn:
 
     def left(self) -> int:
         """Return how many samples are still to be drawn."""
-        # the chunk's iterator knows what it has left, so that no sample costs a thing
+        # the chunk's iterator knows how many it has left, so counting costs nothing per sample
         return self._total - self._ahead + length_hint(self._chunk)
 
     def count(self) -> int:
@@ -65,21 +65,21 @@ class Drawn:
         return self._total - self.left()
 
     def is_given_up(self) -> bool:
-        """Whether some samples were not drawn, and will not be."""
+        """Whether the iterator was abandoned before all samples were drawn."""
         is_gone = self._chunks_left is not None and self._chunks_left() is None
         return is_gone and self.left() > 0
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one sampler serves of a plan: all that is due, or one rank's part of it.
+    """The part of a plan that one sampler serves: all samples due, or those of one rank.
 
     Attributes:
-        plan: the whole.
+        plan: the whole plan.
         order: shape (K,), of `index_type(N)`: the samples to serve, in order.
         world_size: the number of parts that the plan was divided into.
-        served_before: how many samples of the epoch come before these, in the same part.
-        drawn: how many of them a sampler has served.
+        served_before: the number of samples of this part that were served earlier in the epoch.
+        drawn: how many of the samples a sampler has served.
     """
 
     plan: Plan
@@ -95,8 +95,8 @@ class Share:
         """Yield the samples of each batch, int64, and their mean weight.
 
         Arguments:
-            size: B, samples a batch; the last one may have fewer.
-            start: the first sample.
+            size: B, samples per batch; the last one may have fewer.
+            start: the position of the first sample.
         """
         sizes = np.full(-(-(len(self) - start) // size), size, dtype=np.int64)
         sizes[-1:] -= sizes.size * size - (len(self) - start)
@@ -108,8 +108,8 @@ class Share:
         """Yield the samples of batches of given sizes, int64, and their mean weight.
 
         Arguments:
-            sizes: shape (T,), each at least 1: of the batches, one after the other.
-            start: the first sample.
+            sizes: shape (T,), each at least 1: the sizes of consecutive batches.
+            start: the position of the first sample.
         """
         at_a_time = max(1, PORTION // int(sizes.max(initial=1)))
         for first in range(0, sizes.size, at_a_time):
@@ -137,18 +137,18 @@ def share_of(
 ) -> Share:
     """Return the part of a plan that `rank` serves: every `world_size`-th sample that is due.
 
-    Where a loader has kept count of what was served, the part is that of the whole plan, from its
-    sample number `start` on.
+    If a loader counts the served samples itself, the part is taken from the whole plan, from
+    position `start` on.
 
-    All ranks serve equally many. Where the samples do not come out even, the plan's first ones are
-    repeated at the end, or the last ones left out (`drop_last`), as torch's `DistributedSampler`
-    does it.
+    All ranks serve the same number of samples. If samples do not divide evenly, the first ones of
+    the plan are repeated at the end, or the last ones are left out (`drop_last`), as in torch's
+    `DistributedSampler`.
     """
     due = plan.due if start is None else plan.order
     each = due.numel() // world_size if drop_last else -(-due.numel() // world_size)
     order = due[rank : each * world_size : world_size]
     if order.numel() < each:
-        # the plan's first samples, also in a resumed epoch: the same that it would have repeated
+        # the plan's first samples, also in a resumed epoch: the original run repeats the same ones
         repeated = rank + world_size * (each - 1) - due.numel()
         order = torch.cat([order, plan.order[repeated % len(plan)].reshape(1)])
     if start is not None:
@@ -157,13 +157,13 @@ def share_of(
 
 
 def whole(plan: Plan, each: int, served_before: int = 0) -> Share:
-    """Return all of a plan for a rank that has it to itself, where every rank serves `each`.
+    """Return the share of a rank that has its own plan, if every rank serves `each` samples.
 
     Arguments:
-        plan: of this rank alone.
-        each: how many samples all ranks serve: where the plan has fewer, its first ones are
-            repeated at the end; where it has more, the last ones are left out.
-        served_before: how many samples were trained on before a checkpoint.
+        plan: the plan of this rank.
+        each: the number of samples that every rank serves: if the plan has fewer, its first ones
+            are repeated at the end; if it has more, the last ones are left out.
+        served_before: the number of samples that were trained on before a checkpoint.
     """
     order = plan.due[:each]
     if order.numel() < each:

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SampleWeights: TypeAlias = "float | NDArray[np.float32] | Tensor"
-"""A weight for each sample, float32, shape (B,): an array on the host, or a tensor; 1.0 for 1s."""
+"""The weight of each sample, float32, shape (B,): a host array or a tensor; 1.0 if all are 1."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of all samples: a byte for each where they are two different numbers.
+    """The weights of all samples, in one byte per sample if there are at most two distinct weights.
 
     Attributes:
-        levels: float32, shape (L,): the two different weights.
-        codes: uint8, shape (N,): which of them is a sample's; `None` where `levels` are the
-            samples' own weights, L = N.
+        levels: float32, shape (L,): the two distinct weights.
+        codes: uint8, shape (N,): the position of each sample's weight in `levels`; `None` if
+            `levels` are the weights of the samples themselves, L = N.
     """
 
     levels: NDArray[np.float32]
@@ -33,7 +33,7 @@ class Weights:
         values = as_array(weights)
         is_other = values != 1
         first = int(is_other.argmax())
-        others = values[first : first + 1]  # only the first one, if there are more
+        others = values[first : first + 1]  # only the first of them
         if np.count_nonzero(values == others) + np.count_nonzero(~is_other) < values.size:
             every = np.ones(num_samples, dtype=np.float32)
             every[indices.numpy()] = values
@@ -49,7 +49,7 @@ class Weights:
     def mean(self, indices: NDArray[np.int64]) -> float:
         """Return the mean weight of the samples `indices`, of shape (B,), B ≥ 1."""
         if self.codes is None:
-            # a ufunc's reduce: the mean() of NumPy takes three times as long on so few numbers
+            # on so few numbers, a ufunc's reduce is three times as fast as NumPy's mean()
             return float(np.add.reduce(self.of(indices), dtype=np.float64)) / indices.size
         first, second = self.levels.tolist()
         seconds = int(np.count_nonzero(self.codes.take(indices)))
@@ -57,7 +57,7 @@ class Weights:
         return mean
 
     def every(self) -> NDArray[np.float32]:
-        """Return the weights of all samples: shape (N,), not to be written."""
+        """Return the weights of all samples: shape (N,), read-only."""
         return self.levels if self.codes is None else self.levels.take(self.codes)
 
 

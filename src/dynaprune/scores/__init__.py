@@ -1,4 +1,4 @@
-"""How a sample is scored: one class a file."""
+"""How samples are scored: one class per file."""
 
 from .base import Score
 from .bls import BLS

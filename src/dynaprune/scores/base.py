@@ -1,4 +1,4 @@
-"""What every score has in common."""
+"""The base class of all scores."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from .reliability import SAMPLES, Reliability
 from .visits import NAMES, History
 
 DTYPES = (torch.float32, torch.float16)
-"""In which scores can be kept. The 8 significant bits of bfloat16 are too few for a ranking."""
+"""The types of stored scores. bfloat16's 8 significant bits are too few for a ranking."""
 
 READABLE = ("errors", "shape", *NAMES)
 
 
 class Score(ABC):
-    """How the samples of a training set are scored from the losses of its batches.
+    """Scores the samples of a training set from the losses of its batches.
 
-    A subclass is one `observe`. Its state is tensors of shape (N,).
+    A subclass implements `observe`. Its state is tensors of shape (N,).
 
     Arguments:
-        base: what is scored: an object of a dynaprune method, or one of another library that
-            follows the InfoBatch convention (attributes `scores` and `cur_batch_index`, a method
-            `update`, and `weights`, which are 1 where there are none).
-        dtype: the type in which scores are kept: `torch.float32`, or `torch.float16` for half the
-            memory. What is kept then are differences from about the mean score, in 11 significant
-            bits; those beyond ±65,504 count as that.
+        base: the object to score: one of a dynaprune method, or one of another library that follows
+            the InfoBatch convention (attributes `scores` and `cur_batch_index`, a method `update`,
+            and optionally `weights`, which are 1 by default).
+        dtype: the type in which scores are stored: `torch.float32`, or `torch.float16` for half the
+            memory. float16 stores the difference from about the mean score, with 11 significant
+            bits, clipped to ±65,504.
 
     Raises:
         TypeError: `base` has no length.
@@ -48,15 +48,16 @@ class Score(ABC):
     """
 
     observes_in_parts: ClassVar[bool] = False
-    """Whether an epoch may be observed in several parts, one after the other, which takes less
-    memory: where each measurement changes the scores of its own samples only."""
+    """Whether an epoch may be observed in several consecutive parts, which takes less memory: true
+    if each measurement changes only the scores of its own samples."""
 
     compares_batches: ClassVar[bool] = False
-    """Whether a batch says nothing without those around it, so that they are read together."""
+    """Whether a batch is only meaningful relative to the batches around it, so that all are read
+    together."""
 
     needs_loss_vector: ClassVar[bool] = False
-    """Whether the mean loss of a batch says nothing to this score, so that `update` wants a loss a
-    sample, or at least the mean losses of several slices."""
+    """Whether this score cannot use the mean loss of a batch, so that `update` expects per-sample
+    losses, or at least the mean losses of several slices."""
 
     def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
         if not hasattr(base, "__len__") or isinstance(base, type):
@@ -71,15 +72,15 @@ class Score(ABC):
             allowed = " or ".join(map(str, DTYPES))
             raise ValueError(f"dtype must be {allowed}, but {dtype!r} was given")
         self._base: Any = base
-        # of a stream, no sample is known yet
+        # the samples of a stream are not known yet
         count = 0 if getattr(base, "is_stream", False) else len(base)
         self._values = torch.zeros(count, dtype=dtype, device="cpu")
-        self._level = 0.0  # of what is kept in half precision, the differences from it
+        self._level = 0.0  # half-precision scores are stored as differences from it
         self._first_loss = 0.0  # the score of a sample before its first batch
         self._started = False
-        self.keys: KeyTable | None = None  # of a stream: which keys the scores are of
-        self._history = History(count)  # of what a method or a recording reads
-        self._needed: tuple[str, ...] = ()  # of that, what a method cannot do without
+        self.keys: KeyTable | None = None  # for a stream: the keys that the scores belong to
+        self._history = History(count)  # read by methods and recordings
+        self._needed: tuple[str, ...] = ()  # the part of the history that a method requires
         self._reliability = Reliability()
         self._moments = Moments()
         self._takes_moments = False  # whether a method reads them
@@ -97,14 +98,14 @@ class Score(ABC):
 
     @property
     def samples_a_loss(self) -> float:
-        """How many samples shared a measurement in the last epoch, in the mean: 1 for loss vectors.
+        """The mean number of samples per measurement in the last epoch: 1 for loss vectors.
 
         NaN before the first epoch.
         """
         return self._samples_a_loss or math.nan
 
     def read(self, batches: Batches) -> Batches:
-        """Return all measurements of an epoch as `observe` is to get them, at once or in parts.
+        """Prepare all measurements of an epoch for `observe`, which gets them whole or in parts.
 
         A score that compares batches with each other does so here.
         """
@@ -115,7 +116,7 @@ class Score(ABC):
         """Fold measurements into the scores, all at once; no sample is in two of them."""
 
     def fold(self, batches: Batches) -> None:
-        """Fold the measurements of an epoch into the scores, all with finite losses."""
+        """Fold the measurements of an epoch into the scores; all losses are finite."""
         if len(batches) > 0:
             self._samples_a_loss = batches.indices.numel() / len(batches)
             batches = self.read(batches)
@@ -127,24 +128,24 @@ class Score(ABC):
     def values(self) -> Tensor:
         """Return the scores, float32, shape (N,): the higher, the more worth training on.
 
-        They are all equal until the first batch was observed. Not to be written: they may be the
-        score's own.
+        They are all equal until the first batch was observed. Do not write to them: they may share
+        memory with the score.
         """
         return torch.from_numpy(self._read(self._values.numpy()))
 
     def errors(self) -> Tensor | None:
-        """Return the standard errors of the scores, float32, shape (N,), if this score knows them.
+        """Return the standard errors of the scores, float32, shape (N,); `None` without estimates.
 
-        They are in the unit of the scores. Not to be written.
+        They are in the unit of the scores. Do not write to them.
         """
         return None
 
     def keep(self, names: Collection[str]) -> None:
-        """Say what a method will read beside the scores: see `PrunedDataset.reads`.
+        """Declare what a method will read in addition to scores: see `PrunedDataset.reads`.
 
         Raises:
-            ValueError: nothing is known by one of the names.
-            RuntimeError: one of them had to be kept from the first epoch on, and was not.
+            ValueError: one of the names is unknown.
+            RuntimeError: one of them must be recorded from the first epoch on, but was not.
         """
         unknown = [name for name in names if name not in READABLE]
         if unknown or isinstance(names, str):
@@ -155,9 +156,9 @@ class Score(ABC):
         missing = [name for name in names if not self._keeps(name)]
         if missing and self._started:
             raise RuntimeError(
-                f"the method reads {', '.join(missing)}, which has to be kept from the first epoch "
-                "on, but it did not say so before: make reads an attribute of its class, or set it "
-                "before the first epoch"
+                f"the method reads {', '.join(missing)}, which must be recorded from the first "
+                "epoch on, but it did not say so before: make reads an attribute of its class, or "
+                "set it before the first epoch"
             )
         self._takes_moments = "shape" in names
         self._needed = tuple(name for name in NAMES if name in names)
@@ -169,26 +170,26 @@ class Score(ABC):
         return name not in NAMES or name in self._history
 
     def count_visits(self) -> None:
-        """Count from now on how often each sample is measured; 4 bytes a sample."""
+        """Count from now on how often each sample is measured; 4 bytes per sample."""
         self._history.keep(("visits",))
 
     def visits(self) -> tuple[NDArray[np.int32], int] | None:
         """Return how often each sample was measured, shape (N,), and in how many epochs.
 
-        `None` if that is not counted. Not to be written.
+        `None` if that is not counted. Do not write to it.
         """
         if "visits" not in self._history:
             return None
         return self._history.read("visits").numpy(), self._history.num_epochs
 
     def remember(self, batches: Batches) -> None:
-        """Take down which samples an epoch has measured, where that is read."""
+        """Record which samples an epoch has measured, if a method or a recording reads it."""
         if self._history:
             self._history.remember(batches)
 
     @property
     def reliability(self) -> float:
-        """How far the scores can be trusted: about their rank correlation with the samples' losses.
+        """How far the scores can be trusted: about their rank correlation with per-sample losses.
 
         It is estimated from the batches alone, see `Reliability`; NaN before the second epoch.
         """
@@ -198,8 +199,8 @@ class Score(ABC):
         """Compare the losses of an epoch with the scores, before they are observed.
 
         Arguments:
-            batches: what it has measured.
-            is_whole: whether it was planned to serve all samples, so that no kind is missing.
+            batches: the measurements of the epoch.
+            is_whole: whether its plan served all samples, so that no kind of sample is missing.
         """
         if len(batches) == 0:
             return
@@ -211,7 +212,7 @@ class Score(ABC):
             self._reliability.compare(scores, last.sizes.numpy(), last.losses.numpy())
 
     def beside(self, names: Collection[str]) -> dict[str, Any]:
-        """Return what a method reads beside the scores, by name: see `PrunedDataset.reads`."""
+        """Return what a method reads in addition to scores, by name: see `PrunedDataset.reads`."""
         found: dict[str, Any] = {}
         for name in names:
             if name == "errors":
@@ -223,11 +224,11 @@ class Score(ABC):
         return found
 
     def proxy(self) -> Any:
-        """Make `base` use this score in place of its own, and return `base`, the same object.
+        """Make `base` use this score instead of its own, and return `base`, the same object.
 
         Raises:
             TypeError: `base` is neither one of ours nor follows the InfoBatch convention, or its
-                class does not let that be replaced.
+                class does not allow replacing the score.
             RuntimeError: `base` has been trained on already, or is scored by another library, or
                 the score is in use.
         """
@@ -241,20 +242,19 @@ class Score(ABC):
             base.adopt_score(self)
         else:
             convention.adopt(base, self)
-        self._base = None  # kept no longer: a cycle would outlive `del train`
+        self._base = None  # a reference cycle would keep the data alive after `del train`
         return base
 
     def __getattr__(self, name: str) -> Any:
         message = f"{type(self).__name__} has no attribute {name!r}"
         if not name.startswith("_") and hasattr(self.__dict__.get("_base"), name):
             message += (
-                f": it is a score. Use what {type(self).__name__}(...).proxy() returns, the "
-                "dataset that is scored by it"
+                f": it is a score. Use the dataset that {type(self).__name__}(...).proxy() returns"
             )
         raise AttributeError(message)
 
     def restore(self, values: Tensor) -> None:
-        """Go on from these scores, shape (N,), of any type and device."""
+        """Continue from these scores, shape (N,), of any type and device."""
         values = values.detach().to("cpu", torch.float32, copy=True)
         if not self._is_full():
             finite = values[values.isfinite()]
@@ -263,13 +263,13 @@ class Score(ABC):
         self._started = True
 
     def admit(self, batches: Batches) -> Batches:
-        """Give scores to the samples of a stream that have none yet.
+        """Add scores for the samples of a stream that have none yet.
 
         Arguments:
-            batches: measurements of samples by the fingerprints of their keys.
+            batches: measurements that identify samples by the fingerprints of their keys.
 
         Returns:
-            The same measurements, of samples by their numbers.
+            The same measurements, with sample numbers.
         """
         known = KeyTable() if self.keys is None else self.keys
         fingerprints = batches.indices.numpy()
@@ -283,9 +283,9 @@ class Score(ABC):
         return replace(batches, indices=torch.from_numpy(numbers))
 
     def _grow(self, places: Tensor, num_samples: int) -> None:
-        """Make room for more samples; those that there are move to `places`, int64, shape (N,).
+        """Make room for more samples; existing ones move to `places`, int64, shape (N,).
 
-        A score that has more tensors of shape (N,) does the same with them.
+        A score with further tensors of shape (N,) overrides this to move them, too.
         """
         grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
         grown[places.numpy()] = self._values.numpy()
@@ -293,7 +293,7 @@ class Score(ABC):
         self._history.grow(places.numpy(), num_samples)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Score:
-        """Return a copy. It is made in each epoch, and an array is copied quicker than a tensor."""
+        """Return a copy. It is made in each epoch; copying NumPy arrays is faster than tensors."""
         copied = object.__new__(type(self))
         memo[id(self)] = copied
         memo[id(self._values)] = torch.from_numpy(self._values.numpy().copy())
@@ -324,8 +324,8 @@ class Score(ABC):
         """Restore what `state_dict` returned.
 
         Raises:
-            RuntimeError: the state is incomplete or damaged, another score's, or of another number
-                of samples.
+            RuntimeError: the state is incomplete or damaged, or belongs to another score or to
+                another number of samples.
         """
         name = type(self).__name__
         names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
@@ -366,22 +366,22 @@ class Score(ABC):
         self._samples_a_loss = samples_a_loss
 
     def _start(self, batches: Batches) -> None:
-        """Before the run's first batch is observed, set every score to that batch's mean loss."""
+        """Before the first batch of the run, set all scores to that batch's mean loss."""
         if not self._started:
             self._set_all(batches.first_loss())
             self._started = True
 
     def _set_all(self, value: float) -> None:
-        """Set every score to `value`, and those of samples that are not known yet."""
+        """Set every score to `value`, including those of samples that are not known yet."""
         self._first_loss = value
         self._level = 0.0 if self._is_full() else value
         self._values.fill_(value - self._level)
 
     def settle(self) -> None:
-        """Say that an epoch was observed: half-precision scores move their level to the mean then.
+        """End the epoch: half-precision scores move their level to the mean score.
 
-        Around it the spread of the scores has all the bits that there are. The scores of a language
-        model, say, are all near 6 and differ by hundredths: numbers near 6 have no bits for those.
+        Then all significant bits describe the differences between scores. For example, the scores
+        of a language model are all near 6 and differ by hundredths, which float16 cannot resolve.
         """
         if self._is_full():
             return
@@ -389,7 +389,7 @@ class Score(ABC):
         parts = [kept[start : start + CHUNK] for start in range(0, kept.size, CHUNK)]
         mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / count
         square = sum(float(np.square(part, dtype=np.float32).sum()) for part in parts) / count
-        if 2 * mean**2 > square:  # further away than they spread; moving them costs rounding too
+        if 2 * mean**2 > square:  # the level is off by more than the spread; moving it rounds, too
             for part in parts:
                 part[:] = _clipped(part.astype(np.float32) - np.float32(mean))
             self._level += float(np.float32(mean))
@@ -414,14 +414,14 @@ class Score(ABC):
         return values
 
     def _kept(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """Return scores, float32, in the way in which they are kept."""
+        """Return float32 scores in the form in which they are stored."""
         if self._is_full():
             return values
         return _clipped(values - np.float32(self._level)).astype(np.float16)
 
 
 def _clipped(differences: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what is in the range of float16: infinity would be everybody's mean."""
+    """Clip to the range of float16: a single infinity would make the mean infinite."""
     highest = float(np.finfo(np.float16).max)
     clipped: NDArray[np.float32] = np.clip(differences, -highest, highest)
     return clipped
@@ -431,5 +431,5 @@ def _keys_of(fingerprints: Any) -> KeyTable:
     """Return the keys of a state's samples."""
     found: NDArray[np.int64] = check_tensor("keys", fingerprints, (None,), torch.int64).numpy()
     if (found[1:] <= found[:-1]).any():
-        raise RuntimeError("the state is damaged: its keys do not ascend, or some are there twice")
+        raise RuntimeError("the state is damaged: its keys do not ascend, or some occur twice")
     return KeyTable(found.copy())

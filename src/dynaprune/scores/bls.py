@@ -22,28 +22,28 @@ class BLS(Score):
 
         s_i ← α·s_i + (1 − α)·L(B)
 
-    and s_i is `initial` before that. The average is a low-pass filter, with impulse response
-    (1 − α)·αⁿ: what a sample's neighbours add changes from batch to batch and is damped, what the
-    sample itself adds comes back every epoch and stays. A loss vector is as many measurements of
-    single samples, the means of slices are as many of small batches.
+    and s_i is `initial` before that. The average is a low-pass filter with impulse response
+    (1 − α)·αⁿ: the contribution of a sample's neighbours changes from batch to batch and is damped,
+    that of the sample itself recurs every epoch and remains. A loss vector counts as one
+    measurement per sample, the means of slices as one measurement per slice.
 
     Source: Batch Loss Score, arXiv:2604.04681.
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
-        alpha: α, how much of the old score is kept, in [0, 1); 0 is the last batch's loss.
+        alpha: α, the weight of the old score, in [0, 1); with 0 a score is the last batch's loss.
         initial: the score of a sample before its first batch: "first" for the mean loss of the
-            run's first batch, or a number; 0.0 is what the published code has. While samples are
-            skipped it matters for as long as they have few visits: from "first" those with fewer
-            visits look hard, as losses fall, and from 0 they look easy. In the measurements
-            (docs/fidelity.md) 0 orders samples worse in the first epochs and slightly better later,
-            and models are equally good.
-        dtype: the type in which scores are kept; see `Score`.
+            run's first batch, or a number; the published code uses 0.0. It matters while samples
+            have few visits and others are skipped: with "first", samples with fewer visits look
+            hard, because losses fall; with 0 they look easy. In our measurements (docs/fidelity.md)
+            0 orders samples worse in the first epochs and slightly better later, and the final
+            models are equally good.
+        dtype: the type in which scores are stored; see `Score`.
 
     Raises:
         TypeError: `base` has no length, or `alpha` or `initial` is of another type.
-        ValueError: `alpha` lies outside [0, 1), `initial` is another word or no finite number of
-            float32, or `dtype` is none of those allowed.
+        ValueError: `alpha` lies outside [0, 1), `initial` is another word or not a finite float32
+            number, or `dtype` is not allowed.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch

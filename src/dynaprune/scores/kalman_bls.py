@@ -1,4 +1,4 @@
-"""The batch losses, read by a Kalman filter."""
+"""A Kalman filter of the batch losses."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from .base import DTYPES, Score
 from .windows import Numbers, Windows, means
 
 ENOUGH = 32
-"""Measurements from which the level and the spread of the losses are taken anew."""
+"""Number of measurements from which the level and the spread are estimated from the epoch alone."""
 
 TINY = float(np.finfo(np.float32).tiny)
 
 DRIFT = 0.02
-"""q: the share of the excess's variance that is new in an epoch. Between 0 and 0.1 it hardly
+"""q: the share of the variance of the excess that is renewed per epoch. Between 0 and 0.1 it hardly
 matters."""
 
 NOISE = 1.0
-"""τ²: variance that a sample adds to a measurement besides its excess: dropout, augmentation, and
-the model's change between measurements. Between 0.3 and 3 it hardly matters."""
+"""τ²: variance of a measurement in addition to the excess: dropout, augmentation, and changes of
+the model between measurements. Between 0.3 and 3 it hardly matters."""
 
 
 class KalmanBLS(Score):
-    r"""The batch losses read by a Kalman filter: what its neighbours explain is taken off first.
+    r"""A Kalman filter of the batch losses: it subtracts what a sample's neighbours explain.
 
-    A sample i has an excess s_i over the others, which is standard normal as long as nothing is
-    known of it, and of which the filter is unsure by the variance P_i ≤ 1. A batch B with loss L
-    has a normal score z: the place of L among the losses around it in the run, less a trend, as a
-    quantile of the standard normal distribution. It measures the mean excess of the batch, so
+    Each sample i has an excess s_i over the others. Its prior is standard normal, and P_i ≤ 1 is
+    its variance given the measurements. A batch B with loss L has a normal score z: the rank of L
+    among the losses around it in the run, without their trend, as a quantile of the standard normal
+    distribution. It measures the mean excess of the batch, so
 
         r   = z/√|B| − (mean of s over B − mean of s over the epoch's samples)
         K_i = P_i / (mean of P over B + τ²)
@@ -45,28 +45,27 @@ class KalmanBLS(Score):
         P_i ← P_i·(1 − K_i/|B|)
 
     and after each epoch, in which an excess may drift, s_i ← √(1 − q)·s_i and
-    P_i ← (1 − q)·P_i + q: a sample of which nothing is heard comes back to where it began. Batches
-    of any sizes may be mixed; a loss vector is the case |B| = 1, `chunked` lies between. There is
-    nothing to tune: τ² = 1 and q = 0.02 hardly matter, and what is read is the order of the losses,
-    so their scale, their level, how both change in training, and a few huge losses do not matter
-    either.
+    P_i ← (1 − q)·P_i + q: a sample that is not measured returns to its prior. Batches of any sizes
+    may be mixed; a loss vector is the case |B| = 1, and `chunked` lies between. There is nothing to
+    tune: τ² = 1 and q = 0.02 hardly matter. Only the order of the losses is used, so their scale,
+    their level, changes of both during training, and a few huge losses do not matter either.
 
     Scores are expected losses, with the level and the spread of the last epoch:
     L̄·exp(κ·s_i) / (mean of exp(κ·s)) with κ² = ln(1 + variance/L̄²), as if losses were
-    log-normal; L̄ + √variance·s_i where there are losses below 0.
+    log-normal; L̄ + √variance·s_i if there are losses below 0.
 
-    Source: the filter is that of Kalman (1960) with a covariance kept diagonal; the measurement is
+    Source: the filter is that of Kalman (1960) with a diagonal covariance; the measurement is
     that of the Batch Loss Score, arXiv:2604.04681; normal scores are those of van der Waerden
     (1952).
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
-        dtype: the type in which the excess is kept; see `Score`. Its variance takes 4 bytes a
-            sample beside that.
+        dtype: the type in which the excess is stored; see `Score`. The variances take another
+            4 bytes per sample.
 
     Raises:
         TypeError: `base` has no length.
-        ValueError: `dtype` is none of those allowed.
+        ValueError: `dtype` is not allowed.
 
     Example:
         >>> from dynaprune import InfoBatch, KalmanBLS
@@ -82,13 +81,13 @@ class KalmanBLS(Score):
         super().__init__(base, dtype=dtype)
         self._variances = np.ones(self.num_samples, dtype=np.float32)  # P
         self._mean_loss = 0.0  # of the last epoch
-        self._spread = 0.0  # of a sample's loss in it: a standard deviation
-        self._is_positive = True  # whether no loss in it was below 0
-        self._num_measured = 0  # losses, in the run
-        self._centre = 0.0  # the mean excess of the samples that an epoch has served
+        self._spread = 0.0  # standard deviation of per-sample losses in the last epoch
+        self._is_positive = True  # whether no loss in the last epoch was below 0
+        self._num_measured = 0  # number of losses in the run
+        self._centre = 0.0  # mean excess of the samples of the epoch that is observed
 
     def read(self, batches: Batches) -> Batches:
-        """Return an epoch's measurements with normal scores for losses, in units of the excess."""
+        """Return the measurements with normal scores instead of losses, in units of the excess."""
         self._started = True
         sizes, losses = batches.sizes.numpy(), batches.losses.numpy().astype(np.float64)
         windows = Windows(sizes)
@@ -106,7 +105,7 @@ class KalmanBLS(Score):
         excess = self._values_of(batches.indices)
         variances = taken(self._variances, batches.indices)
         residuals = batches.losses.numpy() - (means(excess, sizes) - self._centre)
-        # K of each sample, and then what it is of the batch's residual
+        # K of each sample; multiplied by the residual of the batch it is the sample's correction
         gains = variances / np.repeat(means(variances, sizes) + NOISE, sizes)
         excess += gains * np.repeat(residuals, sizes)
         variances *= 1 - gains / np.repeat(sizes, sizes)
@@ -114,7 +113,7 @@ class KalmanBLS(Score):
         self._variances[batches.indices.numpy()] = variances
 
     def settle(self) -> None:
-        """Say that an epoch was observed: each excess may have drifted since."""
+        """End the epoch, in which each excess may have drifted."""
         super().settle()
         self._values *= math.sqrt(1 - DRIFT)
         self._level *= math.sqrt(1 - DRIFT)
@@ -142,7 +141,7 @@ class KalmanBLS(Score):
         return torch.from_numpy(errors * self.values().numpy())
 
     def restore(self, values: Tensor) -> None:
-        """Go on from these scores, shape (N,), of any type and device."""
+        """Continue from these scores, shape (N,), of any type and device."""
         given = values.detach().to("cpu", torch.float32)
         if given.equal(self.values()):
             return
@@ -170,12 +169,12 @@ class KalmanBLS(Score):
         """Restore what `state_dict` returned.
 
         Raises:
-            RuntimeError: the state is incomplete or damaged, another score's, or of another number
-                of samples.
+            RuntimeError: the state is incomplete or damaged, or belongs to another score or to
+                another number of samples.
         """
         check_keys(state, ("name", "values"), "the state's score")
         if not isinstance(state["name"], str) or state["name"] != type(self).__name__:
-            super().load_state_dict(state)  # which says whose it is
+            super().load_state_dict(state)  # raises an error that names the other score
             return
         check_keys(state, ("variances", "unit"), "the state's score")
         count = check_tensor("values", state["values"], (None,), *DTYPES).numel()
@@ -207,10 +206,10 @@ class KalmanBLS(Score):
     def _set_unit(
         self, losses: Numbers, sizes: NDArray[np.int64], deviations: Numbers, windows: int
     ) -> None:
-        """Take the level and the spread of the losses of single samples from those of batches."""
+        """Estimate the level and the spread of per-sample losses from the losses of batches."""
         mean_loss = float((losses * sizes).sum() / sizes.sum())
         variance = float(deviations @ deviations) / max(1, losses.size - windows)
-        # few measurements change little of what is known already by more
+        # a few measurements change little if many were made before
         trust = losses.size / min(losses.size + self._num_measured, max(losses.size, ENOUGH))
         mean_loss = trust * mean_loss + (1 - trust) * self._mean_loss
         variance = trust * variance + (1 - trust) * self._spread**2
@@ -225,9 +224,9 @@ class KalmanBLS(Score):
         return math.sqrt(math.log1p((self._spread / self._mean_loss) ** 2))
 
     def _spread_among(self, excess: NDArray[np.float32], indices: Tensor) -> float:
-        """Return the standard deviation of the excess among some samples, where that of all is 1.
+        """Return the standard deviation of the excess among some samples, relative to that of all.
 
-        A method that serves only the easy ones, say, makes batches that differ less.
+        For example, if a method serves only easy samples, its batches differ less.
         """
         if excess.size == self.num_samples:
             return 1.0
@@ -237,5 +236,5 @@ class KalmanBLS(Score):
 
 
 def _variance(excess: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
-    """Return the variance of excesses that are known but for `variances`, shape (M,) each."""
+    """Return the variance of excesses with estimation variances `variances`, shape (M,) each."""
     return float(excess.var(dtype=np.float64)) + float(variances.mean(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""How many samples have wrong labels, by how the losses are distributed."""
+"""Estimating how many samples have wrong labels from the distribution of losses."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass
 
 ALONE, MIXED = 1.5, 1.2
-"""Skewness over coefficient of variation: above the first, one kind of samples explains the losses;
-below the second, it does not. Measured: see docs/methods.md."""
+"""Ratios of skewness to coefficient of variation: above the first, a single kind of samples
+explains the losses; below the second, it does not. Measured: see docs/methods.md."""
 
 ALIKE, APART = 0.2, 0.3
-"""Coefficients of variation: below the first, losses are too much alike to tell kinds of samples,
-and about normally distributed for other reasons, as those of long texts are."""
+"""Coefficients of variation: below the first, losses are too similar to tell kinds of samples
+apart, and nearly normal for other reasons, like those of long texts."""
 
 SYMMETRIC, SKEWED = 0.3, 0.6
-"""Skewness over coefficient of variation: below the first, losses lie alike on both sides of their
-mean, as those of one kind can. Unless they are wide apart:"""
+"""Ratios of skewness to coefficient of variation: below the first, losses are symmetric about their
+mean, which a single kind of samples can be, too. Unless their spread is large:"""
 
 NARROW, WIDE = 0.6, 0.8
-"""Coefficients of variation: symmetric losses of one kind, not below 0, stay below the first, which
-is that of a uniform distribution."""
+"""Coefficients of variation: symmetric, non-negative losses of a single kind stay below the first,
+which is that of a uniform distribution."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class LossShape:
 
 
 def share_of_outliers(shape: LossShape) -> float:
-    """Return which share of the samples is of another kind, with higher losses, in [0, 0.5].
+    """Return the share of the samples that are outliers with higher losses, in [0, 0.5].
 
-    Losses of samples of one kind, easy and hard, are about gamma distributed: their skewness g is
-    twice their coefficient of variation c. A group of its own with higher losses, as wrong labels
-    make that are not memorized, adds more to the variation than to the skewness. Where g/c
-    is 1.5 or more, 0 is returned; where it is 1.2 or less, the share p of the higher of two numbers
-    that has the skewness g = (1 − 2p)/√(p·(1 − p)), p = (1 − g/√(4 + g²))/2; and less in between.
-    A standard error is added to g before that. Nothing is to be told where c is below 0.2, nor
-    where it is below 0.6 and g/c below 0.3: losses that are alike, or symmetric, may be so for
-    other reasons.
+    Losses of a single kind of samples, easy and hard, are about gamma distributed: their skewness g
+    is twice their coefficient of variation c. A separate group with higher losses, such as samples
+    with wrong labels that are not memorized, increases the variation more than the skewness. If g/c
+    is 1.5 or more, 0 is returned. If it is 1.2 or less, the result is the share p of the higher
+    value in a two-point distribution with the skewness g = (1 − 2p)/√(p·(1 − p)), which is
+    p = (1 − g/√(4 + g²))/2; in between it is interpolated. A standard error is added to g first.
+    Nothing can be inferred if c is below 0.2, or if it is below 0.6 and g/c is below 0.3: similar
+    or symmetric losses can have other reasons.
 
-    It goes by what losses of models are like; other distributions of one kind can mislead it, such
+    It relies on typical losses of models; other distributions of a single kind can mislead it, such
     as a Weibull distribution of shape 2.5.
 
     Arguments:
-        shape: of the losses in an epoch that has served all samples.
+        shape: the distribution of the losses in an epoch that served all samples.
 
     Example:
         >>> from dynaprune.scores.loss_shape import LossShape, share_of_outliers

@@ -1,4 +1,4 @@
-"""How far scores can be trusted, told from the losses of batches alone."""
+"""How far scores can be trusted, estimated from the losses of batches alone."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..utils.validation import check_tensor
 from .windows import Numbers, Windows, means, normal_quantiles
 
 SAMPLES = 1 << 15
-"""Samples of an epoch, its last ones, that are looked at: enough, and little work."""
+"""The last samples of an epoch that are used: enough for an estimate, and cheap."""
 
 ENOUGH = 400
-"""Measurements that an estimate rests on, where epochs are that short: its standard error is then
+"""Measurements behind an estimate, if epochs are short: its standard error is then
 1/√400 = 0.05."""
 
 
 class Reliability:
-    """The correlation between scores and the losses of single samples, estimated without these.
+    """The correlation between scores and per-sample losses, estimated without the latter.
 
     Before an epoch's losses change the scores, the mean score of each batch is compared with the
     batch's loss. Batches are drawn at random, so with B samples in each, both the covariance of the
     two means and their variances are 1/B of those of single samples, and the correlation is the
     same: corr(mean score, mean loss) over batches estimates corr(score, loss) over samples. Scores
-    and losses are replaced by normal scores, so that it is about their order. Epochs count less the
-    longer they are over, where the later ones have measurements enough.
+    and losses are replaced by normal scores, which makes it a rank correlation. Older epochs count
+    less, if later ones have enough measurements.
 
-    It is about the samples that are served, and their losses as training sees them: with dropout
-    and augmentation these say less than the losses of a model that is only asked.
+    It describes the samples that are served, and their losses in training: with dropout and
+    augmentation these are less informative than losses in evaluation mode.
     """
 
     def __init__(self) -> None:
-        self._sums = np.zeros(3)  # of products: of both, of the scores, of the losses
+        self._sums = np.zeros(3)  # of products: score times loss, squared scores, squared losses
 
     @property
     def value(self) -> float:
@@ -47,10 +47,10 @@ class Reliability:
     def compare(
         self, scores: NDArray[np.float32], sizes: NDArray[np.int64], losses: NDArray[np.float32]
     ) -> None:
-        """Take down an epoch.
+        """Record an epoch.
 
         Arguments:
-            scores: shape (M,): those of the samples of all measurements, as they were before.
+            scores: shape (M,): the scores of the samples of all measurements, before the epoch.
             sizes: shape (G,): the number of samples of each measurement.
             losses: shape (G,).
         """
@@ -63,17 +63,17 @@ class Reliability:
         self._sums = self._sums * min(0.95, max(0.5, 1 - sizes.size / ENOUGH)) + products
 
     def state(self) -> Tensor:
-        """Return a tensor from which `restore` goes on."""
+        """Return a tensor for `restore`."""
         return torch.tensor(self._sums, dtype=torch.float64, device="cpu")
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` returned.
+        """Continue from what `state` returned.
 
         Raises:
             RuntimeError: it is damaged.
         """
         sums = check_tensor("reliability", state, (3,), torch.float64).numpy().copy()
-        if not np.isfinite(sums).all() or (sums[1:] < 0).any():  # these are of squares
+        if not np.isfinite(sums).all() or (sums[1:] < 0).any():  # the latter are sums of squares
             raise RuntimeError(f"the state is damaged: its reliability cannot be {sums.tolist()}")
         self._sums = sums
 

@@ -1,4 +1,4 @@
-"""Samplers that begin a new epoch whenever they are asked for an iterator."""
+"""Samplers that begin a new epoch whenever `iter()` is called on them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ END = object()
 
 
 class OneEpoch(Sampler[Any]):
-    """A sampler whose every `iter()` is one epoch, of one that is its own iterator.
+    """Wraps a sampler that is its own iterator, so that each `iter()` is exactly one epoch.
 
-    The samplers of the published InfoBatch and its kin return themselves from `__iter__`, after
-    they have begun an epoch. torch's `BatchSampler` asks an iterator for an iterator again, for
-    each batch (`islice`), so they would begin an epoch with each batch, and never come to an end.
+    The samplers of the published InfoBatch and its derivatives begin an epoch in `__iter__` and
+    return themselves. torch's `BatchSampler` calls `iter()` on the iterator again for each batch
+    (`islice`), so they would begin an epoch with each batch, and never end.
 
     Arguments:
-        sampler: it; its attributes are read and written here, too.
+        sampler: the sampler; its attributes can be read and written through this object.
     """
 
     def __init__(self, sampler: Any) -> None:
@@ -45,5 +45,5 @@ class OneEpoch(Sampler[Any]):
 
 
 def as_one_epoch(sampler: Any) -> Any:
-    """Return a sampler that is no iterator: itself, or one around it."""
+    """Return a sampler that is not its own iterator: itself, or a wrapper of it."""
     return OneEpoch(sampler) if isinstance(sampler, Iterator) else sampler

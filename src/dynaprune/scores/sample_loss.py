@@ -1,4 +1,4 @@
-"""The score of the per-sample originals."""
+"""The score of the published per-sample methods."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .base import Score
 class SampleLoss(Score):
     """A sample's own last loss, s_i ← l_i: the score that InfoBatch and SeTa were published with.
 
-    `update` wants a loss vector of shape (batch,), as criteria with `reduction="none"` return it.
-    It takes the means of two or more slices as well (see `chunked`): each sample gets its slice's.
-    Before a sample's first visit its score is the mean loss of the run's first batch.
+    `update` expects a loss vector of shape (batch,), as criteria with `reduction="none"` return it.
+    It also accepts the means of two or more slices (see `chunked`): each sample gets that of its
+    slice. Before a sample's first visit its score is the mean loss of the run's first batch.
 
     Source: InfoBatch, arXiv:2303.04947, section 2.
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
-        dtype: the type in which scores are kept; see `Score`.
+        dtype: the type in which scores are stored; see `Score`.
 
     Example:
         >>> from dynaprune import NoPrune, SampleLoss

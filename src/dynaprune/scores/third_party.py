@@ -1,15 +1,15 @@
 """Objects of other libraries that follow the InfoBatch convention, scored by one of our scores.
 
-The convention (the published InfoBatch, SeTa and what is derived from them): an object has
-`scores`, a tensor of shape (N,), and mostly `weights` of the same shape; its loader sets
-`cur_batch_index`, the samples of the current batch; the loop calls `update`; and the object reads
-`scores` when it prunes.
+The convention of the published InfoBatch, SeTa and their derivatives: an object has `scores`, a
+tensor of shape (N,), and usually `weights` of the same shape; its loader sets `cur_batch_index`,
+the samples of the current batch; the loop calls `update`; and the object reads `scores` when it
+prunes.
 
-`adopt` leaves all of that in place and replaces three things on the one object: `update`, which
-takes a mean loss now; `scores`, which is folded when it is read; and samplers that would begin a
-new epoch whenever torch asks them for an iterator, which it does for each batch. The object's class
-becomes a subclass of the one it had, so `isinstance` still holds and other objects of that class
-are not touched.
+`adopt` keeps all of that and replaces three things on the one object: `update`, which then accepts
+a mean loss; `scores`, which are computed when they are read; and samplers that begin a new epoch
+whenever torch calls `iter()` on them, which it does for each batch. The object's class becomes a
+subclass of its original one, so `isinstance` still holds and other objects of that class are not
+affected.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ REQUIRED = {
 
 
 def adopt(base: Any, score: Score) -> None:
-    """Make `base` be scored by `score` from now on.
+    """Make `score` score `base` from now on.
 
     Raises:
-        TypeError: `base` does not follow the convention, or is of a class that cannot be derived.
+        TypeError: `base` does not follow the convention, or its class cannot be derived from.
         RuntimeError: it is scored by another score already.
     """
     name, kind = type(score).__name__, type(base).__name__
@@ -52,8 +52,8 @@ def adopt(base: Any, score: Score) -> None:
     found = inspect.getattr_static(type(base), "scores", None)
     if hasattr(found, "__set__") and not isinstance(found, MemberDescriptorType):
         raise TypeError(
-            f"scores of a {kind} are computed by its class, so they cannot be replaced by those of "
-            f"{name}: they have to be an attribute of the object, {REQUIRED['scores']}"
+            f"the class of this {kind} computes its scores, so they cannot be replaced by those of "
+            f"{name}: scores must be an attribute of the object, {REQUIRED['scores']}"
         )
     for vector in ("scores", "weights"):
         if _has(base, vector) and (vector == "scores" or getattr(base, vector) is not None):
@@ -62,16 +62,16 @@ def adopt(base: Any, score: Score) -> None:
 
 
 def check_update(base: Any, name: str) -> None:
-    """Make sure that no `update` on the object itself goes before the one that its class has.
+    """Check that the object itself has no `update` that would override that of its class.
 
     Raises:
-        RuntimeError: there is one.
+        RuntimeError: it has one.
     """
     if "update" in getattr(base, "__dict__", {}):
         kind = type(base).__name__
         raise RuntimeError(
             f"update of this {kind} was replaced on the object itself, as the proxy of another "
-            f"library does, and would go before that of {name}: make a new {kind}, and call only "
+            f"library does, and would override that of {name}: make a new {kind}, and call only "
             f"{name}(...).proxy() on it"
         )
 
@@ -85,20 +85,20 @@ def _check_convention(base: Any, name: str) -> None:
         hint = ""
         if hasattr(inner, "adopt_score") or all(hasattr(inner, each) for each in REQUIRED):
             hint = (
-                f". Its dataset, a {type(inner).__name__}, is what can be scored: wrap that, with "
+                f". Its dataset, a {type(inner).__name__}, can be scored: wrap that, with "
                 f"{name}(...).proxy(), before it becomes part of a {kind}"
             )
         raise TypeError(
             f"{name}(base).proxy() needs an object of a dynaprune method, or one that follows the "
             f"InfoBatch convention, but the given {kind} has no {', '.join(missing)} of its own. "
-            f"What is missing: {wanted}{hint}"
+            f"Missing: {wanted}{hint}"
         )
     if type(base).__dictoffset__ == 0:
-        raise TypeError(f"a {kind} has no room for a score: it defines __slots__")
+        raise TypeError(f"a {kind} cannot hold a score: it defines __slots__")
 
 
 def _has(base: Any, name: str) -> bool:
-    """Whether an attribute is the object's own, and not one that `__getattr__` finds elsewhere."""
+    """Whether an attribute is the object's own, not one that `__getattr__` finds elsewhere."""
     try:
         inspect.getattr_static(base, name)
     except AttributeError:
@@ -109,7 +109,7 @@ def _has(base: Any, name: str) -> bool:
 def _check_vector(base: Any, name: str, values: Any) -> None:
     given = type(values).__name__
     if isinstance(values, Tensor):
-        # means written to integers would lose what tells samples apart
+        # means written to an integer tensor would be rounded, and samples become equal
         if values.shape == (len(base),) and (values.is_floating_point() or name == "weights"):
             return
         given = f"{values.dtype} of shape {tuple(values.shape)}"
@@ -124,32 +124,32 @@ class _State:
 
     def __init__(self, score: Score, scores: Tensor, samplers: list[str]) -> None:
         self.score = score
-        self.samplers = samplers  # the names of what gives samplers
+        self.samplers = samplers  # the names of attributes and methods that give samplers
         self.scores = scores  # the object's own tensor, on its own device
-        self.is_started = False  # whether they are more than what the object began with
+        self.is_started = False  # whether a loss was observed since the object was created
         self.record = LossRecord()
-        self._written: Tensor | None = None  # the scores as they were written here last
-        self._read_at = -1  # how many visits they are of, beside those that are folded for good
+        self._written: Tensor | None = None  # a copy of the scores that were last written here
+        self._read_at = -1  # the number of visits in them that are not yet folded permanently
 
     @property
     def name(self) -> str:
         return type(self.score).__name__
 
     def fold(self) -> None:
-        """Write the scores, with all that was reported.
+        """Update the scores with all reported losses.
 
-        A score that compares batches with each other needs many of them: it is shown what there is
-        in a copy, and keeps it for good once it makes an epoch.
+        A score that compares batches with each other needs many of them: the batches so far are
+        folded into a copy of it, and into the score itself once they make an epoch.
         """
         visits = self.record.num_visits
         if visits in (0, self._read_at):
             return
         if self.is_started and (self._written is None or not self.scores.equal(self._written)):
-            self.score.restore(self.scores)  # they are the object's: it may have written to them
+            self.score.restore(self.scores)  # the object may have written to its own scores
         is_kept = not self.score.compares_batches or visits >= self.score.num_samples
         batches = self.record.batches().finite()
         if len(batches) > 0:
-            check_range(batches.indices, self.score.num_samples)  # of those on a device
+            check_range(batches.indices, self.score.num_samples)  # indices on a device: only now
         score = self.score if is_kept else copy.deepcopy(self.score)
         score.fold(batches)
         if len(batches) > 0:
@@ -162,14 +162,14 @@ class _State:
 
 
 def _read_scores(base: Any) -> Tensor:
-    """The scores, shape (N,), with all that was reported so far."""
+    """The scores, shape (N,), with all losses reported so far."""
     state = _state_of(base)
     state.fold()
     return state.scores
 
 
 def _write_scores(base: Any, scores: Tensor) -> None:
-    """Replace the scores, as a resumed run does: what was reported before is of no more use."""
+    """Replace the scores, as a resumed run does; losses reported before are discarded."""
     state: _State = type(base)._dynaprune
     _check_vector(base, "scores", scores)
     vars(base)["scores"] = scores
@@ -178,7 +178,7 @@ def _write_scores(base: Any, scores: Tensor) -> None:
 
 
 def _state_of(base: Any) -> _State:
-    """Return the state, with the scores that the object has written past their property."""
+    """Return the state, including scores that the object has written to its `__dict__`."""
     state: _State = type(base)._dynaprune
     scores = vars(base).get("scores")
     if scores is not state.scores and scores is not None:
@@ -190,7 +190,7 @@ def _state_of(base: Any) -> _State:
 
 
 def _update(base: Any, loss: Tensor) -> Tensor:
-    """Score the current batch by its loss and return the loss, rescaled by its weights.
+    """Score the current batch by its loss and return the loss, multiplied by its weights.
 
     Arguments:
         base: the object.
@@ -209,7 +209,7 @@ def _update(base: Any, loss: Tensor) -> Tensor:
             "has set cur_batch_index"
         )
     positions = as_indices(base.cur_batch_index, f"cur_batch_index of this {type(base).__name__}")
-    if positions.device.type == "cpu":  # on another device, it would have to be waited for
+    if positions.device.type == "cpu":  # checking them on a device would synchronize
         check_range(positions, len(base))
     check_loss(loss, len(positions), state.score)
     weights = _weights_of(base, positions)
@@ -225,7 +225,7 @@ def _update(base: Any, loss: Tensor) -> Tensor:
     else:
         base.cur_batch_index = []
     state.record.append(positions, loss)
-    # some of these objects stop reading their scores late in a run: keep the record bounded
+    # some of these objects stop reading their scores late in a run: bound the record's size
     if state.record.num_visits >= state.score.num_samples:
         state.fold()
     return scaled
@@ -236,7 +236,7 @@ def _weights_of(base: Any, positions: Tensor) -> float | Tensor:
     weights = base.weights if _has(base, "weights") else None
     if weights is None:
         return 1.0
-    # their range is checked in `fold`: a device that looks for others cannot be used any more
+    # out-of-range indices are detected in `fold`: on CUDA they would break the context here
     found: Tensor = weights[positions.to(weights.device).clamp(0, len(weights) - 1)]
     return found if found.is_floating_point() else found.float()
 
@@ -247,7 +247,7 @@ def _samplers_of(base: Any) -> list[str]:
 
 
 def _sampler(name: str) -> property:
-    """Return the property `name` of a derived class: the sampler there was, of one epoch a time."""
+    """Return the property `name` of a derived class: the original sampler, one epoch at a time."""
 
     def read(base: Any) -> Any:
         found = vars(base)[name] if name in vars(base) else getattr(super(type(base), base), name)
@@ -264,14 +264,14 @@ def _sampler(name: str) -> property:
 
 
 def _reduce(base: Any, protocol: Any) -> Any:
-    """Say how to pickle and copy an object whose class exists in no module."""
+    """Support pickling and copying of an object whose class is in no module."""
     derived = type(base)
     original: Any = derived.__base__
     made = original.__reduce_ex__(base, max(2, protocol))
     make, args, values, *content = (*made, None)[: max(3, len(made))]
     args = tuple(original if each is derived else each for each in args)
     if isinstance(values, tuple) and len(values) == 2 and isinstance(values[1], dict):
-        own, slots = values  # its scores are in the state, and would be taken as written
+        own, slots = values  # its scores are in the state, and would count as written by the user
         values = own, {name: value for name, value in slots.items() if name != "scores"}
     return _remake, (make, args, derived._dynaprune), values, *content
 
@@ -283,13 +283,13 @@ def _remake(make: Any, args: Any, state: _State) -> Any:
 
 
 def _derive(base: Any, state: _State) -> None:
-    """Make the class of one object a subclass of what it was, with what is replaced.
+    """Make the class of one object a subclass of its original one, with replaced attributes.
 
     Raises:
-        TypeError: its class does not let itself be derived or replaced.
+        TypeError: its class cannot be derived from or replaced.
     """
     original = type(base)
-    # not by a mix-in class: an object's class can only be replaced by one of the same layout
+    # no mix-in class: an object's class can only be replaced by one of the same layout
     replaced: dict[str, Any] = {
         "__doc__": original.__doc__,
         "__module__": original.__module__,
@@ -307,12 +307,12 @@ def _derive(base: Any, state: _State) -> None:
         derived: Any = new_class(
             original.__name__, (original,), exec_body=lambda own: own.update(replaced)
         )
-        object.__setattr__(base, "__class__", derived)  # also of what is frozen
+        object.__setattr__(base, "__class__", derived)  # works for frozen objects, too
         is_replaced = type(base) is derived and getattr(base.update, "__func__", None) is _update
     except TypeError as error:
         is_replaced, why = False, str(error)
     else:
-        why = "its class decides by itself what its attributes are"
+        why = "its class controls its attributes itself"
     if not is_replaced:
         if type(base) is not original:
             object.__setattr__(base, "__class__", original)

@@ -1,4 +1,4 @@
-"""When samples were measured: for methods that read more than scores."""
+"""When samples were measured, for methods that read more than scores."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NEVER = -1
 
 
 class History:
-    """How often each sample was measured, and in which step of the run last.
+    """How often each sample was measured, and the step of its last measurement.
 
     Arguments:
         num_samples: N.
 
     Attributes:
-        num_epochs: epochs that were remembered.
+        num_epochs: the number of recorded epochs.
     """
 
     def __init__(self, num_samples: int) -> None:
@@ -42,7 +42,7 @@ class History:
         return bool(self._kept)
 
     def keep(self, names: Collection[str]) -> None:
-        """Keep `visits` or `last_steps`, or both, from now on; 4 bytes a sample each."""
+        """Record `visits` or `last_steps`, or both, from now on; 4 bytes per sample each."""
         for name in names:
             if name not in self._kept:
                 self._kept[name] = np.full(self._num_samples, _start(name), np.int32)
@@ -50,14 +50,14 @@ class History:
                     self.num_epochs = 0
 
     def read(self, name: str) -> Tensor:
-        """Return what is kept under a name: int32, shape (N,). Not to be written.
+        """Return what is recorded under a name: int32, shape (N,). Do not write to it.
 
-        `visits` are 0 before a sample's first measurement, and `last_steps` are `NEVER`.
+        Before a sample's first measurement, `visits` are 0 and `last_steps` are `NEVER`.
         """
         return torch.from_numpy(self._kept[name])
 
     def remember(self, batches: Batches) -> None:
-        """Take down the measurements of an epoch."""
+        """Record the measurements of an epoch."""
         self.num_epochs += 1
         if len(batches) == 0:
             return
@@ -71,7 +71,7 @@ class History:
         self._num_steps += int(batches.steps[-1]) + 1
 
     def grow(self, places: NDArray[np.int64], num_samples: int) -> None:
-        """Make room for more samples; those that there are move to `places`, shape (N,)."""
+        """Make room for more samples; existing ones move to `places`, shape (N,)."""
         self._num_samples = num_samples
         for name, values in self._kept.items():
             grown = np.full(num_samples, _start(name), np.int32)
@@ -84,14 +84,15 @@ class History:
         return {"num_steps": self._num_steps, "num_epochs": self.num_epochs, **kept}
 
     def load_state_dict(self, state: Any, num_samples: int, needed: Collection[str]) -> None:
-        """Restore what `state_dict` returned, of `num_samples` samples.
+        """Restore what `state_dict` returned, for `num_samples` samples.
 
-        What it holds is kept from now on; what it does not hold, and is kept, begins anew.
+        What the state holds is recorded from now on; what is recorded but missing from the state
+        starts from scratch.
 
         Arguments:
-            state: it.
+            state: the state.
             num_samples: N.
-            needed: the names without which a method cannot go on.
+            needed: the names that a method requires.
 
         Raises:
             RuntimeError: the state is incomplete or damaged, or of another number of samples.
@@ -102,7 +103,7 @@ class History:
         kept = {name: _kept(state, name, num_samples) for name in NAMES if name in state}
         if "last_steps" in kept and (kept["last_steps"] >= num_steps).any():
             raise RuntimeError(
-                f"the state is damaged: its history is of {num_steps:,} steps, but some of its "
+                f"the state is damaged: its history has {num_steps:,} steps, but some of its "
                 "last_steps are later"
             )
         wanted, self._kept, self._num_samples = list(self._kept), kept, num_samples
@@ -112,7 +113,7 @@ class History:
 
 
 def _kept(state: Any, name: str, num_samples: int) -> NDArray[np.int32]:
-    """Return what a state holds under a name: a copy."""
+    """Return a copy of what a state holds under a name."""
     values = check_tensor(f"history's {name}", state[name], (num_samples,), torch.int32)
     kept: NDArray[np.int32] = values.numpy().copy()
     if (kept < _start(name)).any():

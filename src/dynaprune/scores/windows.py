@@ -1,4 +1,4 @@
-"""Losses beside those around them: what a batch says of its samples whatever the losses' scale."""
+"""Losses relative to those around them, so that the scale of losses does not matter."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import torch
 from numpy.typing import NDArray
 
 LENGTH = 128
-"""Measurements that are compared with each other: many enough to tell their order, few enough that
-the model is nearly the same for all of them."""
+"""Measurements that are compared with each other: many enough to rank them, few enough that the
+model hardly changes among them."""
 
 SURE = 6.0
-"""What a trend explains must be so many times what it leaves, a degree of freedom: of windows
-without a trend, one in fifty has that."""
+"""F statistic above which a trend is removed: one in fifty windows without a trend exceeds it."""
 
 FEWEST = 8
-"""Measurements of a window in which a trend is looked for."""
+"""Fewest measurements of a window in which a trend is looked for."""
 
 Numbers = NDArray[np.float64]
 
 
 class Windows:
-    """Consecutive measurements in windows of about equal length, `LENGTH` to twice as many.
+    """Consecutive measurements in windows of about equal length, from `LENGTH` to twice as many.
 
-    An epoch of fewer measurements is one window.
+    An epoch with fewer measurements is one window.
 
     Arguments:
         sizes: int64, shape (G,): the number of samples of each measurement.
@@ -40,18 +39,18 @@ class Windows:
         self._samples = np.bincount(self._window, sizes, minlength=self.count)
 
     def lengths(self) -> NDArray[np.int64]:
-        """Return how many measurements each one's window holds, itself included: shape (G,)."""
+        """Return the length of the window of each measurement: shape (G,)."""
         return self._lengths[self._window]
 
     def centred(self, values: Numbers) -> Numbers:
-        """Return values, shape (G,), less the mean over their window's samples."""
+        """Return values, shape (G,), minus the mean over the samples of their window."""
         sums = np.bincount(self._window, values * self._sizes)
         return values - (sums / self._samples)[self._window]
 
     def deviations(self, values: Numbers) -> Numbers:
-        """Return centred values times the root of their sizes: all of one spread, shape (G,).
+        """Return centred values times the square root of their sizes, shape (G,).
 
-        The mean of B values of variance v has the variance v/B.
+        They all have the same variance: the mean of B values of variance v has the variance v/B.
         """
         deviations: Numbers = self.centred(values) * np.sqrt(self._sizes)
         return deviations
@@ -59,8 +58,8 @@ class Windows:
     def measured(self, values: Numbers) -> Numbers:
         """Return normal scores of values, shape (G,), without a trend in their window.
 
-        Losses fall, and most so in the first epochs. A straight line through a window's normal
-        scores is taken off where it is sure to be there, and the rest is scored again.
+        Losses fall, most of all in the first epochs. If a window's normal scores have a significant
+        linear trend, it is subtracted, and the residuals are scored again.
         """
         scores = self.normal_scores(values)
         position = np.arange(scores.size) - self._mean(np.arange(scores.size))
@@ -75,15 +74,15 @@ class Windows:
         return self.normal_scores(np.where(is_sure[self._window], rest, scores))
 
     def _mean(self, values: NDArray[np.int64]) -> Numbers:
-        """Return the mean of each value's window, shape (G,)."""
+        """Return the mean over the window of each value, shape (G,)."""
         means: Numbers = (np.bincount(self._window, values) / self._lengths)[self._window]
         return means
 
     def normal_scores(self, values: Numbers) -> Numbers:
-        """Return the places of values, shape (G,), in their windows as normal quantiles.
+        """Return the ranks of values, shape (G,), in their windows as normal quantiles.
 
-        The k-th of W values gets the quantile (k − ½)/W of the standard normal distribution; equal
-        ones share their mean place. Source: van der Waerden (1952), with Hazen's places.
+        The k-th of W values gets the quantile (k − ½)/W of the standard normal distribution; ties
+        share their mean rank. Source: van der Waerden (1952), with Hazen's plotting positions.
         """
         order = np.lexsort((values, self._window))  # by window, then by value
         ordered, window = values[order], self._window[order]

@@ -1,1 +1,1 @@
-"""What knows nothing of pruning: checks, optional packages, sampling, seeds, files."""
+"""Tools without knowledge of pruning: checks, optional packages, sampling, seeds, files."""

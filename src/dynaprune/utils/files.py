@@ -1,4 +1,4 @@
-"""Files that a killed job cannot leave half-written."""
+"""Files that are replaced atomically, so that a killed job never leaves a partial file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ if sys.platform != "win32":
 
 @contextmanager
 def whole_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file to be written, which takes the place of `path` once all of it is there.
+    """Open a file for writing that replaces `path` once it is complete.
 
-    It is written beside the file that it replaces, under a name of its own, and gets the mode of
-    that file; of a symbolic link, the file that it points to is replaced. What earlier writers of
-    the same file left there when they were killed is removed. A writer locks its file until it is
-    done, so nothing is removed that a running process still writes; where the file system has no
-    locks, nothing is removed at all.
+    It is written next to the file that it replaces, under a unique name, and gets the mode of that
+    file; for a symbolic link, the target of the link is replaced. Leftovers of writers of the same
+    file that were killed are removed. A writer locks its file until it is done, so no file of a
+    running process is removed; on file systems without locks, nothing is removed.
 
     Arguments:
-        path: of the file.
-        sync: whether it is on the disk then, so that it also outlasts a failure of the machine.
+        path: the file to replace.
+        sync: whether to flush it to the disk, so that it survives a crash of the machine.
 
     Raises:
         OSError: the file cannot be written, or `path` is a folder or a device.
@@ -58,13 +57,13 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
 
 
 def _prefix(target: Path) -> str:
-    """Return how the names of all files begin that are written to replace `target`."""
-    # of one length, so that no name becomes too long for a file system
+    """Return the prefix of all files that are written to replace `target`."""
+    # of fixed length, so that no name becomes too long for a file system
     return f".dynaprune-{zlib.crc32(os.fsencode(target.name)):08x}-"
 
 
 def _begin(target: Path) -> tuple[Path, IO[bytes], int | None]:
-    """Return the path of a new file beside `target`, the file, and what holds its lock."""
+    """Return the path of a new file next to `target`, the file, and the descriptor of its lock."""
     while True:
         beside = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}")
         file = beside.open("x+b")
@@ -78,8 +77,8 @@ def _begin(target: Path) -> tuple[Path, IO[bytes], int | None]:
 
 
 def _lock(file: IO[bytes]) -> int | None:
-    """Lock a file until the returned descriptor is closed; the file itself may be so earlier."""
-    if sys.platform == "win32":  # where nobody can remove an open file
+    """Lock a file until the returned descriptor is closed; the file may be closed earlier."""
+    if sys.platform == "win32":  # an open file cannot be removed there
         return None
     lock = os.dup(file.fileno())
     with suppress(OSError):  # not every file system has locks
@@ -88,18 +87,18 @@ def _lock(file: IO[bytes]) -> int | None:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what earlier writers of `target` have left beside it when they were killed."""
+    """Remove what killed writers of `target` have left next to it."""
     if sys.platform == "win32":
         return
     ours = re.compile(re.escape(_prefix(target)) + "[0-9a-f]{16}")
-    with suppress(OSError):  # a folder that may be written to but not listed
+    with suppress(OSError):  # a folder may be writable but not listable
         for name in os.listdir(target.parent):
             if ours.fullmatch(name):
                 _remove_unless_locked(target.with_name(name))
 
 
 def _remove_unless_locked(path: Path) -> None:
-    with suppress(OSError):  # it is locked, or gone, or another user's
+    with suppress(OSError):  # it is locked, removed already, or owned by another user
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,8 +108,8 @@ def _remove_unless_locked(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the new name of a file in a folder outlast a failure of the machine."""
-    with suppress(OSError):  # not every system can; the file is whole all the same
+    """Make the new name of a file in a folder survive a crash of the machine."""
+    with suppress(OSError):  # not every system can do this; the file is complete anyway
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Packages that only some commands need."""
+"""Optional packages, imported on use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def require(module: str, extra: str) -> ModuleType:
     """Import a module of an optional package.
 
     Raises:
-        ImportError: it is not installed; the message names the extra that brings it.
+        ImportError: it is not installed; the message names the extra that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Places of numbers among each other, by which orders are compared."""
+"""Percentile ranks of numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def percentiles(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return which share of the values is below each, equal ones counting half: shape (N,)."""
+    """Return the share of the values below each value, ties counting half: shape (N,)."""
     _, groups, counts = np.unique(values, return_inverse=True, return_counts=True)
     shares = (np.cumsum(counts) - counts / 2) / values.size
     found: NDArray[np.float64] = shares[groups.reshape(-1)]

@@ -1,4 +1,4 @@
-"""Random draws that leave no trace in the user's global generators."""
+"""Random number generators that leave the user's global generators unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def restored_random_state(devices: Collection[torch.device]) -> Iterator[None]:
     """Restore the global generators of torch, NumPy and Python when the block is left.
 
     Arguments:
-        devices: whose generators of torch, besides that of the CPU: those that are CUDA devices.
+        devices: the devices whose generators are restored in addition to the CPU's; those that are
+            not CUDA devices are ignored.
     """
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
@@ -28,10 +29,10 @@ def restored_random_state(devices: Collection[torch.device]) -> Iterator[None]:
 
 
 def seed_all(seed: int, devices: Collection[torch.device]) -> None:
-    """Seed the same generators; `seed` is from 0 to 2³² − 1, as NumPy wants it."""
+    """Seed the same generators; `seed` is from 0 to 2³² − 1, the range that NumPy accepts."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
-    # not torch.manual_seed: it would also seed devices that are not restored
+    # not torch.manual_seed, which would also seed devices that are not restored
     torch.default_generator.manual_seed(seed)
     for device in _cuda(devices):
         with torch.cuda.device(device):
@@ -43,16 +44,16 @@ def _cuda(devices: Collection[torch.device]) -> list[torch.device]:
 
 
 def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
-    """Return a generator that depends on the seed, the epoch and the stream, and on nothing else.
+    """Return a generator that depends only on the seed, the epoch and the stream.
 
-    NumPy's `SeedSequence` mixes them well, so that seed 0 in epoch 1 has nothing to do with
-    seed 1 in epoch 0. Global generators are neither read nor written.
+    NumPy's `SeedSequence` mixes the three well: seed 0 in epoch 1 is unrelated to seed 1 in
+    epoch 0. Global generators are neither read nor written.
     """
     mixed: Any = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator("cpu").manual_seed(int(mixed) >> 1)
 
 
 def numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    """Return a generator of NumPy, seeded by one of torch."""
+    """Return a NumPy generator that is seeded from one of torch."""
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     return np.random.default_rng(seed)

@@ -1,7 +1,7 @@
-"""Sample numbers and random choices of them, in as little memory as they take.
+"""Memory-efficient operations on sample numbers, and random choices of them.
 
-NumPy does it, and not torch: where cores are busy, with loader workers say, the threads of torch
-wait for each other, and take up to fifty times as long.
+They use NumPy rather than torch: if all cores are busy, for example with loader workers, torch's
+threads wait for each other, which can take fifty times as long.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .rng import numpy_generator
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 CHUNK = 1 << 20
-"""Samples that are looked at at a time: what that takes besides them is little."""
+"""Samples that are processed at a time, so that temporary arrays stay small."""
 
 BUCKETS = 256
-"""Parts that many samples are dealt to before each part is shuffled, in the cache."""
+"""Buckets that many samples are distributed to, so that each fits the cache when it is shuffled."""
 
 
 def index_type(num_samples: int) -> torch.dtype:
-    """Return the smallest type for numbers of `num_samples` samples: half the memory of int64."""
+    """Return the smallest integer type for `num_samples` indices: mostly half the size of int64."""
     return torch.int32 if num_samples <= torch.iinfo(torch.int32).max else torch.int64
 
 
@@ -36,7 +36,7 @@ def everything(num_samples: int) -> Tensor:
 
 
 def taken(values: NDArray[Scalar], indices: Tensor) -> NDArray[Scalar]:
-    """Return values at indices, shape (K,): in chunks, as NumPy copies indices to eight bytes."""
+    """Return values at indices, shape (K,): in chunks, because NumPy converts indices to int64."""
     places = indices.numpy()
     if places.size <= CHUNK:
         return values.take(places)
@@ -47,7 +47,7 @@ def taken(values: NDArray[Scalar], indices: Tensor) -> NDArray[Scalar]:
 
 
 def count_distinct(numbers: NDArray[np.integer[Any]]) -> int:
-    """Return how many different sample numbers there are among these, from 0 on."""
+    """Return the number of distinct sample numbers among these; they are not negative."""
     seen = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.bool_)
     seen[numbers] = True
     return int(np.count_nonzero(seen))
@@ -56,8 +56,8 @@ def count_distinct(numbers: NDArray[np.integer[Any]]) -> int:
 def shuffled(numbers: Tensor, generator: torch.Generator) -> Tensor:
     """Return numbers, shape (K,), in random order; every order is equally likely.
 
-    Many are dealt to buckets at random, and each bucket is shuffled: so memory is walked through
-    in order, where a permutation of them all would jump about in it.
+    Many numbers are distributed to random buckets, and each bucket is shuffled: this accesses
+    memory sequentially, while one permutation of all would access it at random.
 
     Source: Rao (1961) and Sandelius (1962); Bacher et al., MergeShuffle, arXiv:1508.03167.
     """
@@ -86,7 +86,7 @@ def shuffled(numbers: Tensor, generator: torch.Generator) -> Tensor:
 def _count(buckets: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return how often each bucket was drawn: shape (BUCKETS,)."""
     counts = np.zeros(BUCKETS, dtype=np.int64)
-    for start in range(0, buckets.size, CHUNK):  # bincount takes eight bytes a number
+    for start in range(0, buckets.size, CHUNK):  # bincount takes eight bytes per number
         counts += np.bincount(buckets[start : start + CHUNK], minlength=BUCKETS)
     return counts
 
@@ -98,7 +98,7 @@ def _permuted(numbers: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def where(mask: NDArray[np.bool_]) -> Tensor:
-    """Return the numbers of the samples for which `mask` holds, ascending: of `index_type(N)`."""
+    """Return the positions where `mask` is true, ascending: of `index_type(N)`."""
     found = torch.empty(int(np.count_nonzero(mask)), dtype=index_type(mask.size), device="cpu")
     numbers, filled = found.numpy(), 0
     for start in range(0, mask.size, CHUNK):
@@ -109,13 +109,13 @@ def where(mask: NDArray[np.bool_]) -> Tensor:
 
 
 def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:
-    """Return a mask of shape (`total`,) that holds for `count` of them, uniformly drawn.
+    """Return a random mask of shape (`total`,) with exactly `count` true elements.
 
-    Each chunk is given a binomial number of them; what that makes too many or too few, of all
-    chunks together, is taken away or added at places that are drawn too. So every subset of that
-    size is equally likely, because all that is done to one place is done to every other.
+    Each chunk gets a binomial number of them. If that makes too many or too few in total, elements
+    at random positions are cleared or set. Every subset of that size is equally likely, because all
+    positions are treated alike.
     """
-    if 2 * count > total:  # those that are not drawn are fewer
+    if 2 * count > total:  # it is faster to draw the smaller set
         return ~drawn(total - count, total, generator)
     source = numpy_generator(generator)
     mask = np.zeros(total, dtype=np.bool_)
@@ -126,7 +126,7 @@ def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool
         mask[start : start + size][source.choice(size, share, replace=False, shuffle=False)] = True
         done += share
     while done != count:
-        is_drawn = done > count  # then some of these are too many
+        is_drawn = done > count  # true if there are too many
         places = source.integers(total, size=2 * abs(done - count) + 16)
         places = places[mask[places] == is_drawn]
         first_times = np.sort(np.unique(places, return_index=True)[1])

@@ -1,4 +1,4 @@
-"""The arguments that an object was made with, as far as they are plain values."""
+"""The arguments that an object was constructed with, as far as they are plain values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def plain(made: Any) -> dict[str, Any]:
-    """Return the public attributes of an object that are numbers, texts or truth values.
+    """Return the public attributes of an object that are numbers, strings or booleans.
 
     Example:
         >>> from dynaprune import SeTa

@@ -1,8 +1,8 @@
-"""Running a Python file of the user's, for commands that are given one.
+"""Running a user's Python file, for commands that take one as an argument.
 
-Its module is imported below this one, under a name that is made of its path. So it takes the place
-of no other module, whatever the file is called, and a process that knows no more than the name, as
-a worker that is sent an object of one of its classes, finds the file.
+The file is imported as a submodule of this module, under a name that encodes its path. So it
+replaces no other module, whatever the file is called. A process that only knows the name, such as
+a worker that unpickles an object of one of its classes, can find the file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-__path__: list[str] = []  # what Python imports other modules below must have
+__path__: list[str] = []  # makes this module a package, so that Python imports submodules of it
 
 PREFIX = f"{__name__}.file_"
-"""How the names of modules begin; the path, in hexadecimal digits, follows."""
+"""The prefix of module names; the path follows as hexadecimal digits."""
 
 
 class _Finder(MetaPathFinder):
-    """Finds the file of a module in its name."""
+    """Finds the file of a module from its name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -51,7 +51,7 @@ def run_file(file: Path) -> ModuleType:
     file = file.resolve()
     name = PREFIX + os.fsencode(file).hex()
     spec = spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:  # not so for a name that ends in .py
+    if spec is None or spec.loader is None:  # the name does not end in .py
         raise ValueError(f"{file} is no Python file")
     module = module_from_spec(spec)
     add_to_path(str(file.parent))
@@ -61,11 +61,11 @@ def run_file(file: Path) -> ModuleType:
 
 
 def add_to_path(folder: str) -> None:
-    """Let modules be imported from a folder.
+    """Make modules importable from a folder.
 
-    After those of Python: a json.py there would be imported in place of Python's, by torch and by
-    this package as well. Before packages that were installed, as `python` does: in the folder of a
-    training there is often a datasets.py or utils.py, and the file means that one.
+    It comes after the standard library in `sys.path`: otherwise a json.py in it would replace
+    Python's json, for torch and this package, too. It comes before installed packages, as with
+    `python`: a training folder often has a datasets.py or utils.py that the file imports.
     """
     if folder in sys.path:
         return
@@ -76,7 +76,7 @@ def add_to_path(folder: str) -> None:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether an error was raised by this package itself, and not by what it has called."""
+    """Whether an error was raised by this package itself rather than by code that it called."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -88,7 +88,7 @@ def is_ours(error: BaseException) -> bool:
 
 
 def is_users(error: BaseException, files: Iterable[Path]) -> bool:
-    """Whether an error comes from what a file of the user's does, and not from this package."""
+    """Whether an error comes from code of a user's file rather than from this package."""
     known = {str(file.resolve()) for file in files}
     last = error.__traceback__
     while last is not None:

@@ -1,4 +1,4 @@
-"""Checks of arguments, alike everywhere: name the argument, what was given, what is allowed."""
+"""Argument checks with uniform messages: the argument, the given value, the allowed values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _number(name: str, value: float) -> float:
         )
     try:
         return float(value)
-    except OverflowError:  # of an integer
+    except OverflowError:  # an integer beyond the range of floats
         return math.inf if value > 0 else -math.inf
 
 
@@ -76,10 +76,10 @@ def check_integer(name: str, value: int, *, minimum: int) -> int:
 
 
 def check_either(name: str, value: object, other: str, instead: object) -> None:
-    """Check that not both of two arguments are given.
+    """Check that at most one of two arguments is given.
 
     Raises:
-        ValueError: both are.
+        ValueError: both are given.
     """
     if value is not None and instead is not None:
         raise ValueError(
@@ -129,17 +129,17 @@ def check_keys(state: Any, keys: Sequence[str], what: str) -> None:
 def check_tensor(
     name: str, value: Any, shape: tuple[int | None, ...], *dtypes: torch.dtype
 ) -> Tensor:
-    """Return a tensor of a state on the host, without its history of gradients.
+    """Return a tensor of a state on the host, detached.
 
     Arguments:
-        name: what it is, for the message.
-        value: the tensor, on any device. What is returned may share its memory.
-        shape: that it must have; `None` is any length.
-        dtypes: one of which it must have.
+        name: its name in the message.
+        value: the tensor, on any device. The result may share its memory.
+        shape: the required shape; `None` is any length.
+        dtypes: the allowed types.
 
     Raises:
-        RuntimeError: it is no tensor, of another shape or type, or without elements in memory, as
-            sparse ones and those on the device `meta` are.
+        RuntimeError: it is no tensor, or has another shape or type, or its elements are not in
+            memory, as those of sparse tensors and on the device `meta`.
     """
     if (
         has_elements(value)
@@ -159,10 +159,10 @@ def check_tensor(
 
 
 def has_elements(value: Any) -> bool:
-    """Return whether a value is a tensor all of whose elements lie in memory, each on its own.
+    """Return whether a value is a tensor whose elements are all in memory, none of them shared.
 
-    Those of sparse tensors and of the device `meta` do not; of an expanded one, a few bytes of a
-    file can claim to be any number of them.
+    The elements of sparse and `meta` tensors are not in memory. In an expanded tensor, a few bytes
+    of a file can claim to be any number of elements.
     """
     return (
         isinstance(value, Tensor)
@@ -185,7 +185,7 @@ def check_count(name: str, value: Any) -> int:
     """Return a count of a state, an integer from 0 to 2⁶³ − 1.
 
     Raises:
-        RuntimeError: it is none.
+        RuntimeError: it is not such an integer.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise RuntimeError(
@@ -199,7 +199,7 @@ def check_finite(name: str, value: Any, *, minimum: float = -math.inf) -> float:
     """Return a number of a state as a float.
 
     Raises:
-        RuntimeError: it is none, not finite, or below `minimum`.
+        RuntimeError: it is not a number, not finite, or below `minimum`.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     # an integer may be too large for a float
@@ -213,10 +213,10 @@ def check_finite(name: str, value: Any, *, minimum: float = -math.inf) -> float:
 
 
 def shown(value: Any) -> str:
-    """Return a value of a state for a message: as it is, if it is plain and not too long."""
+    """Return a value of a state for a message, as it is if it is plain and short."""
     is_short = isinstance(value, str) and len(value) <= 100
     if is_short or isinstance(value, float):
         return repr(value)
-    if isinstance(value, int):  # of the longest ones repr() raises
+    if isinstance(value, int):  # repr() raises for very long ones
         return repr(value) if abs(value) < 2**64 else "an integer of more than 64 bits"
     return f"a {type(value).__name__}"

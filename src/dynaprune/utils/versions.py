@@ -11,7 +11,7 @@ OTHERS = ("torch", "numpy", "transformers")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of dynaprune, and of the packages here that models run on."""
+    """Return the versions of Python, dynaprune, and the installed packages that models use."""
     found = {"python": platform.python_version(), "dynaprune": __version__}
     for name in OTHERS:
         try:
