@@ -16,14 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .data.indexed import (
-    IndexedDataset,
-    Wrapping,
-    as_indices,
-    check_range,
-    fetch,
-    usual_indices,
-)
+from .data.indexed import IndexedDataset, Wrapping, as_indices, check_range, fetch, usual_indices
 from .data.keys import Key, KeyTable, fingerprint
 from .data.sharded import Sharded
 from .data.stream import PrunedIterableDataset

@@ -13,8 +13,6 @@ import typer
 from rich.markup import escape
 
 from .. import __version__
-from ..bench.commands import app as bench_app
-from ..bench.commands import show_runs
 from ..bench.comparison import compare
 from ..bench.demo import DEMO_WAYS, SAVED, TASKS, as_table
 from ..bench.figures import draw_quality
@@ -29,6 +27,8 @@ from ..training.checkpoint import load_checkpoint
 from ..utils.optional_imports import require
 from ..utils.user_code import is_ours
 from .audit_table import findings_table
+from .bench import app as bench_app
+from .bench import show_runs
 from .inspect import others_table, state_table, states_in
 from .spectrum_view import draw_spectrum, spectrum_table
 from .terminal import Console, failed, visible

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..losses.measurements import Indices
 from ..utils.sampling import count_distinct
 from .chunk_sizes import slice_sizes
-from .measurements import Batches
+from .measurements import Batches, Indices
 
 PENDING = 64
 """Steps that are kept one by one before they are packed into a few tensors."""

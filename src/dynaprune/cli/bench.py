@@ -11,15 +11,15 @@ import torch
 import typer
 from rich.table import Table
 
-from ..cli.terminal import Console, failed, progress_of_runs
+from ..bench.regimes import REGIMES
+from ..bench.registry import WHERE_THE_ZOO_IS, check_names, find_presets, find_task, find_tasks
+from ..bench.report import write_report
+from ..bench.results import Results, source_of
+from ..bench.runner import Plan, Planned, check_losses, plan_runs, run_all
+from ..bench.task import Task
+from ..bench.ways import BASELINES, DEFAULT, FULL, WAYS
 from ..utils.user_code import is_users
-from .regimes import REGIMES
-from .registry import WHERE_THE_ZOO_IS, check_names, find_presets, find_task, find_tasks
-from .report import write_report
-from .results import Results, source_of
-from .runner import Plan, Planned, check_losses, plan_runs, run_all
-from .task import Task
-from .ways import BASELINES, DEFAULT, FULL, WAYS
+from .terminal import Console, failed, progress_of_runs
 
 app = typer.Typer(
     help="Train tasks with and without pruning, and test whether that loses quality.",
