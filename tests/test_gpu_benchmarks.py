@@ -258,7 +258,7 @@ def test_all_stages_run_at_toy_size(tmp_path):
     ended = run_stages(tmp_path, *toy)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = {
-        stage: [json.loads(line) for line in (tmp_path / f"{stage}.jsonl").open()]
+        stage: list(map(json.loads, (tmp_path / f"{stage}.jsonl").read_text().splitlines()))
         for stage in STAGES
     }
     for stage, its in lines.items():
