@@ -149,9 +149,9 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._handled = [train for each in alike for train in each._given]
         if trainer.overfit_batches:
             raise ValueError(
-                f"Trainer(overfit_batches={trainer.overfit_batches}) was given, which puts a "
-                "sampler of its own in place of that of the pruned dataset: leave it out, or "
-                "overfit to the dataset that is not pruned, without PruningCallback"
+                f"Trainer(overfit_batches={trainer.overfit_batches}) was given, which replaces the "
+                "sampler of the pruned dataset: leave it out, or overfit to the dataset that is "
+                "not pruned, without PruningCallback"
             )
         # before Lightning's tuners, which save the state and restore it after their trials
         others = [each for each in trainer.callbacks if not isinstance(each, PruningCallback)]
@@ -409,8 +409,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         if visits == [before for _, before in self._begun]:
             raise RuntimeError(
                 f"training_step of {type(pl_module).__name__} has not called update() in the "
-                f"{self._trained} batches that were trained: return train.update(loss) in place of "
-                "loss, where train is the pruned dataset; else nothing is scored"
+                f"{self._trained} batches that were trained, so nothing is scored: return "
+                "train.update(loss) instead of loss, where train is the pruned dataset"
             )
 
     # Checkpoints
