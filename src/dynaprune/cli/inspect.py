@@ -135,7 +135,7 @@ def others_table(states: Mapping[str, Any]) -> Table | None:
     Raises:
         RuntimeError: containers are nested deeper than `DEEPEST`.
     """
-    table = Table("beside it", "tensors", "MiB")
+    table = Table("other contents", "tensors", "MiB")
     for name, value in states.items():
         if name in MARKS or any(True for _ in states_in(value)):
             continue

@@ -25,11 +25,11 @@ def spectrum_table(found: Spectrum, title: str) -> Table:
         f"{found.signal_variance:.4g} ± {1.96 * found.signal_error:.2g}",
     )
     if found.has_sample_losses:
-        table.add_row("  of that, what lasts", f"{found.lasting_variance:.4g}")
-    table.add_row("  its power in slow changes, f < ¼", f"{100 * found.slow_share:.0f}%")
+        table.add_row("  lasting part of it", f"{found.lasting_variance:.4g}")
+    table.add_row("  share of slow changes, f < ¼", f"{100 * found.slow_share:.0f}%")
     table.add_row("variance of its neighbours' (noise)", f"{found.noise_variance:.4g}")
     table.add_row("signal / noise, one visit", f"{found.snr:.3g}")
-    average = f"behind the average, α = {found.alpha:g}"
+    average = f"after the average, α = {found.alpha:g}"
     table.add_row(f"signal / noise, {average}", f"{found.filtered_snr:.3g}")
     table.add_row("correlation of a score with its signal", f"{found.correlation:.2f}")
     return table
@@ -53,7 +53,7 @@ def draw_spectrum(path: Path, found: Spectrum, title: str) -> None:
     gain.set_ylim(0, 1.05)
     gain.set_ylabel("|H|²")
     gain.set_title(f"Moving average, α = {found.alpha:g}")
-    behind.set_title(f"Behind it: signal / noise {found.filtered_snr:.3g}")
+    behind.set_title(f"After it: signal / noise {found.filtered_snr:.3g}")
     for axes in (before, gain, behind):
         axes.set_xlabel("frequency, cycles per visit")
         axes.grid(alpha=0.3)

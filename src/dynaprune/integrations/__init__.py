@@ -1,4 +1,4 @@
-"""Frameworks that own the training loop: one file each, imported only on use."""
+"""Integrations with frameworks that own the training loop: one module each, imported on use."""
 
 import logging
 
@@ -8,11 +8,11 @@ logger = logging.getLogger("dynaprune")
 
 
 def warn_of_other_epochs(train: PrunedDataset, num_epochs: int) -> None:
-    """Warn where a method was made for another number of epochs than the framework trains.
+    """Warn if a method was made for another number of epochs than the framework trains.
 
     Arguments:
         train: the pruned dataset.
-        num_epochs: of the framework.
+        num_epochs: the framework's number of epochs.
     """
     if train.num_epochs != num_epochs:
         logger.warning(

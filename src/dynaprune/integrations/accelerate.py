@@ -30,33 +30,33 @@ data_loader = require("accelerate.data_loader", "accelerate")
 def prepare(accelerator: Accelerator, *objects: Any) -> Any:
     """Prepare models, optimizers, schedulers and loaders, as `accelerator.prepare` does.
 
-    A `dynaprune.DataLoader` goes on to divide its epochs among the processes itself: only its
-    batches are put on the device, and `accumulate` and `gather_for_metrics` are told when an epoch
-    ends. Accelerate fetches a batch ahead; `update` is about the batch of the loop all the same.
-    The state of the pruned dataset is registered for `save_state` and `load_state`: after loading,
-    go on in epoch `train.epoch` with the samples that are due; do not use `skip_first_batches`,
-    whose batches `update` does not know. Where each rank has samples of its own (`Sharded`), each
-    saves its state in a file of its own there, `pruning_0.pt` and so on.
+    A `dynaprune.DataLoader` still divides its epochs among the processes itself: Accelerate only
+    moves its batches to the device, and tells `accumulate` and `gather_for_metrics` when an epoch
+    ends. Accelerate fetches one batch ahead, but `update` scores the batch that the loop has.
+    The state of the pruned dataset is registered for `save_state` and `load_state`. After loading,
+    continue in epoch `train.epoch`, which serves the samples that are still due; do not use
+    `skip_first_batches`, because `update` does not know its batches. If each rank has its own
+    samples (`Sharded`), each rank saves its state to its own file: `pruning_0.pt` and so on.
 
-    What concerns dividing a loader has no effect here, because all ranks have equally many batches:
-    `even_batches`, `use_seedable_sampler`, `use_stateful_dataloader`.
+    Options about dividing a loader have no effect here, because all ranks have the same number of
+    batches: `even_batches`, `use_seedable_sampler`, `use_stateful_dataloader`.
 
-    Wrap a scheduler in `PrunedScheduler` and leave it out here: Accelerate would step it once for
-    each process.
+    Wrap a scheduler in `PrunedScheduler` and do not pass it here: Accelerate would step it once per
+    process.
 
-    `update` returns the loss to call `backward` on; log the loss that you give to it, which weights
-    do not change.
+    Call `backward` on the loss that `update` returns; log the loss that you pass to it, which is
+    not changed by weights.
 
     Arguments:
         accelerator: the accelerator.
-        objects: what `accelerator.prepare` takes.
+        objects: the arguments of `accelerator.prepare`.
 
     Returns:
-        The prepared objects, in their order; a single one by itself.
+        The prepared objects, in the same order; a single one by itself.
 
     Raises:
         ValueError: the accelerator splits batches, or lets the main process fetch them.
-        RuntimeError: Accelerate counts other processes than `torch.distributed`.
+        RuntimeError: Accelerate has another number of processes than `torch.distributed`.
     """
     for each in objects:
         if not isinstance(each, DataLoader) or not isinstance(each.dataset, PrunedDataset):
@@ -68,13 +68,13 @@ def prepare(accelerator: Accelerator, *objects: Any) -> Any:
 
 
 def _register(accelerator: Accelerator, train: PrunedDataset) -> None:
-    """Let `save_state` and `load_state` take the pruned dataset along, once."""
+    """Register the pruned dataset for `save_state` and `load_state`, once."""
     hooks = accelerator._save_model_state_pre_hook.values()
     parts = [hook.__self__.train for hook in hooks if isinstance(_owner(hook), _Part)]
     if any(each is train for each in [*accelerator._custom_objects, *parts]):
         return
     ranks = train.epochs.ranks
-    if ranks.are_apart and ranks.in_step > 1:  # of what is registered, the main process's is saved
+    if ranks.are_apart and ranks.in_step > 1:  # the main process saves what is registered
         part = _Part(train, accelerator.process_index)
         accelerator.register_save_state_pre_hook(part.save)
         accelerator.register_load_state_pre_hook(part.load)
@@ -87,11 +87,11 @@ def _owner(hook: Any) -> Any:
 
 
 class _Part:
-    """A rank's own part of the samples, which is saved beside what the main process saves.
+    """Saves a rank's own state next to what the main process saves.
 
     Arguments:
         train: the pruned dataset.
-        rank: this process.
+        rank: the rank of this process.
     """
 
     def __init__(self, train: PrunedDataset, rank: int) -> None:
@@ -99,11 +99,11 @@ class _Part:
         self.file = f"pruning_{rank}.pt"
 
     def save(self, models: Any, weights: Any, folder: str) -> None:
-        """Save the state in a checkpoint's folder."""
+        """Save the state to a checkpoint's folder."""
         save_checkpoint(Path(folder) / self.file, train=self.train)
 
     def load(self, models: Any, folder: str) -> None:
-        """Load it from there."""
+        """Load the state from a checkpoint's folder."""
         self.train.load_state_dict(load_checkpoint(Path(folder) / self.file)["train"])
 
 
@@ -112,11 +112,11 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
 
     Arguments:
         accelerator: the accelerator.
-        loader: of a pruned dataset; it is changed.
+        loader: the loader of a pruned dataset; it is changed.
 
     Raises:
         ValueError: the accelerator splits batches, or lets the main process fetch them.
-        RuntimeError: Accelerate counts other processes than `torch.distributed`.
+        RuntimeError: Accelerate has another number of processes than `torch.distributed`.
     """
     train = loader.dataset
     if not isinstance(train, PrunedDataset):
@@ -129,7 +129,7 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 "batch size of one process"
             )
     ranks = train.epochs.ranks.in_step
-    # a group of its own says that some processes train on the same samples
+    # with a process group of its own, some processes train on the same samples on purpose
     if train.process_group is None and ranks != accelerator.num_processes:
         raise RuntimeError(
             f"Accelerate counts {accelerator.num_processes} process(es), but torch.distributed "
@@ -150,20 +150,20 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
             ),
         )
     )
-    loader._is_accelerate_prepared = True  # accelerator.prepare leaves it as it is then
+    loader._is_accelerate_prepared = True  # accelerator.prepare skips it then
     batches: Any = loader.batch_sampler
     if batches is not None:
-        batches.even_batches = True  # for join_uneven_inputs, which reads and sets it
+        batches.even_batches = True  # read and set by join_uneven_inputs
 
 
 class _Telling:
-    """Tells `gather_for_metrics` how many samples of the last batches are no repetitions.
+    """Tells `gather_for_metrics` how many samples of the last batches are not repetitions.
 
-    Accelerate takes the dataset's length for that of an epoch.
+    Accelerate assumes that an epoch has the length of the dataset.
 
     Arguments:
         train: the pruned dataset.
-        loader: of Accelerate, which yields batches and their indices.
+        loader: Accelerate's loader, which yields batches and their indices.
     """
 
     def __init__(self, train: PrunedDataset, loader: Any) -> None:
@@ -180,12 +180,13 @@ class _Telling:
 
 @dataclass
 class _Last:
-    """What of an epoch's last batches is served for the second time.
+    """The repeated samples in the last batches of an epoch.
 
     Attributes:
-        left: how many samples this rank is still to be served.
-        repeated: how many samples all ranks repeat at the end, so that each has equally many.
-        ranks: how many there are.
+        left: how many samples this rank has still to serve.
+        repeated: how many samples are repeated at the end, over all ranks, so that all have the
+            same number.
+        ranks: the number of ranks.
     """
 
     left: int
@@ -194,21 +195,21 @@ class _Last:
 
     @classmethod
     def of(cls, share: Share | None) -> _Last:
-        """Return it for what a rank serves."""
+        """Return it for the share of a rank."""
         if share is None:
             return cls(0, 0, 1)
         repeated = share.world_size * len(share) - share.plan.due.numel()
         return cls(len(share), repeated, share.world_size)
 
     def remainder(self, size: int) -> int:
-        """Return how many samples to keep of a batch's, of all ranks, one rank after the other.
+        """Return how many samples to keep of the gathered batches of all ranks, in rank order.
 
-        0 keeps all: where nothing is repeated, or where what is repeated is not at the end.
+        0 keeps all: if nothing is repeated, or if the repetitions are not at the end.
 
         Arguments:
-            size: how many samples the batch has.
+            size: the number of samples in this rank's batch.
         """
         self.left -= size
-        # each of the last ranks repeats one, at the end of its batch
+        # each of the last ranks repeats one sample, at the end of its batch
         is_at_end = self.repeated == 1 or (self.repeated > 1 and size == 1)
         return self.ranks * size - self.repeated if is_at_end and self.left == 0 else 0

@@ -1,4 +1,4 @@
-"""Whether a loss was divided by a number, as its graph tells: nothing is computed again."""
+"""Whether a loss was divided by a number, read from its autograd graph without recomputation."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 
 MOST_NODES = 256
-"""Nodes that are looked at: a loss is a few operations on the losses of its labels."""
+"""Nodes that are visited at most: a loss is a few operations on the losses of its labels."""
 
 TOLERANCE = 0.005
-"""Of what is compared: bfloat16 has eight bits."""
+"""Relative tolerance of comparisons: bfloat16 has eight significant bits."""
 
 
 def are_close(one: float, other: float) -> bool:
-    """Whether two numbers are the same in any float type that losses have."""
+    """Whether two numbers are equal within the precision of any float type."""
     return math.isclose(one, other, rel_tol=TOLERANCE)
 
 
 def is_divided_by(loss: Tensor, number: float, num_labels: int) -> bool:
     """Return whether a loss, or the losses of its labels, were divided by `number`.
 
-    The graph is followed from the loss backwards, but not into the model, which divides by numbers
-    of its own: what has more elements than there are labels is no loss any more. A compiled model
-    is one node, and has kept what it divides by.
+    The graph is followed backwards from the loss, but not into the model, which has divisions of
+    its own: a node with more elements than there are labels is no longer part of the loss. A
+    compiled model is one node, which saves its divisors.
 
     Arguments:
         loss: shape (), before `backward`.
-        number: what it may have been divided by.
-        num_labels: the number of labels that it is the loss of.
+        number: the possible divisor.
+        num_labels: the number of labels in the loss.
     """
     waiting: deque[tuple[Any, int]] = deque([(loss.grad_fn, loss.output_nr)])
     seen: set[Any] = set()
@@ -48,22 +48,22 @@ def is_divided_by(loss: Tensor, number: float, num_labels: int) -> bool:
 
 
 def _size(node: Any, output: int) -> int:
-    """Return how many elements an output of an operation has."""
+    """Return the number of elements of an output of an operation."""
     return math.prod(node._input_metadata[output].shape)
 
 
 def _divisors(node: Any) -> Iterator[float]:
-    """Yield the numbers that an operation may have divided by, as it keeps them for `backward`.
+    """Yield the possible divisors of an operation, among the values it has saved for `backward`.
 
-    A product with a Python number does not count as one: it weights a part of the loss.
+    A product with a Python number does not count: it weights a part of the loss.
     """
     if node.name() == "DivBackward0":
         kept = [node._saved_other]
     elif node.name() == "MulBackward0":
         factor = node._saved_other
-        is_plain = factor is None or factor.dtype == torch.float64  # as torch keeps them
+        is_plain = factor is None or factor.dtype == torch.float64  # torch's form of Python numbers
         kept = [] if is_plain or factor.numel() != 1 else [1 / factor]
-    else:  # in Python
+    else:  # a Python function
         kept = [*getattr(node, "saved_tensors", ()), *getattr(node, "__dict__", {}).values()]
         numbers = (float(each) for each in kept if _is_number(each))
         kept = [each for number in numbers for each in (number, 1 / number if number else 0.0)]

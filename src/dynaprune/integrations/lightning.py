@@ -48,7 +48,7 @@ else:
 logger = logging.getLogger("dynaprune")
 
 PATIENCE = 8
-"""Batches that are trained without an `update` before the callback takes it for forgotten."""
+"""Batches that are trained without an `update` before the callback raises an error."""
 
 
 class PruningCallback(Callback):  # type: ignore[misc]
@@ -60,39 +60,38 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self.log("train_loss", loss)  # before update, which multiplies it by the batch's weight
         return self.trainer.train_dataloader.dataset.update(loss)
 
-    The callback ends epochs where Lightning does, so that each has its own length, and saves and
-    restores the pruned dataset, in the middle of an epoch too. With several devices each one serves
-    its share; no `use_distributed_sampler` is needed, nor does it do harm. Validating, testing and
-    predicting leave the pruned dataset as it is, whatever checkpoint they load.
+    The callback ends epochs when Lightning does, so that each has its own length, and saves and
+    restores the pruned dataset, even in the middle of an epoch. With several devices each one
+    serves its share; `use_distributed_sampler` is not needed, but does no harm. Validating, testing
+    and predicting leave the pruned dataset unchanged, whatever checkpoint they load.
 
-    It finds the pruned datasets among the Trainer's training loaders, wherever these are made.
-    `train_dataloader()` may make a new loader each time it is called, but the pruned dataset is to
-    be made once: it holds the scores.
+    It finds the pruned datasets among the Trainer's training loaders, wherever these are created.
+    `train_dataloader()` may create a new loader each time it is called, but create the pruned
+    dataset once: it holds the scores.
 
-    What the Trainer counts in batches, it counts for each epoch by its own length. Where
-    `val_check_interval` is a number of batches, an epoch that has become shorter validates at its
-    end. In `configure_optimizers`, `trainer.estimated_stepping_batches` is that of full training,
-    for a schedule in a `PrunedScheduler`. `max_steps` counts the steps that are made.
+    What the Trainer counts in batches uses the length of each epoch. If `val_check_interval` is a
+    number of batches, an epoch that has become shorter validates at its end. In
+    `configure_optimizers`, `trainer.estimated_stepping_batches` is that of full training, for a
+    schedule in a `PrunedScheduler`. `max_steps` counts the steps that are actually made.
 
     It logs `pruning/share_saved`, `pruning/mean_score` and `pruning/mean_loss` (before weights) at
-    the end of each epoch; of a second
-    pruned dataset `pruning/share_saved/1` and so on.
+    the end of each epoch; for a second pruned dataset `pruning/share_saved/1` and so on.
 
-    Source of what it works around: the Trainer asks for an epoch's length once in a run, in
-    `trainer.fit_loop.setup_data`, which the callback therefore replaces while `fit` runs.
+    Workaround: the Trainer asks for an epoch's length once per run, in
+    `trainer.fit_loop.setup_data`, so the callback replaces that method while `fit` runs.
 
     Arguments:
-        loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset, where each one
-            has a callback of its own; by default one callback handles all that the Trainer trains.
+        loader: the training loader, a `dynaprune.DataLoader` of a pruned dataset, if each one has
+            its own callback; by default one callback handles all training loaders.
 
     Raises:
-        TypeError: `loader` is something else, or serves a stream that does not say its length:
-            then the Trainer fetches batches ahead. In training, none of its loaders is one.
-        ValueError: in `fit`, an option of the Trainer puts another sampler in place, or lets it
-            fetch batches ahead; `val_check_interval` is more than any epoch has; or a pruned
-            dataset has no callback.
-        RuntimeError: in training, when no step has made an `update`, or when `train_dataloader()`
-            makes the pruned dataset anew.
+        TypeError: `loader` is something else, or serves a stream of unknown length, for which the
+            Trainer would fetch batches ahead. In training, none of its loaders is one.
+        ValueError: in `fit`, an option of the Trainer replaces the sampler, or lets it fetch
+            batches ahead; `val_check_interval` is larger than any epoch; or a pruned dataset has no
+            callback.
+        RuntimeError: in training, when no step has called `update`, or when `train_dataloader()`
+            creates the pruned dataset again.
     """
 
     def __init__(self, loader: DataLoader | None = None) -> None:
@@ -106,16 +105,16 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._given: list[PrunedDataset] = [] if loader is None else [cast("Any", loader.dataset)]
         self._datasets: list[PrunedDataset] = list(self._given)
         self._handled: list[PrunedDataset] = list(self._given)  # by all callbacks of the Trainer
-        self._number = 0  # among the Trainer's callbacks of this kind
+        self._number = 0  # position among the Trainer's callbacks of this kind
         self._key = f"{type(self).__qualname__}-{id(self)}"  # until it has a number
         self._is_fitting = False
-        self._pending: dict[str, Any] | None = None  # a state that came before the datasets
+        self._pending: dict[str, Any] | None = None  # a state that was loaded before the datasets
         self._is_behind = False  # whether a state was loaded after the loaders' iterators were made
-        self._batches: float = 0  # of the epoch
+        self._batches: float = 0  # number of batches of the epoch
         self._coming: float | None = None  # of the next one, while the Trainer ends a resumed one
         self._begun: list[tuple[float, int]] = []  # progress and visits when the epoch began
         self._trained = 0  # batches of the epoch that were trained
-        self._steps = 0  # of the optimizers, before the batch
+        self._steps = 0  # optimizer steps before the batch
 
     # The run
 
@@ -133,8 +132,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
             stage: what the Trainer is about to do.
 
         Raises:
-            ValueError: the Trainer is to overfit; or there are several callbacks, and one of them
-                was given no loader.
+            ValueError: the Trainer overfits batches; or there are several callbacks, and one of
+                them was given no loader.
         """
         alike = [each for each in trainer.callbacks if isinstance(each, PruningCallback)]
         self._number = alike.index(self)
@@ -150,11 +149,11 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._handled = [train for each in alike for train in each._given]
         if trainer.overfit_batches:
             raise ValueError(
-                f"Trainer(overfit_batches={trainer.overfit_batches}) was given, which puts a "
-                "sampler of its own in place of that of the pruned dataset: leave it out, or "
-                "overfit to the dataset that is not pruned, without PruningCallback"
+                f"Trainer(overfit_batches={trainer.overfit_batches}) was given, which replaces the "
+                "sampler of the pruned dataset: leave it out, or overfit to the dataset that is "
+                "not pruned, without PruningCallback"
             )
-        # ahead of Lightning's tuners, which save what there is and restore it after their trials
+        # before Lightning's tuners, which save the state and restore it after their trials
         others = [each for each in trainer.callbacks if not isinstance(each, PruningCallback)]
         trainer.callbacks = [*alike, *others]
         self._datasets, self._pending, self._fetcher = list(self._given), None, None
@@ -173,10 +172,10 @@ class PruningCallback(Callback):  # type: ignore[misc]
         tuners = (BatchSizeFinder, LearningRateFinder)
         if not self._datasets and any(isinstance(each, tuners) for each in trainer.callbacks):
             trainer.fit_loop.setup_data()
-            trainer.fit_loop._combined_loader = None  # the trials take loaders of their own
+            trainer.fit_loop._combined_loader = None  # the trials use loaders of their own
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the methods and the Trainer do not mean the same run.
+        """Warn if the methods and the Trainer disagree about the run.
 
         Arguments:
             trainer: the Trainer.
@@ -229,7 +228,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     # Loaders and their lengths
 
     def _set_up_data(self, trainer: Trainer, set_up: Callable[[], None]) -> None:
-        """Stand for `setup_data`, which the Trainer calls before the run and before each epoch."""
+        """Replace `setup_data`, which the Trainer calls before the run and before each epoch."""
         loop = trainer.fit_loop
         before = loop._data_fetcher
         with unchecked_options(trainer):
@@ -250,7 +249,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._begin_epoch(trainer)
 
     def _begin_epoch(self, trainer: Trainer) -> None:
-        """Let the Trainer know the length of the epoch that begins, or that it goes on with."""
+        """Tell the Trainer the length of the epoch that begins or continues."""
         loop = trainer.fit_loop
         leave_ended_epoch(trainer)
         if not any(train.epochs.is_resumed() for train in self._datasets):
@@ -271,11 +270,11 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
         batches = count_batches(trainer, length)
         if before and len(loop._combined_loader.flattened) > 1:
-            batches = self._batches or batches  # some of the loaders may have begun anew in between
+            batches = self._batches or batches  # other loaders may have begun a new epoch meanwhile
         if not math.isinf(batches):
             loop._data_fetcher.length = batches
         if batches == 0 and trainer.max_epochs != -1:
-            batches = math.inf  # else the Trainer would end the run: only this epoch has no batch
+            batches = math.inf  # 0 would end the run, but only this epoch has no batch
         self._coming = batches if is_over else None
         self._batches = done if is_over else batches
         announce(trainer, self._batches)
@@ -283,13 +282,13 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._trained = 0
 
     def _find(self, trainer: Trainer) -> None:
-        """Find the pruned datasets in the Trainer's loaders, which it has just asked for.
+        """Find the pruned datasets in the Trainer's loaders, which it has just created.
 
         Raises:
             TypeError: there is none.
-            ValueError: the Trainer has put another sampler in place of theirs, or one of them has
-                no callback.
-            RuntimeError: they are others than before, or than the one that the callback was given.
+            ValueError: the Trainer has replaced a sampler of theirs, or one of them has no
+                callback.
+            RuntimeError: they differ from those before, or from the one given to the callback.
         """
         loaders = trainer.fit_loop._combined_loader.flattened
         pruned = [each for each in loaders if serves_pruned(each)]
@@ -321,7 +320,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
             )
 
     def _check_fetching(self, fetcher: Any) -> None:
-        """Raise `ValueError` if the Trainer fetches a batch ahead of the one that it trains."""
+        """Raise `ValueError` if the Trainer fetches a batch ahead of the current one."""
         if fetcher.length is None and getattr(fetcher, "prefetch_batches", 0) > 0:
             raise ValueError(
                 "one of the training loaders has no length, so the Trainer fetches a batch ahead, "
@@ -334,7 +333,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Go on to the length of the epoch, if the Trainer has just ended a resumed one.
+        """Switch to the length of the next epoch, if the Trainer has just ended a resumed one.
 
         Arguments:
             trainer: the Trainer.
@@ -355,12 +354,12 @@ class PruningCallback(Callback):  # type: ignore[misc]
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Make sure that batches are scored; one for which `training_step` returns `None` need not.
+        """Check that batches are scored, except those for which `training_step` returns `None`.
 
         Arguments:
             trainer: the Trainer.
             pl_module: the module that is trained.
-            outputs: of `training_step`.
+            outputs: what `training_step` returned.
             batch: the batch.
             batch_idx: its number.
         """
@@ -393,12 +392,12 @@ class PruningCallback(Callback):  # type: ignore[misc]
                     f"pruning/mean_score{which}": float(train.scores.mean()),
                     f"pruning/mean_loss{which}": train.mean_loss,  # before weights
                 },
-                batch_size=1,  # where batches are the module's own business, it is to be said
+                batch_size=1,  # Lightning requires it if it cannot infer the batch size
                 rank_zero_only=True,
             )
 
     def _pass_over_empty(self, loaders: list[Any]) -> None:
-        """Let the datasets whose loader makes no batch of this epoch go on to the next one."""
+        """Move datasets whose loader has no batch in this epoch on to the next one."""
         began_at = {id(t): at for t, (at, _) in zip(self._datasets, self._begun, strict=True)}
         for loader in filter(serves_pruned, loaders):
             if len(loader) == 0 and loader.dataset.progress == began_at.get(id(loader.dataset)):
@@ -410,8 +409,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         if visits == [before for _, before in self._begun]:
             raise RuntimeError(
                 f"training_step of {type(pl_module).__name__} has not called update() in the "
-                f"{self._trained} batches that were trained: return train.update(loss) in place of "
-                "loss, where train is the pruned dataset; else nothing is scored"
+                f"{self._trained} batches that were trained, so nothing is scored: return "
+                "train.update(loss) instead of loss, where train is the pruned dataset"
             )
 
     # Checkpoints
@@ -424,10 +423,10 @@ class PruningCallback(Callback):  # type: ignore[misc]
         return {"datasets": states, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume the pruned datasets, now or when the Trainer has asked for its training loaders.
+        """Resume the pruned datasets, now or once the Trainer has created its training loaders.
 
         Arguments:
-            state_dict: what `state_dict` has returned.
+            state_dict: what `state_dict` returned.
         """
         if not self._is_fitting:
             return
@@ -450,7 +449,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the file hold each state once: the Trainer asks the loaders for theirs too.
+        """Store each state only once: the Trainer also asks the loaders for their states.
 
         Arguments:
             trainer: the Trainer.
@@ -470,7 +469,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Say so if a checkpoint holds nothing of the pruned datasets.
+        """Warn if a checkpoint holds no state of the pruned datasets.
 
         Arguments:
             trainer: the Trainer.
@@ -494,7 +493,7 @@ def _check_length(train: PrunedDataset) -> None:
 
 
 def _check_sampler(trainer: Trainer, loader: DataLoader) -> None:
-    """Raise `ValueError` if the Trainer has put another sampler in place of the pruned one."""
+    """Raise `ValueError` if the Trainer has replaced the sampler of the pruned dataset."""
     within: Any = loader.batch_sampler or loader.sampler
     while within is not None and not isinstance(within, PruningSampler):
         within = getattr(within, "sampler", None)

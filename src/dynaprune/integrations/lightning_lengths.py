@@ -1,6 +1,7 @@
-"""How many batches a Lightning Trainer expects of an epoch: it counts once a run, for all epochs.
+"""The number of batches that a Lightning Trainer expects of an epoch.
 
-The Trainer has no public way to tell it otherwise. All that the callback sets in it is set here.
+The Trainer counts them once per run and has no public way to change the number. All private
+attributes that the callback sets in the Trainer are set here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _Stateful = require("lightning.fabric.utilities.types", "lightning")._Stateful
 sized_len = require("lightning.fabric.utilities.data", "lightning").sized_len
 
 BEFORE_TRAINING = ("setup", "configure_model", "configure_optimizers")
-"""The hooks of a module in which it asks for lengths to plan the whole run with."""
+"""Hooks of a module in which it asks for lengths to plan the whole run."""
 
 
 def serves_pruned(loader: Any) -> bool:
@@ -30,30 +31,30 @@ def serves_pruned(loader: Any) -> bool:
 
 
 def has_state(loader: Any) -> bool:
-    """Return whether the Trainer keeps a loader's state in its checkpoints."""
+    """Return whether the Trainer saves a loader's state in its checkpoints."""
     return isinstance(loader, _Stateful)
 
 
 def length_of(loader: Any) -> float:
-    """Return how many batches a loader has in this epoch; infinity if it does not say."""
+    """Return how many batches a loader has in this epoch; infinity if it has no length."""
     length = sized_len(loader)
     return math.inf if length is None else length
 
 
 def full_length_of(loader: Any) -> float:
-    """Return how many batches a loader has in an epoch that skips nothing, as far as is known."""
+    """Return how many batches a loader has in an epoch that skips nothing, as far as known."""
     try:
         return loader.batches_per_full_epoch if serves_pruned(loader) else length_of(loader)
-    except TypeError:  # a batch sampler of the user's
+    except TypeError:  # a custom batch sampler
         return length_of(loader)
 
 
 def count_batches(trainer: Trainer, length: Callable[[Any], float]) -> float:
-    """Return how many batches the Trainer takes of its loaders, and limit each to its share.
+    """Return how many batches the Trainer takes from its loaders, and limit each to its share.
 
     Arguments:
         trainer: the Trainer, which has its loaders.
-        length: returns how many batches a loader has.
+        length: a function that returns the number of batches of a loader.
     """
     combined = trainer.fit_loop._combined_loader
     limits = [_limited(length(each), trainer.limit_train_batches) for each in combined.flattened]
@@ -70,7 +71,7 @@ def _limited(length: float, limit: float) -> float:
 
 
 def announce(trainer: Trainer, batches: float) -> None:
-    """Let the Trainer expect so many batches of the epoch, and validate at least once in it."""
+    """Set the number of batches that the Trainer expects, with at least one validation in it."""
     trainer.fit_loop.max_batches = batches
     interval = _val_check_interval(trainer)
     if interval is None:
@@ -78,18 +79,18 @@ def announce(trainer: Trainer, batches: float) -> None:
     if not isinstance(interval, int):
         if not math.isinf(batches):
             trainer.val_check_batch = max(1, int(batches * interval))
-    elif trainer.check_val_every_n_epoch is None:  # counted over epochs
+    elif trainer.check_val_every_n_epoch is None:  # batches are counted over epochs
         trainer.val_check_batch = interval
     else:
         trainer.val_check_batch = max(1, min(interval, batches))
 
 
 def check_options(trainer: Trainer) -> None:
-    """Make sure that the Trainer's options suit an epoch that skips nothing.
+    """Check that the Trainer's options suit an epoch that skips nothing.
 
     Raises:
-        ValueError: it is to validate every so many batches, or to train a share of them, and that
-            is more than there are, or less than one.
+        ValueError: the validation interval, or the share of batches to train, is more than such an
+            epoch has, or less than one batch.
     """
     limit, interval = trainer.limit_train_batches, _val_check_interval(trainer)
     if isinstance(limit, float):
@@ -115,13 +116,13 @@ def check_options(trainer: Trainer) -> None:
 
 
 def _val_check_interval(trainer: Trainer) -> Any:
-    """Return it; `None` if it is a time: then the Trainer has no such attribute."""
+    """Return the interval, or `None` if it is a time: the Trainer has no such attribute then."""
     return getattr(trainer, "val_check_interval", None)
 
 
 @contextmanager
 def unchecked_options(trainer: Trainer) -> Iterator[None]:
-    """Let the Trainer take its loaders also where an epoch is too short for its options."""
+    """Let the Trainer accept its loaders even if an epoch is too short for its options."""
     limit, interval = trainer.limit_train_batches, _val_check_interval(trainer)
     if isinstance(limit, float) and limit > 0:
         trainer.limit_train_batches = 1.0
@@ -138,13 +139,13 @@ def unchecked_options(trainer: Trainer) -> Iterator[None]:
 def restarted_at(trainer: Trainer) -> tuple[int, bool]:
     """Return how many batches of its epoch the Trainer's checkpoint counts, and whether it is over.
 
-    Without a checkpoint, or after one that was taken between two epochs, these are 0 and `False`.
+    Without a checkpoint, or with one that was saved between epochs, these are 0 and `False`.
     """
     loop = trainer.fit_loop.epoch_loop
     if not loop.restarting:
         return 0, False
     progress, current = loop.batch_progress, loop.batch_progress.current
-    # a checkpoint at the end of a training step is taken before that counts as completed
+    # a checkpoint at the end of a training step is saved before the step counts as completed
     is_step_end = current.processed == current.ready == current.completed + 1
     done = current.ready if is_step_end else current.completed
     return done, progress.is_last_batch and done == current.ready > 0
@@ -153,7 +154,7 @@ def restarted_at(trainer: Trainer) -> tuple[int, bool]:
 def count_updated_batch(trainer: Trainer) -> None:
     """Count an epoch's last batch as trained, if an error came between its `update` and its end.
 
-    Of the pruned dataset nothing is due then, but the Trainer would train that batch once more.
+    The pruned dataset has no samples due then, but the Trainer would train that batch again.
     """
     progress = trainer.fit_loop.epoch_loop.batch_progress
     current = progress.current
@@ -163,9 +164,9 @@ def count_updated_batch(trainer: Trainer) -> None:
 
 
 def leave_ended_epoch(trainer: Trainer) -> None:
-    """Begin the next epoch where the checkpoint was taken at the very end of one.
+    """Begin the next epoch if the checkpoint was saved at the very end of one.
 
-    With `max_steps`, Lightning would go into that epoch again, and train a batch more in it.
+    With `max_steps`, Lightning would enter that epoch again and train one more batch.
     """
     loop = trainer.fit_loop
     if getattr(loop, "restarted_on_epoch_end", False):
@@ -175,5 +176,5 @@ def leave_ended_epoch(trainer: Trainer) -> None:
 
 
 def is_planning(trainer: Trainer) -> bool:
-    """Return whether the module asks for lengths before training, for a schedule of the run."""
+    """Return whether the module is asking for lengths before training, to plan the whole run."""
     return trainer.lightning_module._current_fx_name in BEFORE_TRAINING

@@ -1,4 +1,4 @@
-"""Where a run of pruned epochs is, and when it will end, in the steps of a framework."""
+"""The position of a run of pruned epochs, and its expected end, in steps of a framework."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ..loading.loader import DataLoader
 from ..pruned_dataset import PrunedDataset
 
 SAMPLES = 10_000_000
-"""Samples that are selected from to foresee the epochs after the one that begins; at least four
-epochs are foreseen."""
+"""Samples that forecasts of later epochs select from, in total; at least four epochs are
+forecast."""
 
 EPOCHS = 32
-"""Epochs that are foreseen, at most; those between them are taken for something between."""
+"""Epochs that are forecast, at most; those between them are interpolated."""
 
 
 class Outlook:
-    """Estimates where a run ends: only the epoch that begins has a plan already.
+    """Estimates where a run ends: only the current epoch has a plan already.
 
-    For the epochs after it, this asks what the method would select by the current scores.
+    For later epochs it asks what the method would select with the current scores.
 
     Arguments:
         pruned: the pruned dataset.
         loader: the training loader.
-        accumulation: batches of an optimizer step.
-        epochs: how many the run trains; it may end within the last one.
+        accumulation: batches per optimizer step.
+        epochs: how many epochs the run trains; it may end within the last one.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Outlook:
         self._pruned = pruned
         self._loader = loader
         self._accumulation = accumulation
-        self._end_of_epoch = 0  # the step after which it is over
-        self._batches_before = 0.0  # a checkpoint, in the epoch that goes on after it
+        self._end_of_epoch = 0  # the last step of the epoch
+        self._batches_before = 0.0  # batches of the epoch before a checkpoint
         self._batches_to_come = 1
 
     def steps_for(self, batches: int) -> int:
-        """Return how many optimizer steps an epoch of so many batches has."""
+        """Return the number of optimizer steps of an epoch with this number of batches."""
         return -(-batches // self._accumulation)
 
     def expected_steps(self) -> int:
@@ -58,12 +58,12 @@ class Outlook:
         before = Fraction(done, total)
         rest = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
         samples = math.ceil(rest * len(self._loader.sampler))  # type: ignore[arg-type]
-        # a step may go beyond what is to be reached
+        # the last step may go beyond the target
         enough = self.steps_for(-(-samples // self._batch_size))
         return max(0, min(enough, self.steps_for(len(self._loader))))
 
     def _steps_of(self, later: range, share_of_last: Fraction) -> float:
-        """Return how many steps the epochs after this one are expected to have together."""
+        """Return the expected number of steps of all epochs after this one."""
         if not later:
             return 0.0
         pruned, ranks = self._pruned, self._pruned.epochs.ranks.size
@@ -88,11 +88,11 @@ class Outlook:
         return self._loader.batch_size or 1
 
     def begin_epoch(self, step: int, batches: int) -> None:
-        """Note where an epoch begins, or goes on after a checkpoint.
+        """Record where an epoch begins, or continues after a checkpoint.
 
         Arguments:
-            step: the optimizer steps made before.
-            batches: that it will serve from now on.
+            step: the number of optimizer steps made before.
+            batches: the number of batches it will serve from now on.
         """
         epochs = self._pruned.epochs
         self._batches_before = epochs.findings.visits / (epochs.ranks.size * self._batch_size)
@@ -104,20 +104,20 @@ class Outlook:
 
         Arguments:
             step: its number, from 1.
-            reached: how many epochs of full training the run has reached then.
+            reached: how many epochs of full training the run has then reached.
         """
         is_last_epoch = self._pruned.epochs.number + 1 >= self.epochs
         return reached >= self.epochs or (is_last_epoch and step >= self._end_of_epoch)
 
     def makes_no_batch_of_the_rest(self) -> bool:
-        """Return whether too few samples of the epoch in progress are left for a batch."""
+        """Return whether too few samples are left in the current epoch for another batch."""
         return self._loader.drop_last and self._pruned.epochs.samples_due() < self._batch_size
 
     def position(self, epoch: float) -> float:
         """Return the run's position in epochs, 2.5 in the middle of the third.
 
         Arguments:
-            epoch: the position, where the batches since a checkpoint are taken for a whole epoch.
+            epoch: the Trainer's position, which counts batches since a checkpoint as a full epoch.
         """
         if self._batches_before == 0:
             return epoch

@@ -9,7 +9,7 @@
     )
     trainer.train()
 
-For a Trainer subclass of your own: `class MyPrunedTrainer(PrunedTrainerMixin, MyTrainer): pass`.
+To extend your own Trainer subclass: `class MyPrunedTrainer(PrunedTrainerMixin, MyTrainer): pass`.
 
 Needs `pip install 'dynaprune[transformers]'`; without it, the import raises an `ImportError`.
 """
@@ -44,10 +44,10 @@ else:
     Trainer = require("transformers", "transformers").Trainer
 
 CHECKPOINT = "pruning.pt"
-"""The pruning state's file in a checkpoint folder of the Trainer.
+"""The file of the pruning state in a checkpoint folder of the Trainer.
 
-Where each rank has samples of its own (`Sharded`), rank r has `pruning_r.pt`, as torch's random
-states have it there.
+If each rank has its own samples (`Sharded`), the file of rank r is `pruning_r.pt`, named like
+torch's random states there.
 """
 
 
@@ -58,29 +58,29 @@ _HOW_TO_MIX = (
 
 
 class PrunedTrainerMixin:
-    """Makes a Trainer class train pruned epochs; put it before the class.
+    """Makes a Trainer class train pruned epochs; put it before that class in the list of bases.
 
-    - The training loader serves what `pruning` selects, shuffled. With several processes each one
-      serves its share.
-    - The mean loss of each micro-batch is scored: its loss over its own labels, also where the
-      Trainer normalises by the labels of all accumulated micro-batches (`num_items_in_batch`).
+    - The training loader serves the samples that `pruning` selects, shuffled. With several
+      processes each one serves its share.
+    - The mean loss of each micro-batch is scored: its loss over its own labels, even if the Trainer
+      normalises by the labels of all accumulated micro-batches (`num_items_in_batch`).
       `compute_loss` and the model are called as often as by the Trainer alone.
-    - The loss that is logged is the one before weights, as the Trainer alone would log it.
-    - The learning-rate schedule is that of full training and arrives at its end when the run does.
-    - The run is over when the epochs were trained. `max_steps` counts steps of full training: the
-      run is over when that many were made or saved.
+    - The logged loss is the one before weights, as the Trainer alone would log it.
+    - The learning-rate schedule is that of full training and reaches its end when the run does.
+    - The run ends when all epochs were trained. `max_steps` counts steps of full training: the run
+      ends when that many were made or saved.
     - `state.max_steps`, which progress bars show, is the step at which the run is expected to end.
-      It is estimated anew for each epoch, and exact in the last one. `logging_steps`, `eval_steps`
-      and `save_steps` that are given as a share of the run follow it; as a number they count the
-      steps that are made.
-    - Checkpoints hold `pruning.pt`. A resumed run goes on with the samples that were due.
-    - Logs hold `pruning/share_saved` and `pruning/mean_score`.
+      It is estimated again in each epoch, and exact in the last one. `logging_steps`, `eval_steps`
+      and `save_steps` follow it if given as a share of the run; given as a number they count the
+      steps that are actually made.
+    - Checkpoints contain `pruning.pt`. A resumed run continues with the samples still due.
+    - Logs contain `pruning/share_saved` and `pruning/mean_score`.
 
     Arguments:
         arguments: of the Trainer.
-        pruning: makes the pruned dataset of the training set. It is called anew for each further
-            run of the same Trainer (`train()` once more, a trial of `hyperparameter_search`), so
-            call `record`, `log_to` and the like in it.
+        pruning: makes the pruned dataset from the training set. It is called again for each further
+            run of the same Trainer (another `train()`, a trial of `hyperparameter_search`), so
+            call `record`, `log_to` and the like inside it.
         keywords: of the Trainer.
 
     Attributes:
@@ -88,9 +88,9 @@ class PrunedTrainerMixin:
 
     Raises:
         TypeError: `pruning` returns no pruned dataset, or one of a stream.
-        ValueError: there is no training set, or the Trainer is to order it by another strategy;
+        ValueError: there is no training set, or the Trainer's arguments set another order of it;
             `pruning` returns a dataset that was trained on before.
-        RuntimeError: in training, where a step has not called `compute_loss` once.
+        RuntimeError: in training, if a step does not call `compute_loss` exactly once.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class PrunedTrainerMixin:
             )
         self._pruning = pruning
         self.pruned = self._prune()
-        self._fetched: deque[_MicroBatch] = deque()  # and not yet trained on
-        self._current: _MicroBatch | None = None  # in the training step
+        self._fetched: deque[_MicroBatch] = deque()  # not yet trained on
+        self._current: _MicroBatch | None = None  # the one in the current training step
         self._is_normalised: bool | None = None  # whether losses are, by num_items_in_batch
-        self._outlook: Outlook  # of the run, once there is one
+        self._outlook: Outlook  # set when a run begins
         self._steps_per_full_epoch = 1
-        self._visits_before = 0  # this run of the Trainer
-        # the first one: others find state and checkpoint as they should be
+        self._visits_before = 0  # before this run of the Trainer
+        # first in the list: the callbacks after it find the state as it should be
         trainer.callback_handler.callbacks.insert(0, _PruningCallback(self))
 
     def _prune(self) -> PrunedDataset:
@@ -141,18 +141,18 @@ class PrunedTrainerMixin:
     # Serving
 
     def get_train_dataloader(self) -> DataLoader:
-        """Return the loader of pruned epochs, with all that the Trainer's own is set to."""
+        """Return the loader of pruned epochs, with the settings of the Trainer's own loader."""
         trainer: Any = self
         sharded = isinstance(self.pruned.dataset, Sharded)
         holder: Any = self.pruned.dataset if sharded else self.pruned
         given = trainer.train_dataset
-        trainer.train_dataset = holder.dataset  # what `pruning` has made of it, a subset say
+        trainer.train_dataset = holder.dataset  # `pruning` may have made a subset of it
         try:
             stock = super().get_train_dataloader()  # type: ignore[misc]
         finally:
             trainer.train_dataset = given
-        holder.dataset = stock.dataset  # without the columns that the model has no use for
-        # an argument that torch has not always had
+        holder.dataset = stock.dataset  # without the columns that the model does not use
+        # older versions of torch do not have this argument
         in_order: Any = {} if getattr(stock, "in_order", True) else {"in_order": False}
         loader = DataLoader(
             self.pruned,
@@ -168,7 +168,7 @@ class PrunedTrainerMixin:
             generator=stock.generator,
             **in_order,
         )
-        # not above: without both packages, the error is to name the extra that brings both
+        # imported here: if both packages are missing, the error must name the extra for both
         from .accelerate import fetch_through
 
         fetch_through(trainer.accelerator, loader)
@@ -183,11 +183,11 @@ class PrunedTrainerMixin:
         Arguments:
             model: the model.
             inputs: the micro-batch, as the loader has yielded it.
-            arguments: what the Trainer passes besides.
-            keywords: likewise.
+            arguments: further arguments from the Trainer.
+            keywords: further keyword arguments from the Trainer.
 
         Returns:
-            Its loss before weights, normalised as the Trainer does.
+            Its loss before weights, normalised like the Trainer's.
 
         Raises:
             RuntimeError: `inputs` is no batch of the loader, or `compute_loss` was not called, or
@@ -208,9 +208,9 @@ class PrunedTrainerMixin:
         return loss
 
     def _take(self, inputs: Any) -> _MicroBatch:
-        """Return what is known of a batch that was fetched."""
+        """Return the record of a fetched batch."""
         while self._fetched:
-            # those before it were looked at, or left by a run that was stopped
+            # earlier batches were only looked at, or belong to a run that was stopped
             if (micro_batch := self._fetched.popleft()).inputs is inputs:
                 return micro_batch
         raise RuntimeError(
@@ -220,15 +220,15 @@ class PrunedTrainerMixin:
         )
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Return what the Trainer's `compute_loss` does; in training, the samples are scored.
+        """Return what the Trainer's `compute_loss` does; in training, score the samples.
 
-        The loss keeps its value; in the backward pass it counts by the micro-batch's weight.
+        The loss keeps its value; in the backward pass it is multiplied by the micro-batch's weight.
 
         Arguments:
             model: the model.
             inputs: the micro-batch.
-            arguments: what the Trainer passes besides, such as `return_outputs`.
-            keywords: likewise.
+            arguments: further arguments from the Trainer, such as `return_outputs`.
+            keywords: further keyword arguments from the Trainer.
 
         Raises:
             RuntimeError: in training, if it is called twice for a micro-batch.
@@ -249,7 +249,7 @@ class PrunedTrainerMixin:
         result = super().compute_loss(model, inputs, *arguments, **keywords)  # type: ignore[misc]
         loss, *outputs = result if isinstance(result, tuple) else (result,)
         if loss.dim() > 0:
-            loss = loss.mean()  # of several devices in one process
+            loss = loss.mean()  # one loss per device of this process
         weighted = self.pruned.update(
             loss, micro_batch.indices, mean_loss=self._mean_loss(loss, labels, num_items)
         )
@@ -258,10 +258,10 @@ class PrunedTrainerMixin:
         return (loss, *outputs) if isinstance(result, tuple) else loss
 
     def _labels_of(self, inputs: Any, num_items: Any) -> _Labels | None:
-        """Return how many labels a micro-batch has, where that matters.
+        """Return the number of labels of a micro-batch, if it is needed.
 
-        It does where the loss may be normalised by those of other micro-batches, too. What the
-        Trainer does not count, such as a list of dictionaries, is not counted here either.
+        It is needed if the loss may be normalised by the labels of other micro-batches, too. Inputs
+        that the Trainer cannot count, such as a list of dictionaries, are not counted here either.
         """
         trainer: Any = self
         alone = trainer.current_gradient_accumulation_steps == 1 and trainer.args.world_size == 1
@@ -279,15 +279,15 @@ class PrunedTrainerMixin:
         """Return the mean loss of a micro-batch over its own labels.
 
         Arguments:
-            loss: of the Trainer.
-            labels: the micro-batch's own, where that matters.
-            num_items: how many all accumulated micro-batches have, if the Trainer knows it.
+            loss: the Trainer's loss.
+            labels: the micro-batch's own labels, if needed.
+            num_items: the number of labels of all accumulated micro-batches, if known.
         """
         trainer: Any = self
         mean = loss.detach()
         counts = trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None
         if num_items is not None and counts and trainer.args.average_tokens_across_devices:
-            mean = mean / trainer.accelerator.num_processes  # which the Trainer multiplies it by
+            mean = mean / trainer.accelerator.num_processes  # the Trainer has multiplied by it
         if labels is None:
             return mean
         total = torch.as_tensor(num_items, device=mean.device).flatten()[0]
@@ -298,14 +298,14 @@ class PrunedTrainerMixin:
     # Epochs and their length
 
     def _inner_training_loop(self, *arguments: Any, **keywords: Any) -> Any:
-        if self.pruned.progress > 0:  # train() once more, or with a smaller batch size: from anew
+        if self.pruned.progress > 0:  # another train(), or a retry with a smaller batch size
             self.pruned = self._prune()
         self._fetched.clear()
-        self._is_normalised = None  # it may be another model
+        self._is_normalised = None  # the model may be another one
         return super()._inner_training_loop(*arguments, **keywords)  # type: ignore[misc]
 
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
-        """Return the Trainer's numbers of epochs and steps: those of full training.
+        """Return the Trainer's numbers of epochs and steps for full training.
 
         Arguments:
             args: the Trainer's arguments.
@@ -321,18 +321,18 @@ class PrunedTrainerMixin:
         return values
 
     def create_scheduler(self, *arguments: Any, **keywords: Any) -> Any:
-        """Make the Trainer's schedule, and let it follow pruned epochs.
+        """Create the Trainer's schedule, and let it follow pruned epochs.
 
         Arguments:
-            arguments: of the Trainer's method.
-            keywords: likewise.
+            arguments: those of the Trainer's method.
+            keywords: those of the Trainer's method.
         """
         trainer: Any = self
         scheduler = super().create_scheduler(*arguments, **keywords)  # type: ignore[misc]
         if isinstance(scheduler, PrunedScheduler):
             if scheduler.follows(self.pruned):
                 return scheduler
-            scheduler = scheduler.scheduler  # it was given, and followed the run before this one
+            scheduler = scheduler.scheduler  # it was given, and followed the previous run
         follows_metric = hasattr(scheduler, "is_better") or hasattr(scheduler, "patience")
         if not follows_metric:
             scheduler = PrunedScheduler(scheduler, self.pruned, self._steps_per_full_epoch)
@@ -344,7 +344,7 @@ class PrunedTrainerMixin:
         folder = arguments[3]  # resume_from_checkpoint
         if folder is not None:
             self._load_pruning(Path(folder))
-            epochs, skipped = self.pruned.epoch, 0  # the loader serves what is due
+            epochs, skipped = self.pruned.epoch, 0  # the loader serves only samples still due
         self._visits_before = self._visits()
         self._foresee_end()
         return epochs, skipped
@@ -371,9 +371,9 @@ class PrunedTrainerMixin:
         start_time: float,
         **others: Any,
     ) -> None:
-        """Go on to the next epoch where `drop_last` leaves no batch: the Trainer would stop."""
+        """Go on to the next epoch if `drop_last` leaves no batch: the Trainer would stop."""
         trainer: Any = self
-        deque(train_dataloader, maxlen=0)  # the pruned dataset goes on when it is asked for batches
+        deque(train_dataloader, maxlen=0)  # iterating lets the pruned dataset begin the next epoch
         trainer.state.epoch = epoch + 1.0
         events = trainer.callback_handler
         trainer.control = events.on_epoch_end(trainer.args, trainer.state, trainer.control)
@@ -382,7 +382,7 @@ class PrunedTrainerMixin:
         )
 
     def _foresee_end(self) -> None:
-        """Before an epoch, tell the step at which the run will end, as well as that is known."""
+        """Before an epoch, set the step at which the run is expected to end."""
         trainer: Any = self
         state, args = trainer.state, trainer.args
         self._tell_end(state.global_step + self._outlook.expected_steps())
@@ -392,33 +392,33 @@ class PrunedTrainerMixin:
                 setattr(state, kind, math.ceil(state.max_steps * given))
 
     def _foresee_step(self) -> None:
-        """Before a step ends, make sure that the run ends after it if it should, and else not."""
+        """Before a step ends, make sure that the run ends after it exactly if it should."""
         state = self.state  # type: ignore[attr-defined]
         after = state.global_step + 1
         is_end = self._outlook.ends_after(after, self._reached_after_step())
         self._tell_end(after if is_end else max(state.max_steps, after + 1))
 
     def _reached_after_step(self) -> Fraction:
-        """Return how many epochs of full training the run has reached after the step it is in."""
+        """Return how many epochs of full training the run has reached after the current step."""
         scheduler = self.lr_scheduler  # type: ignore[attr-defined]
-        if isinstance(scheduler, PrunedScheduler):  # to the step of full training
+        if isinstance(scheduler, PrunedScheduler):  # rounded to a step of full training
             return Fraction(scheduler.steps_after_next(), scheduler.steps_per_full_epoch)
         number, done, total = self.pruned.epochs.position()
         return number + Fraction(done, total)
 
     def _tell_end(self, max_steps: int) -> None:
-        """Tell all who will ask, and the bars that have asked before."""
+        """Set the last step in the Trainer's state and in existing progress bars."""
         trainer: Any = self
         trainer.state.max_steps = max_steps
         for each in trainer.callback_handler.callbacks:
-            # ProgressCallback's, and that of its like in notebooks
+            # of ProgressCallback and of NotebookProgressCallback
             for name in ("training_bar", "training_tracker"):
                 bar: Any = getattr(each, name, None)
                 if hasattr(bar, "total"):
                     bar.total = max_steps
 
     def _end_epoch(self) -> None:
-        """End the epoch, also where `drop_last` has left samples out, or a callback the rest."""
+        """End the epoch, even if `drop_last` or a callback has left samples out."""
         self._fetched.clear()
         self.pruned.end_epoch()
         self._foresee_end()
@@ -426,12 +426,12 @@ class PrunedTrainerMixin:
     # Checkpoints
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, and in a checkpoint the pruning state beside it.
+        """Save the model, and in a checkpoint the pruning state next to it.
 
-        All processes call it, with the checkpoint's folder, whoever has asked for one.
+        All processes call this with the checkpoint's folder.
 
         Arguments:
-            output_dir: the folder; by default that of the arguments.
+            output_dir: the folder; by default that of the Trainer's arguments.
             _internal_call: whether the Trainer calls it, for a checkpoint.
         """
         super().save_model(output_dir, _internal_call=_internal_call)  # type: ignore[misc]
@@ -467,12 +467,12 @@ class PrunedTrainerMixin:
         return f"{path.stem}_{rank}{path.suffix}" if self._is_own() else path.name
 
     def _is_own(self) -> bool:
-        """Whether each rank has a state of its own."""
+        """Whether each rank has its own state."""
         ranks = self.pruned.epochs.ranks
         return ranks.are_apart and ranks.in_step > 1
 
     def _visits(self) -> int:
-        """Return how many sample visits all ranks have made."""
+        """Return the number of sample visits of all ranks."""
         ranks = self.pruned.epochs.ranks
         return self.pruned.summary().visits_made * ranks.in_step // ranks.size
 
@@ -482,11 +482,11 @@ class PrunedTrainerMixin:
         """Log the share of sample visits saved and the mean score with each training loss.
 
         Arguments:
-            logs: what is logged; it is changed, because the Trainer returns the last one.
-            arguments: of the Trainer's method.
-            keywords: likewise.
+            logs: the values to log; it is changed, because the Trainer returns the last one.
+            arguments: further arguments of the Trainer's method.
+            keywords: further keyword arguments of the Trainer's method.
         """
-        if "train_samples_per_second" in logs:  # the Trainer takes all epochs for full ones
+        if "train_samples_per_second" in logs:  # the Trainer counts all epochs as full ones
             visits = self._visits() - self._visits_before
             logs["train_samples_per_second"] = round(visits / logs["train_runtime"], 3)
         if "loss" in logs or "train_loss" in logs:
@@ -501,24 +501,24 @@ class PrunedTrainer(PrunedTrainerMixin, Trainer):  # type: ignore[misc]
 
     Arguments:
         arguments: of the Trainer.
-        pruning: makes the pruned dataset of the training set, as
-            `lambda dataset: BLS(InfoBatch(dataset, num_epochs=3)).proxy()` does.
+        pruning: makes the pruned dataset from the training set, such as
+            `lambda dataset: BLS(InfoBatch(dataset, num_epochs=3)).proxy()`.
         keywords: of the Trainer.
     """
 
 
 class _PruningCallback(TrainerCallback):  # type: ignore[misc]
-    """What is done at the Trainer's events."""
+    """Handles the Trainer's events."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
-        """Know whether this is the last step: the Trainer will stop at `state.max_steps`."""
+        """Decide whether this is the last step: the Trainer will stop at `state.max_steps`."""
         self.trainer._foresee_step()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
-        """Say where the run is."""
+        """Correct the run's position."""
         state.epoch = self.trainer._outlook.position(state.epoch)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
@@ -527,7 +527,7 @@ class _PruningCallback(TrainerCallback):  # type: ignore[misc]
 
 
 class _FullEpoch:
-    """Stands for the training loader where the Trainer asks for the length of full epochs."""
+    """Replaces the training loader where the Trainer asks for the length of full epochs."""
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = loader
@@ -542,11 +542,11 @@ class _FullEpoch:
 
 @dataclass
 class _MicroBatch:
-    """What the Trainer fetches ahead: several for an optimizer step.
+    """A batch that the Trainer has fetched ahead, one of several per optimizer step.
 
     Attributes:
-        inputs: as the loader yields them.
-        indices: shape (B,): their samples.
+        inputs: the batch as the loader yields it.
+        indices: shape (B,): its samples.
         is_scored: whether its loss was reported.
     """
 
@@ -560,8 +560,8 @@ class _Labels:
     """The labels of a micro-batch.
 
     Attributes:
-        number: shape (): how many there are, without those that are ignored.
-        elements: with them.
+        number: shape (): the number of labels, without ignored ones.
+        elements: the number of labels, with ignored ones.
     """
 
     number: Tensor
@@ -569,11 +569,11 @@ class _Labels:
 
 
 class _Noting:
-    """Notes the samples of each batch, and leaves the batch as it is.
+    """Records the samples of each batch, and yields the batch unchanged.
 
     Arguments:
         fetcher: yields indices and batches.
-        fetched: where they are noted.
+        fetched: the queue to which they are appended.
     """
 
     def __init__(self, fetcher: Any, fetched: deque[_MicroBatch]) -> None:
@@ -587,14 +587,14 @@ class _Noting:
 
 
 class _Weighted(torch.autograd.Function):
-    """A loss that has the value before weights, and the derivative after them."""
+    """A loss with the value before weights and the derivative after them."""
 
     @staticmethod
     def forward(ctx: Any, loss: Tensor, weighted: Tensor) -> Tensor:
-        """Return the loss; `weighted` is what it counts as."""
+        """Return the loss; the gradient goes to `weighted`."""
         return loss.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        """Hand the derivative on to the weighted loss."""
+        """Pass the derivative on to the weighted loss."""
         return None, gradient

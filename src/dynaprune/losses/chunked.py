@@ -105,7 +105,7 @@ class Chunked(nn.Module):
         self.criterion = criterion
         self.chunks = check_integer("chunks", chunks, minimum=1)
         self.lists = lists
-        self._has_cut = False  # whether an earlier batch had a known size
+        self._has_cut = False  # whether an earlier batch was split without ambiguity
 
     def forward(self, *arguments: Any, **keywords: Any) -> Tensor:
         """Return the mean loss of each slice: shape (C',), C' ≤ C, in the criterion's type.
@@ -131,7 +131,7 @@ class Chunked(nn.Module):
         except Undecided:
             if not self._has_cut:
                 raise
-            # earlier batches were clear: this is the short last batch of an epoch
+            # so this is an epoch's last batch, which happens to be as short as a list in it
             batch_size, size, slices = 1, 1, []
         if not slices:
             return _single_number(self.criterion(*arguments, **keywords), size).reshape(1)

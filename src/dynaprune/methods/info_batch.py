@@ -33,7 +33,7 @@ Weighting = Literal["unbiased", "equal"]
 
 
 class InfoBatch(PrunedDataset):
-    """Skips a random share of the samples below the mean score and increases the others' weights.
+    """Skips a random share of the samples below the mean score and upweights the rest of these.
 
     Of the samples with a score below the mean of all scores, a uniform (1 − r) share is kept, each
     with weight |below| / kept; all others are kept with weight 1. So the weights sum to N, and

@@ -64,7 +64,7 @@ class TrimmedLoss(PrunedDataset):
         >>> for epoch in range(2):
         ...     for loss in loader:
         ...         loss = train.update(loss.mean())
-        >>> len(loader)  # from epoch ⌈0.25 · 8⌉ on: five are trimmed, a tenth of them is none
+        >>> len(loader)  # from epoch ⌈0.25 · 8⌉ on, five are trimmed; a tenth of five rounds to 0
         95
         >>> sorted(train.suspects().tolist())
         [0, 20, 40, 60, 80]
