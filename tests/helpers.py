@@ -29,7 +29,7 @@ class Numbers(Dataset[Tensor]):
         return torch.tensor(index)
 
 
-def hand_over(train: PrunedDataset, indices: Iterable[int], loss: Any) -> Tensor:
+def set_current(train: PrunedDataset, indices: Iterable[int], loss: Any) -> Tensor:
     """Update with a batch of our own choosing, as the loop of another library would."""
     return train.update(loss, indices=torch.tensor(list(indices)))
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, bls, hand_over, mean_loss, train_epoch, with_scores
+from helpers import Numbers, bls, mean_loss, set_current, train_epoch, with_scores
 from ranks import on_ranks
 from scipy import stats
 from streams import stream_of
@@ -186,7 +186,7 @@ def test_the_last_epoch_is_planned_where_the_method_has_not_begun_yet():
 def test_in_the_middle_of_an_epoch_with_the_scores_as_known():
     train = InfoBatch(Numbers(400), num_epochs=10)
     train.begin_epoch()
-    hand_over(train, range(300), LOSSES[:300].float())
+    set_current(train, range(300), LOSSES[:300].float())
     found = audit(train, nn.Identity(), looked_up)
     first = stats.spearmanr(train.scores.numpy()[:300], LOSSES.numpy()[:300]).statistic
     assert first == pytest.approx(1, abs=1e-6)
@@ -791,4 +791,4 @@ def test_what_a_loss_is_of_is_known_after_resuming():
     train.end_epoch()
     resumed = BLS(InfoBatch(data, 10)).proxy()
     resumed.load_state_dict(train.state_dict())
-    assert resumed.epochs.known_score().samples_a_loss == 2
+    assert resumed.epochs.latest_score().samples_a_loss == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import Numbers, hand_over, with_scores
+from helpers import Numbers, set_current, with_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +100,7 @@ def test_a_composed_epoch_resumes_exactly():
     def hand_over_first(train, batch):
         if batch[0] == 0:
             train.begin_epoch()
-        hand_over(train, batch.tolist(), (batch.float() % 7).mean())
+        set_current(train, batch.tolist(), (batch.float() % 7).mean())
 
     whole, scores = run()
     begun, state = run(stop_after=2)

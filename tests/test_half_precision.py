@@ -9,7 +9,7 @@ from helpers import Numbers, train_epoch
 from scipy.stats import spearmanr
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 
 
 def observed(score, epochs, floor):
@@ -20,8 +20,8 @@ def observed(score, epochs, floor):
         order = torch.randperm(2000, generator=draw)
         losses = floor + 3 * 0.9**epoch + 0.1 * difficulty[order].reshape(-1, 20).mean(1)
         sizes, steps = torch.full((100,), 20), torch.arange(100)
-        score.observe(Batches(order, sizes, losses, steps))
-        score.settle()
+        score.observe(Measurements(order, sizes, losses, steps))
+        score.end_epoch()
     return score.values().numpy()
 
 

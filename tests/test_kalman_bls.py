@@ -15,7 +15,7 @@ from scipy.stats import norm, rankdata, spearmanr
 from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, RandomPrune
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 from dynaprune.scores.reliability import Reliability, _normal_scores
 from dynaprune.scores.windows import LENGTH, Windows
 
@@ -108,8 +108,8 @@ def observed(batches: list[list[int]], losses: list[float], count: int, epochs: 
     return score
 
 
-def as_batches(batches: list[list[int]], losses: list[float]) -> Batches:
-    return Batches(
+def as_batches(batches: list[list[int]], losses: list[float]) -> Measurements:
+    return Measurements(
         torch.tensor([sample for batch in batches for sample in batch]),
         torch.tensor([len(batch) for batch in batches]),
         torch.tensor(losses),
@@ -190,7 +190,7 @@ def test_errors_fall_with_visits_and_grow_without():
     for _ in range(5):
         variance = 0.98 * variance * (1 - variance / (variance + 1) / 4) + 0.02
     assert errors[0] == pytest.approx(kappa * math.sqrt(variance), rel=1e-4)
-    score.settle()
+    score.end_epoch()
     assert ((score.errors() / score.values())[:80] > torch.from_numpy(errors[:80])).all()
 
 

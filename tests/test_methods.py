@@ -62,7 +62,7 @@ NEED_ERRORS = {"InfoBatch, confidence", "InfoBatch, Thompson"}
 
 def select(name, train, scores, epoch, seed, knows_errors=False):
     """Select as `PrunedDataset` does, with what the method reads."""
-    read = beside(train.reads, scores, epoch, knows_errors or name in NEED_ERRORS)
+    read = beside(train.extra_inputs, scores, epoch, knows_errors or name in NEED_ERRORS)
     return train.select(scores, epoch, epoch_generator(seed, epoch), **read)
 
 
@@ -136,7 +136,7 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
             "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
             "shape": LossShape(variation=1.0, skewness=0.8),
         }
-        read = {key: known[key] for key in train.reads}
+        read = {key: known[key] for key in train.extra_inputs}
         selection = train.select(scores, epoch, epoch_generator(seed, epoch), **read)
         served[selection.indices.numpy()] += 1
     share = served.mean() / seeds
@@ -169,7 +169,7 @@ def test_a_share_is_met_over_the_run(method, ratio):
     scores = torch.rand(97, generator=torch.Generator().manual_seed(0))
     kept = []
     for epoch in range(30):
-        read = beside(train.reads, scores, epoch)
+        read = beside(train.extra_inputs, scores, epoch)
         selection = train.select(scores, epoch, epoch_generator(0, epoch), **read)
         assert selection.weights is None
         kept.append(selection.indices.tolist())
@@ -253,9 +253,9 @@ def test_no_prune_serves_everything():
 class Looking(NoPrune):
     """A method of the user's that says late, in its constructor, what it reads."""
 
-    def __init__(self, dataset, num_epochs, reads=("visits", "last_steps", "shape")):
+    def __init__(self, dataset, num_epochs, extra_inputs=("visits", "last_steps", "shape")):
         super().__init__(dataset, num_epochs)
-        self.reads = reads
+        self.extra_inputs = extra_inputs
         self.found = []
 
     def select(self, scores, epoch, generator, **read):
@@ -286,15 +286,17 @@ def test_what_a_method_reads_may_be_said_after_the_constructor_of_its_base(on_st
 
 @pytest.mark.parametrize("name", ["visits", "last_steps", "shape"])
 def test_what_was_not_kept_from_the_first_epoch_on_cannot_be_read(name):
-    train = Looking(Numbers(20), 5, reads=())
+    train = Looking(Numbers(20), 5, extra_inputs=())
     train_epochs(train, 1)
-    train.reads = (name,)
+    train.extra_inputs = (name,)
     with pytest.raises(RuntimeError, match=f"the method reads {name}, which must be recorded from"):
         train_epochs(train, 1)
 
 
-@pytest.mark.parametrize("reads", ["visits", ("losses",), ("visits", "lossses")])
-def test_what_nobody_knows_cannot_be_read(reads):
-    train = Looking(Numbers(20), 5, reads=reads)
-    with pytest.raises(ValueError, match=r"reads must be a tuple of names among errors, shape, vi"):
+@pytest.mark.parametrize("extra_inputs", ["visits", ("losses",), ("visits", "lossses")])
+def test_what_nobody_knows_cannot_be_read(extra_inputs):
+    train = Looking(Numbers(20), 5, extra_inputs=extra_inputs)
+    with pytest.raises(
+        ValueError, match=r"extra_inputs must be a tuple of names among errors, shape, vi"
+    ):
         train.begin_epoch()

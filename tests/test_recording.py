@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, bls, hand_over, mean_loss, sample_losses, train_epoch
+from helpers import Numbers, bls, mean_loss, sample_losses, set_current, train_epoch
 from ranks import on_ranks
 
 from dynaprune import (
@@ -115,7 +115,7 @@ def test_losses_that_are_not_finite_are_recorded_as_they_were(tmp_path):
     train.record(tmp_path)
     train.begin_epoch()
     for indices, loss in (([0, 1], 1.5), ([2, 3], float("nan"))):
-        hand_over(train, indices, torch.tensor(loss))
+        set_current(train, indices, torch.tensor(loss))
     train.end_epoch()
     (batches,) = read_recording(tmp_path)
     assert batches.losses[0] == 1.5

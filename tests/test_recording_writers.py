@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, bls, hand_over, mean_loss, train_epoch
+from helpers import Numbers, bls, mean_loss, set_current, train_epoch
 from ranks import on_ranks
 
 from dynaprune import DataLoader, InfoBatch, NoPrune, Summary, read_recording
@@ -302,7 +302,7 @@ def test_two_runs_that_both_were_about_to_begin(tmp_path):
     for each in (one, other):
         each.record(tmp_path)
         each.begin_epoch()
-        hand_over(each, range(40), torch.tensor(1.0))
+        set_current(each, range(40), torch.tensor(1.0))
     one.end_epoch()
     before = contents(tmp_path)
     with pytest.raises(RuntimeError, match="would overwrite"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Numbers, bls, hand_over
+from helpers import Numbers, bls, set_current
 from PIL import Image
 from streams import bls_stream
 from torch.utils.data import Dataset, Subset, TensorDataset
@@ -153,7 +153,7 @@ def test_a_curve_has_few_points_and_all_losses(tmp_path):
     train.record(tmp_path)
     train.begin_epoch()
     for number in range(1000):
-        hand_over(train, [number], torch.tensor(float("nan") if number == 5 else float(number)))
+        set_current(train, [number], torch.tensor(float("nan") if number == 5 else float(number)))
     train.end_epoch()
     (epoch,) = read_epochs(tmp_path)
     assert epoch.losses_left_out == 1

@@ -27,14 +27,14 @@ from dynaprune import (
     SeTa,
     StaticPrune,
 )
-from dynaprune.losses.buffer import LossRecord
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.buffer import LossBuffer
+from dynaprune.losses.measurements import Measurements
 from dynaprune.methods import _histogram as histograms
 from dynaprune.methods._histogram import histogram
 from dynaprune.planning.weights import Weights
 from dynaprune.training.wire_format import Message, encode, in_turn
 from dynaprune.utils import sampling as drawing
-from dynaprune.utils.sampling import drawn, shuffled, where
+from dynaprune.utils.sampling import nonzero, random_mask, shuffled
 
 PACKAGE = str(Path(dynaprune.__file__).parent) + os.sep
 """Where the code of the package is: its name alone is that of a clone's folder, too."""
@@ -158,7 +158,7 @@ def test_what_ranks_have_measured_is_put_in_turn_portion_by_portion(monkeypatch,
     given = []
     for rank, (share, lengths) in enumerate(zip(shares, sizes, strict=True)):
         steps = torch.arange(len(lengths))
-        measured = Batches(
+        measured = Measurements(
             torch.from_numpy(share[: sum(lengths)]), torch.tensor(lengths), steps + 0.5, steps
         )
         known = share if rank == 0 else None
@@ -181,7 +181,9 @@ def test_slices_in_another_order_or_with_gaps_are_told_apart():
     for starts, lengths in (([10, 0, 20], [10, 10, 10]), ([0, 20], [5, 10]), ([5], [10])):
         indices = np.concatenate([share[s : s + n] for s, n in zip(starts, lengths, strict=True)])
         steps = torch.arange(len(starts))
-        measured = Batches(torch.from_numpy(indices), torch.tensor(lengths), steps.float(), steps)
+        measured = Measurements(
+            torch.from_numpy(indices), torch.tensor(lengths), steps.float(), steps
+        )
         message = Message(encode(measured, share), share)
         assert message.part(0, len(starts)).indices.tolist() == indices.tolist()
 
@@ -190,7 +192,7 @@ def test_first_visits_are_found_portion_by_portion(monkeypatch):
     monkeypatch.setattr("dynaprune.losses.measurements.PORTION", 3)
     steps = torch.arange(4)
     indices = torch.tensor([5, 1, 2, 1, 5, 7, 7, 5])
-    measured = Batches(indices, torch.tensor([3, 2, 1, 2]), torch.arange(4.0), steps)
+    measured = Measurements(indices, torch.tensor([3, 2, 1, 2]), torch.arange(4.0), steps)
     first = measured.first_visits()
     assert first.indices.tolist() == [5, 1, 2, 7]
     assert first.sizes.tolist() == [3, 1]
@@ -200,7 +202,7 @@ def test_first_visits_are_found_portion_by_portion(monkeypatch):
 
 def test_what_is_served_in_order_is_not_kept_a_second_time():
     order = torch.randperm(10_000, generator=generator(), dtype=torch.int32)
-    record = LossRecord(order)
+    record = LossBuffer(order)
     for start in range(0, 10_000, 50):
         record.append(order[start : start + 50].numpy().astype(np.int64), torch.tensor(1.0))
     indices = record.batches().indices
@@ -212,7 +214,7 @@ def test_what_is_served_out_of_order_is_kept():
     order = torch.arange(1000, dtype=torch.int32)
     expected = [np.arange(start, start + 5) for start in range(0, 500, 5)]
     expected += [np.array([7, 3, 999]), np.arange(500, 505)]
-    record = LossRecord(order)
+    record = LossBuffer(order)
     for number, indices in enumerate(expected):
         record.append(indices.astype(np.int64), torch.tensor(float(number)))
     batches = record.batches()
@@ -225,7 +227,7 @@ def test_folding_in_portions_keeps_steps_whole(monkeypatch):
     monkeypatch.setattr("dynaprune.losses.measurements.PORTION", 10)
     sizes = torch.tensor([4, 4, 4, 1, 1, 1, 30, 2])
     steps = torch.tensor([0, 1, 2, 3, 3, 3, 4, 5])
-    batches = Batches(torch.randperm(47), sizes, torch.rand(8), steps)
+    batches = Measurements(torch.randperm(47), sizes, torch.rand(8), steps)
     parts = list(batches.disjoint(in_parts=True))
     assert len(parts) > 2
     for name, whole in vars(batches).items():
@@ -248,7 +250,7 @@ def test_many_numbers_are_shuffled_uniformly(monkeypatch):
 def test_subsets_are_drawn_uniformly(monkeypatch):
     monkeypatch.setattr(drawing, "CHUNK", 2)
     source, trials = generator(), 7_000
-    seen = Counter(tuple(where(drawn(3, 7, source)).tolist()) for _ in range(trials))
+    seen = Counter(tuple(nonzero(random_mask(3, 7, source)).tolist()) for _ in range(trials))
     assert len(seen) == 35
     chi_square = sum((count - trials / 35) ** 2 / (trials / 35) for count in seen.values())
     assert chi_square < 70  # 34 degrees of freedom: p = 0.0003

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, RandomPrune, SampleLoss
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 from dynaprune.utils.settings import plain
 
 
@@ -138,7 +138,7 @@ def test_repeats_are_observed_one_after_the_other():
 )
 def test_disjoint_parts(groups):
     sizes = torch.tensor([len(group) for group in groups])
-    batches = Batches(
+    batches = Measurements(
         torch.tensor([i for group in groups for i in group]),
         sizes,
         torch.arange(len(groups)).float(),

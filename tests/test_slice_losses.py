@@ -17,7 +17,7 @@ from test_convention import TheirInfoBatch
 from test_losses import FLOATS, Operations, weighted
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss, chunked
-from dynaprune.losses.buffer import LossRecord
+from dynaprune.losses.buffer import LossBuffer
 from dynaprune.losses.chunk_sizes import can_be_cut, num_slices, slice_size, slice_sizes
 from dynaprune.training.wire_format import HEADER, Message, encode, in_turn
 
@@ -305,7 +305,7 @@ def test_stopped_and_resumed_many_times(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_the_first_step_tells_its_form(count):
-    record = LossRecord()
+    record = LossBuffer()
     record.append(np.arange(9), torch.full((count,), 2.0))
     first, all_of_it = record.first(), record.batches()
     assert first.sizes.tolist() == all_of_it.sizes.tolist() == [9 // count] * count
@@ -386,7 +386,7 @@ def places_of_samples(length):
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_message_of_slices_takes_four_bytes_for_each(is_known):
     """And four to say where a batch starts, four for how many slices it has."""
-    record, share = LossRecord(), np.arange(100, 120)
+    record, share = LossBuffer(), np.arange(100, 120)
     for start, count in ((0, 5), (9, 3), (18, 2)):
         record.append(share[start : start + 9], torch.rand(count))
     measured = record.batches()

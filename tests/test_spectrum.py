@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dynaprune import DataLoader, InfoBatch, NoPrune
 from dynaprune.cli.app import app
 from dynaprune.diagnostics.spectrum import response, spectrum
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 
 N, E, B = 4096, 32, 8
 
@@ -30,7 +30,7 @@ def recording(losses, batch_size=B, *, means, seed=0, kept=1.0):
         served = each[order]
         found = np.bincount(step, served) / sizes if means else served
         epochs.append(
-            Batches(
+            Measurements(
                 torch.tensor(order),
                 torch.tensor(sizes if means else np.ones_like(order)),
                 torch.tensor(found, dtype=torch.float32),
@@ -184,7 +184,7 @@ def test_slices_and_batches_of_several_sizes(sizes):
         means = np.add.reduceat(each[order], np.cumsum(counts) - counts) / counts
         steps = np.arange(counts.size) // 2
         parts = (order, counts, means.astype(np.float32), steps)
-        epochs.append(Batches(*map(torch.tensor, parts)))
+        epochs.append(Measurements(*map(torch.tensor, parts)))
     found = spectrum(epochs)
     expected = sum(size**2 for size in sizes) / sum(sizes)
     assert found.batch_size == pytest.approx(expected)

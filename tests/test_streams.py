@@ -27,7 +27,7 @@ from dynaprune import (
     StaticPrune,
 )
 from dynaprune.data.keys import KeyTable, fingerprint
-from dynaprune.loading.shared_arrays import Bulletin
+from dynaprune.loading.shared_arrays import SharedArrays
 from dynaprune.loading.stream_worker import Kept, shuffled
 
 METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
@@ -491,7 +491,7 @@ def test_the_buffer_mixes_and_loses_nothing():
 
 def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    bulletin = Bulletin()
+    bulletin = SharedArrays()
     keys = np.arange(5)
     for epoch in range(6):
         bulletin.publish({"epoch": epoch, "keys": keys, "weights": np.full(5, epoch)})

@@ -12,7 +12,7 @@ from streams import Split, Stored, bls_stream, stream_of
 from torch import distributed
 
 from dynaprune import BLS, DataLoader, InfoBatch, PrunedDataset, SeTa
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 
 LENGTH = 61
 
@@ -77,7 +77,7 @@ def test_the_scores_of_ranks_are_those_of_one_process():
         each = [[batch for number, batch in served if number == epoch] for served, *_ in ranks]
         batches = [batch for step in zip(*each, strict=True) for batch in step]
         losses = torch.stack([mean_loss(torch.tensor(batch)) for batch in batches])
-        measured = Batches(
+        measured = Measurements(
             torch.tensor([sample for batch in batches for sample in batch]),
             torch.tensor([len(batch) for batch in batches]),
             losses,

@@ -285,7 +285,7 @@ def test_an_epoch_that_was_left_early_says_nothing():
                 break
             train.end_epoch()
         train_epoch(loader, lambda batch: losses[batch].mean())
-        shapes.append(train.epochs.known_score().beside(["shape"])["shape"])
+        shapes.append(train.epochs.latest_score().extras(["shape"])["shape"])
     assert None not in shapes
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dynaprune import BLS
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 
 KINDS = ("float32", "float16", "plain float16", "plain bfloat16")
 
@@ -94,10 +94,10 @@ def compare(
             optimizer.step()
             losses.append(loss.detach() + floor)
         sizes = torch.tensor([len(part) for part in order.split(batch)])
-        measured = Batches(order, sizes, torch.stack(losses), torch.arange(len(losses)))
+        measured = Measurements(order, sizes, torch.stack(losses), torch.arange(len(losses)))
         for score in scores.values():
             score.observe(measured)
-            score.settle()
+            score.end_epoch()
         if epoch == 0:
             continue  # one measurement of everybody: most scores are equal
         with torch.no_grad():

@@ -45,10 +45,10 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
-from dynaprune.losses.buffer import LossRecord
+from dynaprune.losses.buffer import LossBuffer
 from dynaprune.planning.plan import make_plan
 from dynaprune.planning.selection import check_selection
-from dynaprune.training.passes import Pass, batch_of
+from dynaprune.training.passes import LoaderPass, batch_of
 from dynaprune.utils.rng import epoch_generator
 
 BATCH, CHUNKS = 128, 8
@@ -154,7 +154,7 @@ class Step:
     """Seconds that a step takes."""
 
     update: float
-    hand_over: float
+    set_current: float
     textbook: float
     multiplication: float
 
@@ -167,7 +167,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     share = train.begin_epoch()
     plan = share.plan
     weight = plan.mean_weight(batch)
-    current = Pass(plan, len(plan), None, train.epochs.passes)
+    current = LoaderPass(plan, len(plan), None, train.epochs.passes)
     whole = len(share) // BATCH  # batches that are full
     batches = chain.from_iterable(islice(share.batches(BATCH), whole) for _ in count())
 
@@ -177,16 +177,16 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
             call()
         return (time.perf_counter() - started) / steps
 
-    def hand_over() -> None:
+    def set_current() -> None:
         content = indices.view(-1)  # a loader yields an object of its own each time, too
-        train.epochs.passes.hand_over(current, batch_of(content, *next(batches)))
+        train.epochs.passes.set_current(current, batch_of(content, *next(batches)))
 
     def hand_over_alone() -> None:
-        hand_over()
+        set_current()
         current.waiting.clear()
 
     def both() -> None:
-        hand_over()
+        set_current()
         train.update(loss)
 
     times = []
@@ -200,7 +200,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
                 per_step(lambda: loss * weight),
             )
         )
-        train.epochs.findings.record = LossRecord()  # forget these updates: the epoch goes on
+        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 
@@ -215,7 +215,7 @@ def time_by_indices(
     def repeated(update: Callable[[Tensor], object]) -> None:
         for batch in islice(cycle(batches), steps):
             update(batch)
-        train.epochs.findings.record = LossRecord()  # forget these updates: the epoch goes on
+        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
 
     ours, theirs = in_turns(
         partial(repeated, lambda batch: train.update(loss, indices=batch)),
@@ -311,7 +311,7 @@ def main() -> None:
     row("step: update, all weights 1", step.update, step.textbook, "µs", kept, "0 B kept")
     step = steps(mean_loss, weighted=True)
     row("step: update, with weights", step.update, step.textbook, "µs")
-    row("step: update and hand-over", step.update + step.hand_over, step.textbook, "µs")
+    row("step: update and hand-over", step.update + step.set_current, step.textbook, "µs")
     row("step: multiplication alone", step.multiplication, step.textbook, "µs")
     step = steps(losses, weighted=True)
     row("step: update with a loss vector", step.update, step.textbook, "µs")

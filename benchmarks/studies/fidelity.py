@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, Score
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.statistics import mean_of
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 from dynaprune.scores.windows import Windows
 
 EPOCHS = 30
@@ -57,7 +57,7 @@ class Linear:
     def __post_init__(self) -> None:
         self.excess, self.variances = np.zeros(self.num_samples), np.ones(self.num_samples)
 
-    def fold(self, batches: Batches) -> None:
+    def fold(self, batches: Measurements) -> None:
         for batch, loss in groups(batches):
             self.level = loss if self.level is None else self.level
             residual = loss - self.level - self.excess[batch].mean()
@@ -78,9 +78,9 @@ class LeastSquares:
     num_samples: int
     forget: float = 0.95
     reliability: float = math.nan
-    batches: list[Batches] = field(default_factory=list)
+    batches: list[Measurements] = field(default_factory=list)
 
-    def fold(self, batches: Batches) -> None:
+    def fold(self, batches: Measurements) -> None:
         self.batches.append(batches)
 
     def values(self) -> NDArray[np.float64]:
@@ -109,8 +109,8 @@ class Ours:
 
     score: Score
 
-    def fold(self, batches: Batches) -> None:
-        self.score.compare(batches)
+    def fold(self, batches: Measurements) -> None:
+        self.score.update_reliability(batches)
         self.score.fold(batches)
 
     def values(self) -> NDArray[np.float32]:
@@ -136,14 +136,14 @@ def readers(count: int) -> dict[str, tuple[Any, int]]:
     }
 
 
-def groups(batches: Batches) -> list[tuple[NDArray[np.int64], float]]:
+def groups(batches: Measurements) -> list[tuple[NDArray[np.int64], float]]:
     """Return the samples and the loss of each measurement."""
     ends = np.cumsum(batches.sizes.numpy())
     parts = np.split(batches.indices.numpy(), ends[:-1])
     return list(zip(parts, batches.losses.tolist(), strict=True))
 
 
-def measured(steps: list[tuple[Tensor, Tensor]], slices: int) -> Batches:
+def measured(steps: list[tuple[Tensor, Tensor]], slices: int) -> Measurements:
     """Return what an epoch's steps, of samples and their losses, say in so many slices each."""
     sizes, losses, number = [], [], []
     for step, (_, loss) in enumerate(steps):
@@ -152,7 +152,7 @@ def measured(steps: list[tuple[Tensor, Tensor]], slices: int) -> Batches:
         losses += [part.mean() for part in parts]
         number += [step] * len(parts)
     indices = torch.cat([batch for batch, _ in steps])
-    return Batches(indices, torch.tensor(sizes), torch.stack(losses), torch.tensor(number))
+    return Measurements(indices, torch.tensor(sizes), torch.stack(losses), torch.tensor(number))
 
 
 def run(

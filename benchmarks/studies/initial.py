@@ -79,7 +79,7 @@ def run(task: Task, batch_size: int, seed: int, method: str, initial: Initial) -
             train.update(cross_entropy(model(inputs), labels)).backward()
             optimizer.step()
         if epoch in REPORTED:
-            visits, _ = train.epochs.known_score().visits()
+            visits, _ = train.epochs.latest_score().visits()
             found["losses"][epoch] = rank_correlation(
                 train.scores, fidelity.true_losses(model, task)
             )

@@ -80,7 +80,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """How a method is made, and what its loop reports.
 
     Attributes:
@@ -95,13 +95,13 @@ class Way:
 
 def _way(
     method: Any, score: Any = None, slices: int = 1, budget: str = "saving", **more: Any
-) -> Way:
+) -> Variant:
     def make(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
         given = {budget: saved} if saved else {}
         pruned = method(data, epochs, seed=seed, **given, **more)
         return pruned if score is None else score(pruned).proxy()
 
-    return Way(make, slices)
+    return Variant(make, slices)
 
 
 class FullStart(InfoBatch):
@@ -141,7 +141,7 @@ def unweighted(method: type[InfoBatch]) -> type[InfoBatch]:
 
 
 RATIO: dict[str, Any] = {"budget": "prune_ratio"}
-METHODS: dict[str, Way] = {
+METHODS: dict[str, Variant] = {
     FULL: _way(NoPrune),
     FEWER: _way(NoPrune),
     RANDOM: _way(RandomPrune, **RATIO),

@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, read_recording
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.diagnostics.spectrum import Spectrum, spectrum
-from dynaprune.losses.measurements import Batches
+from dynaprune.losses.measurements import Measurements
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -65,7 +65,7 @@ def record(task: Task, folder: Path) -> None:
 # What is read from a recording
 
 
-def as_table(recording: list[Batches]) -> Numbers:
+def as_table(recording: list[Measurements]) -> Numbers:
     """Return the loss that each sample had when it was trained on: shape (E, N)."""
     losses = np.empty((len(recording), recording[0].indices.numel()))
     for epoch, batches in enumerate(recording):
@@ -73,7 +73,7 @@ def as_table(recording: list[Batches]) -> Numbers:
     return losses
 
 
-def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Batches]:
+def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Measurements]:
     """Return mean losses, shape (E, N), of batches that are drawn anew in each epoch."""
     rng, epochs = np.random.default_rng(seed), []
     for each in losses:
@@ -82,7 +82,7 @@ def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Batches]
         sizes = np.diff(np.append(starts, each.size))
         means = np.add.reduceat(each[order], starts) / sizes
         epochs.append(
-            Batches(
+            Measurements(
                 torch.from_numpy(order),
                 torch.from_numpy(sizes),
                 torch.from_numpy(means).float(),
@@ -92,7 +92,7 @@ def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Batches]
     return epochs
 
 
-def as_served(recording: list[Batches]) -> list[Batches]:
+def as_served(recording: list[Measurements]) -> list[Measurements]:
     """Return the mean losses of the batches as they were trained on."""
     epochs = []
     for batches in recording:
@@ -100,7 +100,7 @@ def as_served(recording: list[Batches]) -> list[Batches]:
         means = np.bincount(step, batches.losses.numpy()) / sizes
         losses = torch.from_numpy(means).float()
         epochs.append(
-            Batches(batches.indices, torch.from_numpy(sizes), losses, torch.arange(sizes.size))
+            Measurements(batches.indices, torch.from_numpy(sizes), losses, torch.arange(sizes.size))
         )
     return epochs
 

@@ -30,12 +30,12 @@ from .planning.weights import SampleWeights
 from .scores import SampleLoss, Score
 from .training.callbacks import Callback
 from .training.epochs import Epochs
-from .training.passes import Batch, Pass
-from .training.progress import Progress
+from .training.passes import Batch, LoaderPass
+from .training.progress import SavedProgress
 from .training.state import check_origin, differences, pack, sealed, settings_of, unpack, warn_of
 from .training.summary import Summary
 from .utils.rng import epoch_generator
-from .utils.sampling import everything
+from .utils.sampling import all_indices
 from .utils.validation import check_integer, check_map_style
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
     skips_highest: ClassVar[bool] = False
     """Whether the method means to skip the samples with the highest scores, not the lowest."""
 
-    reads: tuple[str, ...] = ()
+    extra_inputs: tuple[str, ...] = ()
     """What `select` takes beside the scores, as further arguments of these names:
 
     - `errors`: float32, shape (N,): the standard errors of the scores; `None` if the score does not
@@ -123,7 +123,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             epoch: the epoch's number, from 0.
             generator: the source of all randomness.
 
-        What the method `reads` beside that follows by name.
+        What `extra_inputs` names follows by name.
         """
 
     # The dataset, as it was
@@ -273,7 +273,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         """
         epochs = self.epochs
         with epochs.lock:
-            current: Pass | None = None
+            current: LoaderPass | None = None
             if indices is not None:
                 self._require_indices("update(loss, indices=...) was called", "leave indices out")
                 current, found = self._find(self._check_indices(indices))
@@ -338,7 +338,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         ranks they are those at the epoch's start until it has ended: one rank alone may read them.
         """
         with self.epochs.lock:
-            return self.epochs.known_score().values().clone()
+            return self.epochs.latest_score().values().clone()
 
     @property
     def reliability(self) -> float:
@@ -349,7 +349,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         with the loss that the batch then has. NaN before the second epoch. `audit` measures it.
         """
         with self.epochs.lock:
-            return self.epochs.known_score().reliability
+            return self.epochs.latest_score().reliability
 
     @property
     def mean_loss(self) -> float:
@@ -375,7 +375,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             RuntimeError: the dataset is no stream.
         """
         with self.epochs.lock:
-            known = self.epochs.known_score().keys
+            known = self.epochs.latest_score().keys
         if known is None:
             raise RuntimeError(
                 f"numbers_of() is for streams, but this {type(self).__name__} prunes a "
@@ -407,7 +407,9 @@ class PrunedDataset(Wrapping, Dataset[Any]):
         with self.epochs.lock:
             if epoch is None:
                 epoch = self.epochs.number + (1 if self.epochs.findings.visits > 0 else 0)
-            return self._select(self.epochs.known_score(), check_integer("epoch", epoch, minimum=0))
+            return self._select(
+                self.epochs.latest_score(), check_integer("epoch", epoch, minimum=0)
+            )
 
     @property
     def epoch(self) -> int:
@@ -690,7 +692,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 except Exception:
                     logger.exception("epoch %d is not recorded or logged yet", epochs.number)
             after = number, fold.score, epochs.summary(), epochs.mean_loss()
-            return sealed(state | pack(*after, Progress(), None))
+            return sealed(state | pack(*after, SavedProgress(), None))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken: with the samples that were still due in that epoch.
@@ -752,7 +754,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             raise RuntimeError(
                 f"the score is of {score.num_samples:,} samples, but the dataset has {len(self):,}"
             )
-        score.keep(self.reads)
+        score.track(self.extra_inputs)
         self.epochs.adopt(score)
 
     def begin_epoch(
@@ -818,7 +820,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
             )
         return -(-samples // (self.epochs.ranks.size if world_size is None else world_size))
 
-    def finish(self, current: Pass) -> None:
+    def finish(self, current: LoaderPass) -> None:
         """End the epoch that `current` has trained to its end, where all ranks arrive.
 
         A loop that fetches ahead has its last batches still to update, and ends it with them.
@@ -909,7 +911,7 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 f"and no indices: {instead}"
             )
 
-    def _find(self, indices: Indices) -> tuple[Pass | None, Batch]:
+    def _find(self, indices: Indices) -> tuple[LoaderPass | None, Batch]:
         """Return the batch that has these samples, and its pass if our loader has served it."""
         found = self.epochs.passes.of(indices)
         return found or (None, Batch(indices, 1.0, None, (), 0))
@@ -941,17 +943,17 @@ class PrunedDataset(Wrapping, Dataset[Any]):
                 f"when this {type(self).__name__} was made: scores belong to samples by their "
                 "index, so wrap the changed dataset anew"
             )
-        score.keep(self.reads)  # it may have changed since the score was adopted
+        score.track(self.extra_inputs)  # it may have changed since the score was adopted
         total = score.num_samples
         if total == 0:  # of a stream nothing is known yet: what is new is served
-            return Selection(everything(0))
+            return Selection(all_indices(0))
         generator = epoch_generator(self.seed, epoch)
-        selection = self.select(score.values(), epoch, generator, **score.beside(self.reads))
+        selection = self.select(score.values(), epoch, generator, **score.extras(self.extra_inputs))
         check_selection(selection, total, type(self).__name__)
         return selection
 
 
-def _sample_weights(source: Plan | Pass, batch: Batch) -> SampleWeights:
-    if isinstance(source, Pass):
+def _sample_weights(source: Plan | LoaderPass, batch: Batch) -> SampleWeights:
+    if isinstance(source, LoaderPass):
         return source.sample_weights(batch)
     return source.sample_weights(batch.indices)

@@ -9,7 +9,7 @@ from gpu_runs import Busy, bls_scores, exact_losses, on_stream, pruned, side_str
 from helpers import Numbers
 
 from dynaprune import BLS, NoPrune, SampleLoss
-from dynaprune.losses.buffer import LossRecord
+from dynaprune.losses.buffer import LossBuffer
 
 LENGTH = 1024
 
@@ -91,7 +91,7 @@ def test_the_weights_for_a_stream_that_is_not_the_first_to_ask(device):
 
 def test_steps_that_are_set_aside(device):
     """What a stream has written is left as it is where another one goes on: all of it is read."""
-    record, expected = LossRecord(), []
+    record, expected = LossBuffer(), []
     for number in range(300):
         if number % 70 in (0, 3, 68):
             record._pack(device, 0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..methods import NoPrune
 from ..planning.selection import Selection
-from ..utils.sampling import drawn, everything, where
+from ..utils.sampling import all_indices, nonzero, random_mask
 from ..utils.validation import check_integer, check_map_style
 
 
@@ -42,5 +42,5 @@ class FewerEpochs(NoPrune):
         total = scores.numel()
         left = self.num_visits - epoch * total
         if left >= total:
-            return Selection(everything(total))
-        return Selection(where(drawn(max(1, left), total, generator)))
+            return Selection(all_indices(total))
+        return Selection(nonzero(random_mask(max(1, left), total, generator)))

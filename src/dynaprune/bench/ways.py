@@ -33,7 +33,7 @@ BASELINES = (FEWER, RANDOM)
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """A way to train.
 
     Attributes:
@@ -63,13 +63,13 @@ def _way(
     reads: Reads = "mean",
     budget: str | None = "saving",
     **more: Any,
-) -> Way:
+) -> Variant:
     def make(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
         given = {} if budget is None else {budget: saved}
         pruned: PrunedDataset = method(data, epochs, seed=seed, **given, **more)
         return pruned if score is None else score(pruned).proxy()
 
-    return Way(about, make, reads, budget is not None)
+    return Variant(about, make, reads, budget is not None)
 
 
 def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
@@ -77,9 +77,9 @@ def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
     return FewerEpochs(data, total - count_share(saved, total), seed=seed)
 
 
-WAYS: dict[str, Way] = {
+WAYS: dict[str, Variant] = {
     FULL: _way("full training", NoPrune, budget=None),
-    FEWER: Way("full training for fewer epochs, its schedule scaled to them", _fewer),
+    FEWER: Variant("full training for fewer epochs, its schedule scaled to them", _fewer),
     RANDOM: _way("RandomPrune: a fresh random share an epoch", RandomPrune, budget="prune_ratio"),
     "infobatch": _way("InfoBatch on true per-sample losses", InfoBatch, reads="samples"),
     "seta": _way("SeTa on true per-sample losses", SeTa, reads="samples"),

@@ -32,7 +32,7 @@ from .bench import show_runs
 from .inspect import others_table, state_table, states_in
 from .spectrum_view import draw_spectrum, spectrum_table
 from .terminal import Console, failed, visible
-from .user_objects import Mistake, load, load_dataset
+from .user_objects import UsageError, load, load_dataset
 
 app = typer.Typer(
     help="Train the same PyTorch model on fewer samples.",
@@ -143,7 +143,7 @@ def audit(
     """Compare the scores of a run with the true losses of some samples, and give advice."""
     try:
         arguments = load(place, checkpoint)
-    except Mistake as error:
+    except UsageError as error:
         raise failed("audit", error) from None
     try:
         found = audit_run(**arguments, num_samples=num_samples)
@@ -195,7 +195,7 @@ def report(
     """Write a page that shows what a recorded training has skipped: one file, no network."""
     try:
         dataset = None if data is None else load_dataset(data)
-    except Mistake as error:
+    except UsageError as error:
         raise failed("report", error) from None
     try:
         write_page(run_dir, out, dataset=dataset)

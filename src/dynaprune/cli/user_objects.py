@@ -18,7 +18,7 @@ TAKEN = (*REQUIRED, "collate_fn", "labels", "device", "seed", "repeats")
 """The arguments of `audit` that a user's function may return; the command sets `num_samples`."""
 
 
-class Mistake(Exception):
+class UsageError(Exception):
     """An error that the user of a command can fix; shown without a traceback."""
 
 
@@ -32,7 +32,7 @@ def load_dataset(place: str) -> Any:
     made = _function_in(place)()
     dataset = getattr(made, "dataset", made) if isinstance(made, PrunedDataset) else made
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise Mistake(
+        raise UsageError(
             f"{place} must return the dataset that was trained on, with __getitem__ and __len__, "
             f"but it returned a {type(made).__name__}"
         )
@@ -64,7 +64,7 @@ def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
             train.load_state_dict(states["train"])
             model.load_state_dict(states["model"])
     except (OSError, RuntimeError, TypeError) as error:
-        raise Mistake(str(error)) from error
+        raise UsageError(str(error)) from error
     return arguments
 
 
@@ -79,7 +79,7 @@ def _as_arguments(made: Any, place: str) -> dict[str, Any]:
         given = f"a dict with {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
     else:
         given = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
-    raise Mistake(
+    raise UsageError(
         f"{place} must return train, model, loss_fn, and optionally a collate_fn, or a dict of "
         f"arguments of audit() ({', '.join(TAKEN)}), but it returned {given}"
     )
@@ -88,11 +88,11 @@ def _as_arguments(made: Any, place: str) -> dict[str, Any]:
 def _function_in(place: str) -> Callable[[], Any]:
     file, _, name = place.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
-        raise Mistake(f"give FILE.py:FUNCTION, such as train.py:make, but {place!r} was given")
+        raise UsageError(f"give FILE.py:FUNCTION, such as train.py:make, but {place!r} was given")
     if not Path(file).is_file():
-        raise Mistake(f"there is no file {file}")
+        raise UsageError(f"there is no file {file}")
     function = getattr(run_file(Path(file)), name, None)
     if not callable(function):
-        raise Mistake(f"{file} has no function {name}, which must return train, model, loss_fn")
+        raise UsageError(f"{file} has no function {name}, which must return train, model, loss_fn")
     found: Callable[[], Any] = function
     return found

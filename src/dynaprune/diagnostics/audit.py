@@ -116,7 +116,7 @@ def audit(
     indices, losses = indices[is_finite], losses[is_finite]
     coming = train.next_selection()
     is_skipped, planned_epoch = _skipped(train, coming)
-    score = train.epochs.known_score()
+    score = train.epochs.latest_score()
     scores = score.values().numpy()
     precision, base_rate = _precision(scores, indices, losses)
     return Audit(

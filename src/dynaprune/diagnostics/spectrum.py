@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..scores.windows import Numbers, Windows
 from ..tracking.recording import read_recording
 from ..utils.validation import check_integer, check_share
@@ -99,7 +99,7 @@ class Spectrum:
 
 
 def spectrum(
-    recording: str | os.PathLike[str] | Sequence[Batches],
+    recording: str | os.PathLike[str] | Sequence[Measurements],
     alpha: float = 0.7,
     batch_size: int | None = None,
 ) -> Spectrum:
@@ -248,7 +248,7 @@ class _Visits:
     batch_size: float
 
     @staticmethod
-    def of_samples(batches: Batches, epoch: int, batch_size: int | None) -> _Visits:
+    def of_samples(batches: Measurements, epoch: int, batch_size: int | None) -> _Visits:
         """Return the visits of an epoch whose loss vectors were recorded."""
         losses = batches.losses.numpy().astype(np.float64)
         _, step, sizes = np.unique(batches.steps.numpy(), return_inverse=True, return_counts=True)
@@ -271,7 +271,7 @@ class _Visits:
         return _Visits(batches.indices.numpy(), own, others, float(batch_size))
 
     @staticmethod
-    def of_batches(batches: Batches, epoch: int, batch_size: int | None) -> _Visits:
+    def of_batches(batches: Measurements, epoch: int, batch_size: int | None) -> _Visits:
         """Return the visits of an epoch of batch losses."""
         sizes = batches.sizes.numpy()
         windows = Windows(sizes)

@@ -10,7 +10,7 @@ import torch.utils.data
 
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from .serve import Told
+from .serve import TrackedBatch
 
 
 class Fetcher(ABC):
@@ -40,7 +40,7 @@ class Fetcher(ABC):
         return collate_fn
 
     @abstractmethod
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
         """Yield each fetched batch with what is known of its samples.
 
         Arguments:

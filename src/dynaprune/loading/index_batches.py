@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..planning.plan import Plan, copied_to
 from ..planning.share import Share
-from ..training.passes import Batch, Pass
+from ..training.passes import Batch, LoaderPass
 from ..utils.validation import check_integer
-from .serve import Told, served
+from .serve import TrackedBatch, served
 from .tails import batch_sizes
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class IndexBatches:
         self.train.check_batch_size(self.batch_size)
         return served(self.train, self._begin)
 
-    def _begin(self) -> tuple[Pass, Iterator[Told]] | None:
+    def _begin(self) -> tuple[LoaderPass, Iterator[TrackedBatch]] | None:
         epochs = self.train.epochs
         with epochs.lock:
             share, _ = epochs.begun.by(partial(self.train.begin_epoch))
@@ -73,10 +73,10 @@ class IndexBatches:
             if sizes.size == 0:
                 epochs.pass_over(share.plan)
                 return None
-            current = Pass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
+            current = LoaderPass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
         return current, chain.from_iterable(self._told(share, sizes))
 
-    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Iterator[Told]]:
+    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Iterator[TrackedBatch]]:
         """Yield views of the order on the device, with what the dataset needs on the host.
 
         Some at a time, from iterators that run no Python code for a batch.
@@ -86,7 +86,7 @@ class IndexBatches:
         for first in range(0, sizes.size, AT_A_TIME):
             counts = sizes[first : first + AT_A_TIME].tolist()
             part = placed[begin : (begin := begin + sum(counts))]
-            ready: deque[Told | None] = deque(_batches(share.plan, part, counts, samples))
+            ready: deque[TrackedBatch | None] = deque(_batches(share.plan, part, counts, samples))
             ready.append(None)
             yield iter(ready.popleft, None)  # only the loop holds on to a batch
 
@@ -96,10 +96,10 @@ class IndexBatches:
 
 def _batches(
     plan: Plan, part: Tensor, counts: list[int], samples: Iterator[tuple[NDArray[np.int64], float]]
-) -> Iterator[Told]:
+) -> Iterator[TrackedBatch]:
     """Return the batches of a part of the order, without Python code for each of them."""
     views, weights = torch.split(part, counts), plan.sample_weights(part)
     own = torch.split(weights, counts) if isinstance(weights, Tensor) else repeat(None)
     indices, means = zip(*islice(samples, len(counts)), strict=True)
     leaves = zip(map(weakref.ref, views), strict=True)
-    return map(Told, map(Batch, indices, means, own, leaves, counts), views)
+    return map(TrackedBatch, map(Batch, indices, means, own, leaves, counts), views)

@@ -17,7 +17,7 @@ from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
 from .fetcher import Fetcher
-from .serve import Told
+from .serve import TrackedBatch
 from .tails import WithoutLoneSample, is_ours
 
 
@@ -74,13 +74,13 @@ class IndexedFetcher(Fetcher):
         self._under_way = weakref.ref(fetched)
         return fetched
 
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
         """Yield batches with the indices that were fetched with them."""
         plan = share.plan
 
-        def tell(each: Indexed) -> Told:
+        def tell(each: Indexed) -> TrackedBatch:
             batch = batch_of(each.batch, each.indices, plan.mean_weight(each.indices))
-            return Told(batch, each.batch)
+            return TrackedBatch(batch, each.batch)
 
         return map(tell, fetched)
 

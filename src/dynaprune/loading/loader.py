@@ -17,12 +17,12 @@ from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..scores import Score
-from ..training.passes import Pass, Passes
+from ..training.passes import LoaderPass, PassTracker
 from ..training.places import Place, is_behind_loop
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .indexed_fetcher import IndexedFetcher
-from .serve import Told, served
+from .serve import TrackedBatch, served
 from .slice_fetcher import SlicesFetcher
 from .stream_fetcher import StreamFetcher
 from .tails import drops_lone_sample, is_ours
@@ -299,9 +299,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         fetcher: Fetcher,
         fetched: Iterator[Any],
         begun: Share | None,
-        home: Passes,
+        home: PassTracker,
         resuming: Callable[[], AbstractContextManager[None]],
-    ) -> tuple[Pass, Iterator[Told]] | None:
+    ) -> tuple[LoaderPass, Iterator[TrackedBatch]] | None:
         """Begin a pass when its first batch is requested, and return it with its batches."""
         train = self._train()
         with resuming():  # a framework's wrapper creates torch's iterator only now
@@ -320,10 +320,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current = Pass(share.plan, *self._count_served(share), home)
+        current = LoaderPass(share.plan, *self._count_served(share), home)
         return current, fetcher.told(chain(_once(first), fetched), share)
 
-    def _note_end(self, current: Pass) -> None:
+    def _note_end(self, current: LoaderPass) -> None:
         """Remember who ran a pass, and how many batches it had."""
         self._ended = current.asked_by, current.num_batches or current.num_handed_over
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..training.passes import Batch, Pass
+from ..training.passes import Batch, LoaderPass
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset  # which creates these
 
 
-class Told(NamedTuple):
+class TrackedBatch(NamedTuple):
     """A batch with its samples.
 
     Attributes:
@@ -25,8 +25,8 @@ class Told(NamedTuple):
 
 def served(
     train: PrunedDataset,
-    begin: Callable[[], tuple[Pass, Iterable[Told]] | None],
-    note_end: Callable[[Pass], None] = lambda current: None,
+    begin: Callable[[], tuple[LoaderPass, Iterable[TrackedBatch]] | None],
+    note_end: Callable[[LoaderPass], None] = lambda current: None,
 ) -> Iterator[Any]:
     """Yield the batches of a pass, and tell the dataset the samples of each just before.
 
@@ -44,7 +44,7 @@ def served(
     try:
         for each in told:
             with train.epochs.lock:
-                train.epochs.passes.hand_over(current, each.batch)
+                train.epochs.passes.set_current(current, each.batch)
             held = [each.content]
             del each  # no other reference: the batch is freed when the loop drops it
             yield held.pop()

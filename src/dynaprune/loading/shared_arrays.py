@@ -16,7 +16,7 @@ KEPT = 3
 """Versions that are kept: workers may read a version some time after they were told of it."""
 
 
-class Bulletin:
+class SharedArrays:
     """Arrays and plain values that one process publishes and others read, even long-lived workers.
 
     Each version is a folder of files that readers map into memory, so each array is in memory once

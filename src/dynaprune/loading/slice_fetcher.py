@@ -15,7 +15,7 @@ from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
 from .fetcher import Fetcher
-from .serve import Told
+from .serve import TrackedBatch
 from .tails import WithoutLoneSample
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -64,11 +64,11 @@ class SlicesFetcher(Fetcher):
         sizes = self._batches.sizes
         return map(lambda batch: (sizes.popleft(), batch), fetched)  # noqa: C417
 
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
         """Yield batches with their slices of the share."""
         position, slices = 0, share.batches(self._batches.batch_sampler.batch_size)
 
-        def tell(sized: tuple[int, Any]) -> Told:
+        def tell(sized: tuple[int, Any]) -> TrackedBatch:
             nonlocal position, slices
             size, batch = sized
             indices, mean_weight = next(slices, (_NONE, 1.0))
@@ -76,7 +76,7 @@ class SlicesFetcher(Fetcher):
                 slices = share.batches(size, position)
                 indices, mean_weight = next(slices)
             position += size
-            return Told(batch_of(batch, indices, mean_weight), batch)
+            return TrackedBatch(batch_of(batch, indices, mean_weight), batch)
 
         return map(tell, fetched)
 

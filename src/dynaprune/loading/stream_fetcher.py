@@ -21,8 +21,8 @@ from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
-from .serve import Told
-from .shared_arrays import Bulletin
+from .serve import TrackedBatch
+from .shared_arrays import SharedArrays
 from .stream_worker import Orders, Serving, serve
 
 
@@ -121,14 +121,14 @@ class StreamFetcher(Fetcher):
         is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
         return not is_known or train.full_length() % self.batch_size != 1
 
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[Told]:
+    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
         """Yield batches with the keys and weights that were fetched with them."""
 
-        def tell(each: Keyed) -> Told:
+        def tell(each: Keyed) -> TrackedBatch:
             total = float(np.add.reduce(each.weights, dtype=np.float64))
             mean = total / each.weights.size
             batch = batch_of(each.batch, each.indices, mean, each.weights)
-            return Told(batch, each.batch)
+            return TrackedBatch(batch, each.batch)
 
         return map(tell, fetched)
 
@@ -170,7 +170,7 @@ class StreamPass(Forwarding, IterableDataset[Any]):
     def __init__(self, dataset: PrunedIterableDataset, has_workers: bool, live_on: bool) -> None:
         super().__init__(dataset.stream)
         vars(self).update(_dataset=dataset, _has_workers=has_workers, _live_on=live_on)
-        vars(self).update(_bulletin=Bulletin(), _orders=None)
+        vars(self).update(_bulletin=SharedArrays(), _orders=None)
 
     def begin(self, orders: Orders) -> None:
         """Let the next iterator serve a pass.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..utils.sampling import count_distinct
 from .chunk_sizes import slice_sizes
-from .measurements import Batches, Indices
+from .measurements import Indices, Measurements
 
 PENDING = 64
 """Steps that are kept one by one before they are packed into a few tensors."""
@@ -70,7 +70,7 @@ class _Pending:
     stream: int | None = None
 
 
-class LossRecord:
+class LossBuffer:
     """The reported losses with their samples, each loss on its own device.
 
     A loss is copied on its device, because the user's tensor may be written to afterwards
@@ -148,26 +148,26 @@ class LossRecord:
         pending.slots[place].copy_(loss.detach())
         pending.steps.append((indices, None, visits))
 
-    def first(self) -> Batches:
+    def first(self) -> Measurements:
         """Return the first step with losses of 0: its shape is known without reading a loss."""
         packed = self._packed()
         if packed.visits == 0:
-            return Batches.none()
+            return Measurements.none()
         lengths, counts = packed.lengths[0][:1], packed.counts[0][:1]
         sizes = slice_sizes(lengths, counts)
         nothing = torch.zeros(sizes.size, dtype=torch.int64, device="cpu")
         indices = self._samples(packed)[: int(lengths[0])]
-        return Batches(indices, torch.from_numpy(sizes), nothing.float(), nothing)
+        return Measurements(indices, torch.from_numpy(sizes), nothing.float(), nothing)
 
-    def batches(self) -> Batches:
+    def batches(self) -> Measurements:
         """Return all measurements on the host; the losses are moved in one copy per device."""
         self._wait()
         packed = self._packed()
         if packed.visits == 0:
-            return Batches.none()
+            return Measurements.none()
         lengths, counts = np.concatenate(packed.lengths), np.concatenate(packed.counts)
         steps = np.repeat(np.arange(lengths.size), counts)
-        return Batches(
+        return Measurements(
             indices=self._samples(packed),
             sizes=torch.from_numpy(slice_sizes(lengths, counts)),
             losses=_to_host(packed.losses).float(),
@@ -238,7 +238,7 @@ def _packed(pending: _Pending, order: Tensor, joins: bool = True) -> _Packed:
 
     Arguments:
         pending: the latest steps, with those that were packed before.
-        order: see `LossRecord`.
+        order: see `LossBuffer`.
         joins: whether to concatenate tensors and free the slots for reuse; if not, tensors on a
             device are taken as they are.
     """

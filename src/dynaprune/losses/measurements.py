@@ -21,7 +21,7 @@ PORTION = 1 << 18
 
 
 @dataclass(frozen=True)
-class Batches:
+class Measurements:
     """The measurements of an epoch, in the order in which they were made.
 
     A measurement is the mean loss of a group of samples. A step that reported one mean loss made
@@ -42,13 +42,13 @@ class Batches:
     steps: Tensor
 
     @staticmethod
-    def none() -> Batches:
+    def none() -> Measurements:
         """Return empty measurements."""
         nothing = torch.empty(0, dtype=torch.int64, device="cpu")
-        return Batches(nothing, nothing, nothing.float(), nothing)
+        return Measurements(nothing, nothing, nothing.float(), nothing)
 
     @staticmethod
-    def side_by_side(ranks: Sequence[Batches]) -> Batches:
+    def side_by_side(ranks: Sequence[Measurements]) -> Measurements:
         """Merge the measurements that several ranks made in the same steps, by step, then by rank.
 
         Each rank's batch counts as a step of its own, as if one process had trained on them all.
@@ -61,16 +61,16 @@ class Batches:
         )
         return together._reordered(np.argsort(together.steps.numpy(), kind="stable"))
 
-    def room_for(self, num_samples: int, num_groups: int) -> Batches:
+    def room_for(self, num_samples: int, num_groups: int) -> Measurements:
         """Return uninitialized measurements of this size, with the dtypes of these."""
-        return Batches(
+        return Measurements(
             self.indices.new_empty(num_samples),
             self.sizes.new_empty(num_groups),
             self.losses.new_empty(num_groups),
             self.steps.new_empty(num_groups),
         )
 
-    def fill(self, part: Batches, sample: int, group: int) -> tuple[int, int]:
+    def fill(self, part: Measurements, sample: int, group: int) -> tuple[int, int]:
         """Copy a part to position (sample, group), and return the position after it."""
         last_sample, last_group = sample + part.indices.numel(), group + len(part)
         self.indices[sample:last_sample] = part.indices
@@ -82,13 +82,13 @@ class Batches:
     def __len__(self) -> int:
         return self.losses.numel()
 
-    def followed_by(self, later: Batches) -> Batches:
+    def followed_by(self, later: Measurements) -> Measurements:
         """Return these measurements followed by those of `later`, with consecutive steps."""
         if len(self) == 0:
             return later
         return _joined([self, replace(later, steps=later.steps + self.steps[-1] + 1)])
 
-    def last(self, num_samples: int) -> Batches:
+    def last(self, num_samples: int) -> Measurements:
         """Return the last measurements: as many as have at most `num_samples`, at least one."""
         if self.indices.numel() <= num_samples or len(self) == 0:
             return self
@@ -96,7 +96,7 @@ class Batches:
         count = max(1, int(np.searchsorted(behind, num_samples, side="right")))
         return self._groups(len(self) - count, len(self))
 
-    def first_visits(self) -> Batches:
+    def first_visits(self) -> Measurements:
         """Return the measurements without samples that were measured earlier in the epoch.
 
         Ranks that must serve equally many samples repeat a few at the end of an epoch.
@@ -117,7 +117,7 @@ class Batches:
         )
         sizes = self.sizes.numpy() - np.bincount(repeated, minlength=len(self))
         kept = torch.from_numpy(sizes > 0)
-        return Batches(
+        return Measurements(
             torch.from_numpy(indices[is_first]),
             torch.from_numpy(sizes)[kept],
             self.losses[kept],
@@ -137,15 +137,17 @@ class Batches:
         sizes = self.sizes[first].double()
         return float((self.losses[first].double() * sizes).sum() / sizes.sum())
 
-    def finite(self) -> Batches:
+    def finite(self) -> Measurements:
         """Return the measurements whose loss is a finite number."""
         keep = torch.from_numpy(np.isfinite(self.losses.numpy()))
         if bool(keep.all()):
             return self
         members = keep.repeat_interleave(self.sizes)
-        return Batches(self.indices[members], self.sizes[keep], self.losses[keep], self.steps[keep])
+        return Measurements(
+            self.indices[members], self.sizes[keep], self.losses[keep], self.steps[keep]
+        )
 
-    def disjoint(self, *, in_parts: bool = False) -> Iterator[Batches]:
+    def disjoint(self, *, in_parts: bool = False) -> Iterator[Measurements]:
         """Split into consecutive parts within which no sample is in two measurements.
 
         With `in_parts`, also into parts of about `PORTION` samples.
@@ -172,7 +174,7 @@ class Batches:
                 start = int(group[position])
         yield self._groups(start, len(self))
 
-    def _portions(self) -> Iterator[Batches]:
+    def _portions(self) -> Iterator[Measurements]:
         """Split into consecutive parts of about `PORTION` samples, without splitting a step."""
         if self.indices.numel() <= PORTION:
             yield self
@@ -184,30 +186,30 @@ class Batches:
         starts = [0, *stops[:-1].tolist()]
         samples = [0, *ends[stops - 1].tolist()]
         for part, stop in enumerate(stops.tolist()):
-            yield Batches(
+            yield Measurements(
                 self.indices[samples[part] : samples[part + 1]],
                 self.sizes[starts[part] : stop],
                 self.losses[starts[part] : stop],
                 self.steps[starts[part] : stop],
             )
 
-    def _reordered(self, order: NDArray[np.intp]) -> Batches:
+    def _reordered(self, order: NDArray[np.intp]) -> Measurements:
         """Return the measurements in another order, shape (G,)."""
         sizes = self.sizes.numpy()
         starts, moved = _starts(sizes)[order], sizes[order]
         members = np.repeat(starts - _starts(moved), moved) + np.arange(self.indices.numel())
-        return Batches(
+        return Measurements(
             self.indices[torch.from_numpy(members)],
             torch.from_numpy(moved),
             self.losses[torch.from_numpy(order)],
             self.steps[torch.from_numpy(order)],
         )
 
-    def _groups(self, start: int, stop: int) -> Batches:
+    def _groups(self, start: int, stop: int) -> Measurements:
         """Return the measurements `start` to `stop`."""
         first = int(self.sizes[:start].sum())
         last = first + int(self.sizes[start:stop].sum())
-        return Batches(
+        return Measurements(
             self.indices[first:last],
             self.sizes[start:stop],
             self.losses[start:stop],
@@ -215,8 +217,8 @@ class Batches:
         )
 
 
-def _joined(parts: Sequence[Batches]) -> Batches:
-    return Batches(
+def _joined(parts: Sequence[Measurements]) -> Measurements:
+    return Measurements(
         torch.cat([part.indices for part in parts]),
         torch.cat([part.sizes for part in parts]),
         torch.cat([part.losses for part in parts]),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..utils.sampling import drawn, where
+from ..utils.sampling import nonzero, random_mask
 
 
 def lowest(
@@ -33,6 +33,6 @@ def some_of(mask: NDArray[np.bool_], count: int, generator: torch.Generator) -> 
     """Return a mask of `count` random positions among those where `mask` is true: shape (N,)."""
     chosen = np.zeros(mask.size, dtype=np.bool_)
     # by position: writing through a random mask is slow
-    places = where(mask).numpy()
-    chosen[places] = drawn(count, places.size, generator)
+    places = nonzero(mask).numpy()
+    chosen[places] = random_mask(count, places.size, generator)
     return chosen

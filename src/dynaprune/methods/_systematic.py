@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..utils.sampling import everything, shuffled
+from ..utils.sampling import all_indices, shuffled
 
 
 def inclusion_probabilities(sizes: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -43,7 +43,7 @@ def systematic(
         count: their sum.
         generator: the source of all randomness.
     """
-    order = shuffled(everything(probabilities.size), generator).numpy()
+    order = shuffled(all_indices(probabilities.size), generator).numpy()
     # with only 24 random bits, count + u is exact
     start = float(torch.rand((), generator=generator, dtype=torch.float32, device="cpu"))
     ends = np.cumsum(probabilities[order])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..planning.selection import Selection
-from ..utils.sampling import where
+from ..utils.sampling import nonzero
 from ..utils.validation import check_share
 from ._budget import count_share
 from ._exact_share import ExactShare
@@ -71,4 +71,4 @@ class EpsilonGreedy(ExactShare):
         explored = count_share(self.epsilon, kept)
         chosen = highest(scores.numpy(), kept - explored, generator)
         chosen |= some_of(~chosen, explored, generator)
-        return Selection(where(chosen))
+        return Selection(nonzero(chosen))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..planning.composition import Composition
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
-from ..utils.sampling import drawn, everything, taken, where
+from ..utils.sampling import all_indices, nonzero, random_mask, take
 from ..utils.validation import check_between, check_either, check_integer, check_share
 from ._budget import Saving, count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
@@ -130,7 +130,7 @@ class InfoBatch(PrunedDataset):
                 f'weighting must be "unbiased" or "equal", but {weighting!r} was given'
             )
         self.weighting = weighting
-        self.reads = () if confidence is None and not thompson else ("errors",)
+        self.extra_inputs = () if confidence is None and not thompson else ("errors",)
         if pure and batch_size is None:
             raise ValueError("pure=True needs batch_size, the samples per step, but none was given")
         self.composition: Composition | None = None
@@ -175,14 +175,14 @@ class InfoBatch(PrunedDataset):
         total = scores.numel()
         compared = self._compared(scores, errors, generator)
         if epoch >= first_annealed_epoch(self.delta, self.num_epochs):
-            return Selection(everything(total))
+            return Selection(all_indices(total))
         below: NDArray[np.bool_] = np.less(compared, np.float64(mean_of(scores.numpy())))
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
         else:
             skipped = self._spread(self.saving).skipped(epoch, total)
             if skipped > 0 and scores.min() == scores.max():
-                return Selection(where(drawn(max(1, total - skipped), total, generator)))
+                return Selection(nonzero(random_mask(max(1, total - skipped), total, generator)))
             # if a stream is not as long as announced, not all of these can be skipped
             skipped = min(skipped, total * (MAX_WEIGHT - 1) // MAX_WEIGHT)
             wanted = _candidates_for(skipped, total)
@@ -191,13 +191,13 @@ class InfoBatch(PrunedDataset):
             kept = int(np.count_nonzero(below)) - skipped
         candidates = int(np.count_nonzero(below))
         if kept >= candidates:
-            return Selection(everything(total))
-        indices = where(~below | some_of(below, kept, generator))
+            return Selection(all_indices(total))
+        indices = nonzero(~below | some_of(below, kept, generator))
         if self.weighting == "equal":
             weights = np.full(indices.shape, total / indices.numel(), dtype=np.float32)
         else:
             levels = np.float32(candidates / kept), np.float32(1)
-            weights = np.where(taken(below, indices), *levels)
+            weights = np.where(take(below, indices), *levels)
         return Selection(indices, torch.from_numpy(weights), self.composition)
 
     def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:

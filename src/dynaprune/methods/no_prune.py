@@ -10,7 +10,7 @@ from torch import Tensor
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
-from ..utils.sampling import everything
+from ..utils.sampling import all_indices
 
 
 class NoPrune(PrunedDataset):
@@ -34,4 +34,4 @@ class NoPrune(PrunedDataset):
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
         """Keep all samples, with weight 1."""
-        return Selection(everything(scores.numel()))
+        return Selection(all_indices(scores.numel()))

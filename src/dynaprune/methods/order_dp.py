@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..planning.selection import Selection
-from ..utils.sampling import drawn, taken, where
+from ..utils.sampling import nonzero, random_mask, take
 from ..utils.validation import check_share
 from ._budget import count_share
 from ._exact_share import ExactShare
@@ -78,6 +78,6 @@ class OrderDP(ExactShare):
         """Keep the highest scores of a uniform pool, with weight 1."""
         total = scores.numel()
         kept = self._num_kept(total, epoch)
-        pool = where(drawn(max(kept, count_share(self.pool, total)), total, generator))
-        chosen = highest(taken(scores.numpy(), pool), kept, generator)
-        return Selection(torch.from_numpy(taken(pool.numpy(), where(chosen))))
+        pool = nonzero(random_mask(max(kept, count_share(self.pool, total)), total, generator))
+        chosen = highest(take(scores.numpy(), pool), kept, generator)
+        return Selection(torch.from_numpy(take(pool.numpy(), nonzero(chosen))))

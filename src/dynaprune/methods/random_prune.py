@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..scores import BLS, Score
-from ..utils.sampling import drawn, where
+from ..utils.sampling import nonzero, random_mask
 from ._exact_share import ExactShare
 
 
@@ -57,4 +57,4 @@ class RandomPrune(ExactShare):
         """Keep a uniform share of all samples, with weight 1."""
         total = scores.numel()
         kept = self._num_kept(total, epoch)
-        return Selection(where(drawn(kept, total, generator)))
+        return Selection(nonzero(random_mask(kept, total, generator)))

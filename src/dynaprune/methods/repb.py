@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
-from ..utils.sampling import taken, where
+from ..utils.sampling import nonzero, take
 from ..utils.validation import check_integer, check_number, check_share
 from ._budget import count_share
 from ._ranking import some_of
@@ -63,7 +63,7 @@ class RePB(PrunedDataset):
         80
     """
 
-    reads: tuple[str, ...] = ("visits", "last_steps")
+    extra_inputs: tuple[str, ...] = ("visits", "last_steps")
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class RePB(PrunedDataset):
         self.window = check_integer("window", window, minimum=1)
         self.max_weight = check_number("max_weight", max_weight, minimum=1)
 
-    def select(  # type: ignore[override]  # it `reads` more than scores
+    def select(  # type: ignore[override]  # it takes more than scores
         self,
         scores: Tensor,
         epoch: int,
@@ -91,8 +91,8 @@ class RePB(PrunedDataset):
         """Skip a uniform share of the samples below the mean of their window, weight the others."""
         below = below_mean_of_window(scores.numpy(), last_steps.numpy(), self.window)
         skipped = count_share(self.prune_ratio, int(np.count_nonzero(below)))
-        indices = where(~some_of(below, skipped, generator))
-        seen = taken(visits.numpy(), indices)
+        indices = nonzero(~some_of(below, skipped, generator))
+        seen = take(visits.numpy(), indices)
         weights = np.minimum(np.float32(epoch + 1) / (seen + np.float32(1)), self.max_weight)
         weights *= scores.numel() / weights.sum(dtype=np.float64)
         if weights.min() == weights.max() == 1:

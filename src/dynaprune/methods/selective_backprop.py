@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..utils.percentiles import percentiles
-from ..utils.sampling import where
+from ..utils.sampling import nonzero
 from ..utils.validation import check_either, check_number
 from ._exact_share import ExactShare
 from ._systematic import inclusion_probabilities, systematic
@@ -86,4 +86,4 @@ class SelectiveBackprop(ExactShare):
         # large enough to differ from 0, for any β
         sizes = np.maximum(percentiles(scores.numpy()) ** self.beta, 1e-30)
         probabilities = inclusion_probabilities(sizes, kept)
-        return Selection(where(systematic(probabilities, kept, generator)))
+        return Selection(nonzero(systematic(probabilities, kept, generator)))

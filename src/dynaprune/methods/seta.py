@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
-from ..utils.sampling import drawn, shuffled, taken, where
+from ..utils.sampling import nonzero, random_mask, shuffled, take
 from ..utils.validation import check_either, check_integer, check_share
 from ._budget import Saving, count_share, first_annealed_epoch
 from ._kmeans import kmeans_cuts
@@ -93,13 +93,13 @@ class SeTa(PrunedDataset):
         if self.saving is not None:
             kept = max(1, total - self._spread(self.saving).skipped(epoch, total))
             if is_whole or scores.min() == scores.max():
-                return Selection(where(drawn(kept, total, generator)))
+                return Selection(nonzero(random_mask(kept, total, generator)))
             return self._exactly(kept, scores.numpy(), epoch, generator)
         kept = max(1, count_share(1 - self.prune_ratio, total))
-        indices = where(drawn(kept, total, generator))
+        indices = nonzero(random_mask(kept, total, generator))
         if is_whole:
             return Selection(indices)
-        values = taken(scores.numpy(), indices)
+        values = take(scores.numpy(), indices)
         if values.min() == values.max():
             num_groups = min(self.num_groups, kept)
             first, last = window(epoch, num_groups, self.window_scale)
@@ -109,7 +109,7 @@ class SeTa(PrunedDataset):
         first, last = window(epoch, cuts.size + 1, self.window_scale)
         inside = _between(values, cuts, first, last)
         del values  # frees memory for the next step
-        return Selection(torch.from_numpy(taken(indices.numpy(), where(inside))))
+        return Selection(torch.from_numpy(take(indices.numpy(), nonzero(inside))))
 
     def _spread(self, saving: float) -> Saving:
         return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
@@ -125,7 +125,7 @@ class SeTa(PrunedDataset):
             is_harder_next = last <= cuts.size
             first, last = (first, last + 1) if is_harder_next else (first - 1, last)
             inside = _between(values, cuts, first, last)
-        return Selection(where(some_of(inside, kept, generator)))
+        return Selection(nonzero(some_of(inside, kept, generator)))
 
 
 def _between(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
-from ..utils.sampling import everything, where
+from ..utils.sampling import all_indices, nonzero
 from ..utils.validation import check_number, check_share
 from ._budget import count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
@@ -86,18 +86,18 @@ class SkipConverged(PrunedDataset):
         if values.min() == values.max() or epoch >= first_annealed_epoch(
             self.delta, self.num_epochs
         ):
-            return Selection(everything(total))
+            return Selection(all_indices(total))
         losses = np.sort(values)
         losses -= np.float32(self.floor)
         lacking = -float(np.minimum(losses, 0).sum(dtype=np.float64))
         if lacking > self.loss_share * float(np.maximum(losses, 0).sum(dtype=np.float64)):
             self._warn(float(np.mean(losses < 0)))
-            return Selection(everything(total))
+            return Selection(all_indices(total))
         held = np.cumsum(np.maximum(losses, 0, out=losses), dtype=np.float64)
         converged = int(np.searchsorted(held, self.loss_share * held[-1], side="right"))
         skipped = min(total - 1, converged - count_share(self.refresh, converged))
         learned = lowest(values, converged, generator)
-        return Selection(where(~some_of(learned, skipped, generator)))
+        return Selection(nonzero(~some_of(learned, skipped, generator)))
 
     def _warn(self, share: float) -> None:
         """Warn once that `floor` is wrong."""

@@ -11,7 +11,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
 from ..utils.rng import epoch_generator
-from ..utils.sampling import drawn, where
+from ..utils.sampling import nonzero, random_mask
 from ..utils.validation import check_share
 from ._budget import count_share
 
@@ -47,4 +47,4 @@ class StaticPrune(PrunedDataset):
         total = scores.numel()
         kept = max(1, count_share(1 - self.prune_ratio, total))
         generator = epoch_generator(self.seed, epoch=0)  # redrawn, so that no mask must be stored
-        return Selection(where(drawn(kept, total, generator)))
+        return Selection(nonzero(random_mask(kept, total, generator)))

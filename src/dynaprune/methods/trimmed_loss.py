@@ -13,7 +13,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..scores.loss_shape import LossShape, share_of_outliers
 from ..utils.rng import epoch_generator
-from ..utils.sampling import everything, where
+from ..utils.sampling import all_indices, nonzero
 from ..utils.validation import check_either, check_integer, check_share
 from ._budget import Saving, count_share
 from ._ranking import highest, some_of
@@ -70,7 +70,7 @@ class TrimmedLoss(PrunedDataset):
         [0, 20, 40, 60, 80]
     """
 
-    reads: tuple[str, ...] = ("shape",)
+    extra_inputs: tuple[str, ...] = ("shape",)
     skips_highest: ClassVar[bool] = True
 
     def __init__(
@@ -109,9 +109,9 @@ class TrimmedLoss(PrunedDataset):
         """Keep all but the highest scores, and a few of these, with weight 1."""
         trimmed, skipped = self._counts(scores, shape, epoch)
         if epoch < self._first_trimming_epoch or skipped == 0:
-            return Selection(everything(scores.numel()))
+            return Selection(all_indices(scores.numel()))
         worst = highest(scores.numpy(), trimmed, generator)
-        return Selection(where(~some_of(worst, skipped, generator)))
+        return Selection(nonzero(~some_of(worst, skipped, generator)))
 
     def suspects(self, count: int | None = None) -> Tensor:
         """Return the samples whose labels are most probably wrong: int64, shape (count,).
@@ -128,7 +128,7 @@ class TrimmedLoss(PrunedDataset):
             ValueError: `count` is below 0 or above N.
             RuntimeError: all scores are equal, so that none stands out.
         """
-        score = self.epochs.known_score()
+        score = self.epochs.latest_score()
         scores, total = score.values(), score.num_samples
         if total == 0 or bool((scores == scores[0]).all()):
             raise RuntimeError(
@@ -137,7 +137,7 @@ class TrimmedLoss(PrunedDataset):
             )
         if count is None:
             epoch = max(min(self.epoch, self.num_epochs - 1), self._first_trimming_epoch)
-            count, _ = self._counts(scores, score.beside(self.reads)["shape"], epoch)
+            count, _ = self._counts(scores, score.extras(self.extra_inputs)["shape"], epoch)
         if check_integer("count", count, minimum=0) > total:
             raise ValueError(f"count must be at most {total}, the samples, but {count!r} was given")
         generator = epoch_generator(self.seed, self.epoch, stream=2)

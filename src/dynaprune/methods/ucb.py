@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..planning.selection import Selection
-from ..utils.sampling import where
+from ..utils.sampling import nonzero
 from ..utils.validation import check_number
 from ._exact_share import ExactShare
 from ._ranking import highest
@@ -57,7 +57,7 @@ class UCB(ExactShare):
         700
     """
 
-    reads: tuple[str, ...] = ("errors", "visits")
+    extra_inputs: tuple[str, ...] = ("errors", "visits")
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class UCB(ExactShare):
         super().__init__(dataset, num_epochs, prune_ratio, saving, seed)
         self.c = check_number("c", c, minimum=0)
 
-    def select(  # type: ignore[override]  # it `reads` more than scores
+    def select(  # type: ignore[override]  # it takes more than scores
         self,
         scores: Tensor,
         epoch: int,
@@ -87,7 +87,7 @@ class UCB(ExactShare):
             bounds = ucb1(values, visits.numpy(), self.c)
         else:
             bounds = values + np.float32(self.c) * errors.numpy()
-        return Selection(where(highest(bounds, kept, generator)))
+        return Selection(nonzero(highest(bounds, kept, generator)))
 
 
 def ucb1(values: NDArray[np.float32], visits: NDArray[np.int32], c: float) -> NDArray[np.float32]:

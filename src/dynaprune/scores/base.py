@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.keys import KeyTable
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..utils.sampling import CHUNK
 from ..utils.validation import check_finite, check_keys, check_tensor, shown
 from . import third_party as convention
@@ -104,7 +104,7 @@ class Score(ABC):
         """
         return self._samples_a_loss or math.nan
 
-    def read(self, batches: Batches) -> Batches:
+    def read(self, batches: Measurements) -> Measurements:
         """Prepare all measurements of an epoch for `observe`, which gets them whole or in parts.
 
         A score that compares batches with each other does so here.
@@ -112,10 +112,10 @@ class Score(ABC):
         return batches
 
     @abstractmethod
-    def observe(self, batches: Batches) -> None:
+    def observe(self, batches: Measurements) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
 
-    def fold(self, batches: Batches) -> None:
+    def fold(self, batches: Measurements) -> None:
         """Fold the measurements of an epoch into the scores; all losses are finite."""
         if len(batches) > 0:
             self._samples_a_loss = batches.indices.numel() / len(batches)
@@ -123,7 +123,7 @@ class Score(ABC):
         for part in batches.disjoint(in_parts=self.observes_in_parts):
             self.observe(part)
             self._started = True
-        self.settle()
+        self.end_epoch()
 
     def values(self) -> Tensor:
         """Return the scores, float32, shape (N,): the higher, the more worth training on.
@@ -140,8 +140,8 @@ class Score(ABC):
         """
         return None
 
-    def keep(self, names: Collection[str]) -> None:
-        """Declare what a method will read in addition to scores: see `PrunedDataset.reads`.
+    def track(self, names: Collection[str]) -> None:
+        """Declare what a method will read in addition to scores: see `PrunedDataset.extra_inputs`.
 
         Raises:
             ValueError: one of the names is unknown.
@@ -150,19 +150,19 @@ class Score(ABC):
         unknown = [name for name in names if name not in READABLE]
         if unknown or isinstance(names, str):
             raise ValueError(
-                f"reads must be a tuple of names among {', '.join(READABLE)}, but {names!r} was "
-                "given"
+                f"extra_inputs must be a tuple of names among {', '.join(READABLE)}, but "
+                f"{names!r} was given"
             )
         missing = [name for name in names if not self._keeps(name)]
         if missing and self._started:
             raise RuntimeError(
                 f"the method reads {', '.join(missing)}, which must be recorded from the first "
-                "epoch on, but it did not say so before: make reads an attribute of its class, or "
-                "set it before the first epoch"
+                "epoch on, but it did not say so before: make extra_inputs an attribute of its "
+                "class, or set it before the first epoch"
             )
         self._takes_moments = "shape" in names
         self._needed = tuple(name for name in NAMES if name in names)
-        self._history.keep(self._needed)
+        self._history.track(self._needed)
 
     def _keeps(self, name: str) -> bool:
         if name == "shape":
@@ -171,7 +171,7 @@ class Score(ABC):
 
     def count_visits(self) -> None:
         """Count from now on how often each sample is measured; 4 bytes per sample."""
-        self._history.keep(("visits",))
+        self._history.track(("visits",))
 
     def visits(self) -> tuple[NDArray[np.int32], int] | None:
         """Return how often each sample was measured, shape (N,), and in how many epochs.
@@ -182,10 +182,10 @@ class Score(ABC):
             return None
         return self._history.read("visits").numpy(), self._history.num_epochs
 
-    def remember(self, batches: Batches) -> None:
+    def record_visits(self, batches: Measurements) -> None:
         """Record which samples an epoch has measured, if a method or a recording reads it."""
         if self._history:
-            self._history.remember(batches)
+            self._history.record_visits(batches)
 
     @property
     def reliability(self) -> float:
@@ -195,7 +195,7 @@ class Score(ABC):
         """
         return self._reliability.value
 
-    def compare(self, batches: Batches, *, is_whole: bool = True) -> None:
+    def update_reliability(self, batches: Measurements, *, is_whole: bool = True) -> None:
         """Compare the losses of an epoch with the scores, before they are observed.
 
         Arguments:
@@ -211,8 +211,8 @@ class Score(ABC):
             scores = self._values_of(last.indices)
             self._reliability.compare(scores, last.sizes.numpy(), last.losses.numpy())
 
-    def beside(self, names: Collection[str]) -> dict[str, Any]:
-        """Return what a method reads in addition to scores, by name: see `PrunedDataset.reads`."""
+    def extras(self, names: Collection[str]) -> dict[str, Any]:
+        """Return the `extra_inputs` of a method by name: see `PrunedDataset`."""
         found: dict[str, Any] = {}
         for name in names:
             if name == "errors":
@@ -262,7 +262,7 @@ class Score(ABC):
         self._values = torch.from_numpy(self._kept(values.numpy()))
         self._started = True
 
-    def admit(self, batches: Batches) -> Batches:
+    def register_keys(self, batches: Measurements) -> Measurements:
         """Add scores for the samples of a stream that have none yet.
 
         Arguments:
@@ -365,7 +365,7 @@ class Score(ABC):
         self._first_loss, self._started = first_loss, state["started"]
         self._samples_a_loss = samples_a_loss
 
-    def _start(self, batches: Batches) -> None:
+    def _start(self, batches: Measurements) -> None:
         """Before the first batch of the run, set all scores to that batch's mean loss."""
         if not self._started:
             self._set_all(batches.first_loss())
@@ -377,7 +377,7 @@ class Score(ABC):
         self._level = 0.0 if self._is_full() else value
         self._values.fill_(value - self._level)
 
-    def settle(self) -> None:
+    def end_epoch(self) -> None:
         """End the epoch: half-precision scores move their level to the mean score.
 
         Then all significant bits describe the differences between scores. For example, the scores

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..utils.validation import check_number, check_share
 from .base import Score
 
@@ -68,7 +68,7 @@ class BLS(Score):
         if self.initial != "first":
             self._set_all(self.initial)
 
-    def observe(self, batches: Batches) -> None:
+    def observe(self, batches: Measurements) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         if self.initial == "first":
             self._start(batches)

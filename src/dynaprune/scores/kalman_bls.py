@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..losses.measurements import Batches
-from ..utils.sampling import taken
+from ..losses.measurements import Measurements
+from ..utils.sampling import take
 from ..utils.validation import check_keys, check_tensor
 from .base import DTYPES, Score
 from .windows import Numbers, Windows, means
@@ -86,7 +86,7 @@ class KalmanBLS(Score):
         self._num_measured = 0  # number of losses in the run
         self._centre = 0.0  # mean excess of the samples of the epoch that is observed
 
-    def read(self, batches: Batches) -> Batches:
+    def read(self, batches: Measurements) -> Measurements:
         """Return the measurements with normal scores instead of losses, in units of the excess."""
         self._started = True
         sizes, losses = batches.sizes.numpy(), batches.losses.numpy().astype(np.float64)
@@ -99,11 +99,11 @@ class KalmanBLS(Score):
         scores = unit * windows.measured(deviations) / np.sqrt(sizes)
         return replace(batches, losses=torch.from_numpy(scores.astype(np.float32)))
 
-    def observe(self, batches: Batches) -> None:
+    def observe(self, batches: Measurements) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         sizes = batches.sizes.numpy()
         excess = self._values_of(batches.indices)
-        variances = taken(self._variances, batches.indices)
+        variances = take(self._variances, batches.indices)
         residuals = batches.losses.numpy() - (means(excess, sizes) - self._centre)
         # K of each sample; multiplied by the residual of the batch it is the sample's correction
         gains = variances / np.repeat(means(variances, sizes) + NOISE, sizes)
@@ -112,9 +112,9 @@ class KalmanBLS(Score):
         self._write(batches.indices, excess)
         self._variances[batches.indices.numpy()] = variances
 
-    def settle(self) -> None:
+    def end_epoch(self) -> None:
         """End the epoch, in which each excess may have drifted."""
-        super().settle()
+        super().end_epoch()
         self._values *= math.sqrt(1 - DRIFT)
         self._level *= math.sqrt(1 - DRIFT)
         self._variances *= np.float32(1 - DRIFT)
@@ -231,7 +231,7 @@ class KalmanBLS(Score):
         if excess.size == self.num_samples:
             return 1.0
         every = self._read(self._values.numpy())
-        served = _variance(excess, taken(self._variances, indices))
+        served = _variance(excess, take(self._variances, indices))
         return math.sqrt(served / _variance(every, self._variances))
 
 

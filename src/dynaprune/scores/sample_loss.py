@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from .base import Score
 
 
@@ -29,7 +29,7 @@ class SampleLoss(Score):
     needs_loss_vector: ClassVar[bool] = True
     observes_in_parts: ClassVar[bool] = True
 
-    def observe(self, batches: Batches) -> None:
+    def observe(self, batches: Measurements) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
         self._start(batches)
         self._write(batches.indices, batches.per_sample().numpy())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..data.indexed import as_indices, check_range
-from ..losses.buffer import LossRecord
+from ..losses.buffer import LossBuffer
 from ..losses.reweighting import check_loss, scale, scale_slices
 from ..utils.processes import require_single_process
 from .restarting import as_one_epoch
@@ -127,7 +127,7 @@ class _State:
         self.samplers = samplers  # the names of attributes and methods that give samplers
         self.scores = scores  # the object's own tensor, on its own device
         self.is_started = False  # whether a loss was observed since the object was created
-        self.record = LossRecord()
+        self.record = LossBuffer()
         self._written: Tensor | None = None  # a copy of the scores that were last written here
         self._read_at = -1  # the number of visits in them that are not yet folded permanently
 
@@ -158,7 +158,7 @@ class _State:
             self._written = self.scores.clone()
         self._read_at = visits
         if is_kept:
-            self.record, self._read_at = LossRecord(), -1
+            self.record, self._read_at = LossBuffer(), -1
 
 
 def _read_scores(base: Any) -> Tensor:
@@ -173,7 +173,7 @@ def _write_scores(base: Any, scores: Tensor) -> None:
     state: _State = type(base)._dynaprune
     _check_vector(base, "scores", scores)
     vars(base)["scores"] = scores
-    state.scores, state.is_started, state.record = scores, True, LossRecord()
+    state.scores, state.is_started, state.record = scores, True, LossBuffer()
     state._written, state._read_at = None, -1
 
 

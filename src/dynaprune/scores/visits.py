@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..utils.validation import check_count, check_keys, check_tensor
 
 NAMES = ("visits", "last_steps")
@@ -41,7 +41,7 @@ class History:
     def __bool__(self) -> bool:
         return bool(self._kept)
 
-    def keep(self, names: Collection[str]) -> None:
+    def track(self, names: Collection[str]) -> None:
         """Record `visits` or `last_steps`, or both, from now on; 4 bytes per sample each."""
         for name in names:
             if name not in self._kept:
@@ -56,7 +56,7 @@ class History:
         """
         return torch.from_numpy(self._kept[name])
 
-    def remember(self, batches: Batches) -> None:
+    def record_visits(self, batches: Measurements) -> None:
         """Record the measurements of an epoch."""
         self.num_epochs += 1
         if len(batches) == 0:
@@ -108,7 +108,7 @@ class History:
             )
         wanted, self._kept, self._num_samples = list(self._kept), kept, num_samples
         self._num_steps = num_steps
-        self.keep(wanted)
+        self.track(wanted)
         self.num_epochs = num_epochs if "visits" in kept else 0
 
 

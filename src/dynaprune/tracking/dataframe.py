@@ -21,7 +21,7 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
         ValueError: `ids` are of another number of samples, or not each sample's own.
     """
     pandas = require("pandas", "export")
-    score = train.epochs.known_score()
+    score = train.epochs.latest_score()
     scores = score.values().numpy()
     selection = train.next_selection()
     weights = np.zeros(scores.size, dtype=np.float32)

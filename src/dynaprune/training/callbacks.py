@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from ..losses.measurements import Batches
+    from ..losses.measurements import Measurements
     from ..pruned_dataset import PrunedDataset
     from ..scores import Score
     from .summary import Summary
@@ -34,7 +34,7 @@ class EpochResult:
     """
 
     number: int
-    measurements: Batches
+    measurements: Measurements
     score: Score
     mean_loss: float
     kept: int

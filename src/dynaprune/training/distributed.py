@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..planning.plan import Plan
 from ..planning.share import share_of
 from ..utils.processes import is_distributed
@@ -49,7 +49,7 @@ class Ranks:
         """The number of ranks that make each training step together."""
         return distributed.get_world_size(self.group) if is_distributed() else 1
 
-    def agree(self, facts: Mapping[str, Any], first: Batches, plan: Plan) -> None:
+    def agree(self, facts: Mapping[str, Any], first: Measurements, plan: Plan) -> None:
         """Make sure that all ranks train the same epoch: a collective, at a run's first update.
 
         Arguments:
@@ -71,7 +71,7 @@ class Ranks:
             self._bytes_a_sample = float((sizes / np.maximum(1, samples)).max())
             self._bytes_a_batch = _round_up(int(sizes.max()))
 
-    def exchange(self, own: Batches, plan: Plan, facts: Mapping[str, Any]) -> Batches:
+    def exchange(self, own: Measurements, plan: Plan, facts: Mapping[str, Any]) -> Measurements:
         """Return what all ranks have measured in an epoch: a collective.
 
         A second one follows where a message needs more room than was agreed upon: in the epoch in

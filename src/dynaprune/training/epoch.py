@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..planning.plan import Plan
 from ..scores import Score
-from .progress import Findings
+from .progress import EpochProgress
 from .summary import Summary
 
 
@@ -33,7 +33,7 @@ class Epoch:
 
     number: int
     score: Score
-    findings: Findings
+    findings: EpochProgress
     num_samples: int
     totals: Summary = field(default_factory=Summary)
     mean_loss: float = math.nan
@@ -56,7 +56,7 @@ class Fold:
     """
 
     score: Score
-    batches: Batches
+    batches: Measurements
     visits: int
     left_out: int
     folded_at: tuple[int, int]

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from ..losses.buffer import LossRecord
-from ..losses.measurements import Batches, Indices
+from ..losses.buffer import LossBuffer
+from ..losses.measurements import Indices, Measurements
 from ..planning.plan import Plan, digest
 from ..planning.share import Share
 from ..scores import Score
@@ -25,8 +25,8 @@ from .callbacks import Callbacks, EpochResult
 from .distributed import Ranks
 from .epoch import Epoch, Fold
 from .lengths import Lengths
-from .passes import Batch, Pass, Passes
-from .progress import Findings, Progress
+from .passes import Batch, LoaderPass, PassTracker
+from .progress import EpochProgress, SavedProgress
 from .summary import Summary
 
 logger = logging.getLogger("dynaprune")
@@ -81,7 +81,7 @@ class Epochs:
         self.ranks = Ranks()
         self.now: Epoch
         self._num_samples = num_samples
-        self.passes = Passes()
+        self.passes = PassTracker()
         self.callbacks = Callbacks()
         self._counts_visits = False
         self.was_restored = False
@@ -111,12 +111,12 @@ class Epochs:
         return self.now.plan
 
     @property
-    def findings(self) -> Findings:
+    def findings(self) -> EpochProgress:
         """What the epoch has reported."""
         return self.now.findings
 
     @property
-    def record(self) -> LossRecord:
+    def record(self) -> LossBuffer:
         """What this rank has reported in this process."""
         return self.now.findings.record
 
@@ -134,7 +134,7 @@ class Epochs:
         """Score by `score` from now on: nothing was trained yet."""
         if self._counts_visits:
             score.count_visits()
-        self.now = Epoch(0, score, Findings(self.ranks), self._num_samples)
+        self.now = Epoch(0, score, EpochProgress(self.ranks), self._num_samples)
 
     def restore(
         self,
@@ -142,7 +142,7 @@ class Epochs:
         score: Score,
         totals: Summary,
         mean_loss: float = math.nan,
-        resumed: Progress | None = None,
+        resumed: SavedProgress | None = None,
         plan: Plan | None = None,
     ) -> None:
         """Go on in epoch `number`, as if all before it had been trained here.
@@ -155,9 +155,9 @@ class Epochs:
             resumed: how far it has come.
             plan: its plan, with what is still due, if it has come anywhere.
         """
-        findings = Findings(self.ranks, resumed)
+        findings = EpochProgress(self.ranks, resumed)
         self.was_restored = True
-        self.passes, self.begun, self.lengths = Passes(), Begun(), Lengths(self.ranks)
+        self.passes, self.begun, self.lengths = PassTracker(), Begun(), Lengths(self.ranks)
         self._have_agreed, self._looks = False, 0
         self._began_at = self._updated_at = 0.0
         self.now = Epoch(number, score, findings, score.num_samples, totals, mean_loss, plan)
@@ -227,7 +227,7 @@ class Epochs:
             now.plan = self._timed(lambda: make_plan(now.score, now.number))
         return now.plan
 
-    def report(self, plan: Plan, batch: Batch, loss: Tensor, current: Pass | None) -> None:
+    def report(self, plan: Plan, batch: Batch, loss: Tensor, current: LoaderPass | None) -> None:
         """Record the loss of a batch.
 
         Arguments:
@@ -248,7 +248,7 @@ class Epochs:
         record = epoch.findings.record
         is_first = not record
         if is_first:
-            record = epoch.findings.record = LossRecord(self._order_of(plan))
+            record = epoch.findings.record = LossBuffer(self._order_of(plan))
 
         try:
             record.append(batch.indices, loss)
@@ -307,7 +307,7 @@ class Epochs:
             self.ranks.size > 1 and self.plan is not None and self._training_pass() is not None
         )
 
-    def _training_pass(self) -> Pass | None:
+    def _training_pass(self) -> LoaderPass | None:
         """Return the run of our loader that trains the epoch, if one does."""
         trained, current = self.passes.trained, self.passes.under_way()
         if trained is not None and trained.plan is self.plan and self.record:
@@ -395,7 +395,7 @@ class Epochs:
                 done = self.findings.resumed.visits + size * self._distinct_visits()
         return self.number, done, max(1, done + size * self.samples_due())
 
-    def finish(self, current: Pass) -> bool:
+    def finish(self, current: LoaderPass) -> bool:
         """Go on to the next epoch where `current` has trained this one to its end on all ranks.
 
         Here all ranks arrive; later, one alone may save a checkpoint or read scores. A rank that
@@ -422,7 +422,7 @@ class Epochs:
         self._note_whole_look(current.plan)
         return False
 
-    def _joins(self, current: Pass) -> bool:
+    def _joins(self, current: LoaderPass) -> bool:
         """Whether a pass without an update is this rank's part of an epoch that others train."""
         if self.ranks.are_apart and not self._have_agreed:
             return False
@@ -468,7 +468,7 @@ class Epochs:
         return Epoch(
             before.number + 1,
             fold.score,
-            Findings(self.ranks),
+            EpochProgress(self.ranks),
             fold.score.num_samples,
             totals,
             fold.mean_loss if len(fold.batches) else before.mean_loss,
@@ -564,7 +564,7 @@ class Epochs:
             len(plan),
         )
         if self.callbacks.all and self.ranks.own == 0:
-            self._tell(Fold(self.score, Batches.none(), 0, 0, (0, 0)), was_served=False)
+            self._tell(Fold(self.score, Measurements.none(), 0, 0, (0, 0)), was_served=False)
         self.now = replace(self.now, number=self.number + 1, plan=None, plan_ahead=None, fold=None)
 
     def mean_loss(self) -> float:
@@ -591,14 +591,14 @@ class Epochs:
         """Whether what all ranks have measured is known here, without a collective."""
         return self.findings.are_known(self._step())
 
-    def known_score(self) -> Score:
+    def latest_score(self) -> Score:
         """Return the scores with all that is known here; those at the epoch's start if not all."""
         return self.folded().score if self.knows_all() else self.score
 
-    def measured(self) -> Progress:
+    def measured(self) -> SavedProgress:
         """Return how far the epoch has come: with several ranks a collective."""
         if self.plan is None:  # nothing was served
-            return Progress()
+            return SavedProgress()
         facts = {}
         if self.ranks.size > 1:
             self._agree(self.plan)
@@ -618,12 +618,12 @@ class Epochs:
     def folded(self) -> Fold:
         """Return the scores with the findings folded in; the epoch's own stay as they are."""
         if not self.is_under_way():  # a rank that only looks, or asks for lengths, may be alone
-            return Fold(self.score, Batches.none(), 0, 0, (0, 0))
+            return Fold(self.score, Measurements.none(), 0, 0, (0, 0))
         return self._fold()
 
     def _fold(self) -> Fold:
         if self.plan is None or (self.findings.visits == 0 and self.ranks.size == 1):
-            return Fold(self.score, Batches.none(), 0, 0, (0, 0))
+            return Fold(self.score, Measurements.none(), 0, 0, (0, 0))
         now = self._step(), self.findings.visits
         if self.now.fold is None or self.now.fold.folded_at != now:
             self.now.fold = self._timed(lambda: self._fold_measured(now))
@@ -636,19 +636,19 @@ class Epochs:
         left_out = len(every) - len(finite)
         score = copy.deepcopy(self.score)
         if score.keys is not None:
-            every = finite = score.admit(finite)
+            every = finite = score.register_keys(finite)
             self._check_keys(finite)
         if self.ranks.in_step > 1:
             # ranks that serve equally many samples repeat a few, which are not scored twice
             every, finite = every.first_visits(), finite.first_visits()
-        score.remember(every)
+        score.record_visits(every)
         is_whole = self.plan is not None and len(self.plan) >= self.num_samples
         is_whole &= int(finite.sizes.sum()) >= WHOLE * self.num_samples  # and was not left early
-        score.compare(finite, is_whole=is_whole)
+        score.update_reliability(finite, is_whole=is_whole)
         score.fold(finite)
         return Fold(score, measured.batches, measured.visits, left_out, now)
 
-    def _check_keys(self, batches: Batches) -> None:
+    def _check_keys(self, batches: Measurements) -> None:
         """Warn if samples of a stream have come more than once in the epoch."""
         visits = batches.indices.numel()
         repeated = visits - count_distinct(batches.indices.numpy())

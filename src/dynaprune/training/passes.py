@@ -93,7 +93,7 @@ def batch_of(
     return Batch(indices, mean_weight, weights, tuple(map(weakref.ref, leaves)), rows)
 
 
-class Pass:
+class LoaderPass:
     """One run of a loader over an epoch, from its first batch to its end or a `break`.
 
     Arguments:
@@ -125,7 +125,7 @@ class Pass:
     """
 
     def __init__(
-        self, plan: Plan, num_samples: int | None, num_batches: int | None, home: Passes
+        self, plan: Plan, num_samples: int | None, num_batches: int | None, home: PassTracker
     ) -> None:
         self.plan = plan
         self.home = home
@@ -222,7 +222,7 @@ class Pass:
         return -(-to_come * self.samples_handed_over // max(1, self.num_handed_over)) + waiting
 
 
-class Passes:
+class PassTracker:
     """The passes that are under way.
 
     A loop may look at batches of its own loader in the middle of an epoch, as `next(iter(loader))`
@@ -234,15 +234,17 @@ class Passes:
     """
 
     def __init__(self) -> None:
-        self._passes: list[Pass] = []  # those under way, the last one to hand over a batch last
+        self._passes: list[
+            LoaderPass
+        ] = []  # those under way, the last one to hand over a batch last
         self._plain: set[tuple[Any, ...]] = set()  # manners of asking that do not fetch ahead
-        self.trained: Pass | None = None
+        self.trained: LoaderPass | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is of the code that runs here."""
         return {**vars(self), "_plain": set()}
 
-    def hand_over(self, current: Pass, batch: Batch) -> None:
+    def set_current(self, current: LoaderPass, batch: Batch) -> None:
         """Let a batch wait for its update: the next one that `current` yields."""
         if not current.asked_by:
             asker = sys._getframe(2)  # of the loader's generator, which has called this
@@ -264,13 +266,13 @@ class Passes:
             live = [each for each in others if each.is_open or (each.is_whole and each.waiting)]
             self._passes = [*live, current]
 
-    def close(self, current: Pass) -> None:
+    def close(self, current: LoaderPass) -> None:
         """End a pass. If it is the only one, its last batch may still be updated."""
         current.is_open = False
         others = [each for each in self._passes if each is not current or each.is_awaited()]
         self._passes = others or self._passes
 
-    def to_update(self, done: str = "update() was called") -> tuple[Pass, Batch]:
+    def to_update(self, done: str = "update() was called") -> tuple[LoaderPass, Batch]:
         """Return the batch that an update is about, and its pass.
 
         Arguments:
@@ -317,7 +319,7 @@ class Passes:
             return latest.last_weight
         return self.to_update(done)[1].mean_weight
 
-    def holding(self, content: Any) -> tuple[Pass, Batch]:
+    def holding(self, content: Any) -> tuple[LoaderPass, Batch]:
         """Return the batch that `content` is, or is a part of, and its pass.
 
         Raises:
@@ -334,7 +336,7 @@ class Passes:
             "and call update(loss, indices=indices)"
         )
 
-    def of(self, indices: Indices) -> tuple[Pass, Batch] | None:
+    def of(self, indices: Indices) -> tuple[LoaderPass, Batch] | None:
         """Return the batch that has these samples, in this order, and its pass, if one waits."""
         if not self._passes or isinstance(indices, Tensor):
             return None
@@ -347,7 +349,7 @@ class Passes:
         alive = [each for each in found if not each[1].is_gone()]
         return next(iter(alive or found), None)
 
-    def take(self, current: Pass | None, batch: Batch) -> None:
+    def take(self, current: LoaderPass | None, batch: Batch) -> None:
         """Let a batch be updated: neither it nor those before it wait any longer.
 
         It may be called again, where an interrupt has cut it short. Without a pass, the batch was
@@ -371,7 +373,7 @@ class Passes:
         current.is_trained, current.was_passed_over = True, False
         self.trained = current
 
-    def skip(self) -> Pass:
+    def skip(self) -> LoaderPass:
         """Let the last batch go without an update, because the loop skips it; return its pass.
 
         Raises:
@@ -399,12 +401,12 @@ class Passes:
                 each.plan, each.is_over = each.plan.retired(), True
                 each.first = None  # its weights may be a part of those of the whole epoch
 
-    def under_way(self) -> Pass | None:
+    def under_way(self) -> LoaderPass | None:
         """Return the pass that handed over a batch last and is not at its end."""
         latest = self._latest
         return latest if latest is not None and latest.is_open else None
 
-    def follower(self) -> Pass | None:
+    def follower(self) -> LoaderPass | None:
         """Return the pass over the next epoch that began while this one awaits its last updates."""
         latest = self.under_way()
         if self.trained is None or not self.trained.is_followed or latest is self.trained:
@@ -412,10 +414,10 @@ class Passes:
         return latest
 
     @property
-    def _latest(self) -> Pass | None:
+    def _latest(self) -> LoaderPass | None:
         return self._passes[-1] if self._passes else None
 
-    def _check_order(self, current: Pass, done: str) -> None:
+    def _check_order(self, current: LoaderPass, done: str) -> None:
         """Make sure that the loss is of the last batch, and those before it were skipped.
 
         Raises:
@@ -441,7 +443,7 @@ class Passes:
         current.waiting, current.was_ahead = [last], False
 
 
-def _one_of(candidates: list[Pass], done: str) -> Pass:
+def _one_of(candidates: list[LoaderPass], done: str) -> LoaderPass:
     """Return the pass whose batch an update is about, where several have one that waits.
 
     Raises:
@@ -464,7 +466,7 @@ def _one_of(candidates: list[Pass], done: str) -> Pass:
     return latest
 
 
-def _was_only_looked_at(latest: Pass) -> bool:
+def _was_only_looked_at(latest: LoaderPass) -> bool:
     """Whether a pass was left after a batch that nobody has any more."""
     if latest.is_open or not latest.waiting or not latest.waiting[-1].is_gone():
         return False
@@ -503,7 +505,7 @@ def _rows_of(leaf: Any) -> int:
     return leaf.shape[0] if is_array else 0
 
 
-def _nothing_waits(latest: Pass, done: str) -> str:
+def _nothing_waits(latest: LoaderPass, done: str) -> str:
     if latest.is_open:
         return (
             f"{done} twice for one batch. Add up the losses of a batch first and call it once "
@@ -518,6 +520,6 @@ def _nothing_waits(latest: Pass, done: str) -> str:
     )
 
 
-def _asks_itself(current: Pass) -> bool:
+def _asks_itself(current: LoaderPass) -> bool:
     """Whether the function that asked for the batches of a pass is running: it is the loop's."""
     return bool(current.asked_by) and depth_of(current.asked_by[:1]) < sys.maxsize

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ..data.indexed import check_range
-from ..losses.buffer import LossRecord
-from ..losses.measurements import Batches
+from ..losses.buffer import LossBuffer
+from ..losses.measurements import Measurements
 from ..planning.plan import Plan
 from .distributed import Ranks
 
 
 @dataclass(frozen=True)
-class Progress:
+class SavedProgress:
     """How far an epoch has come: what a checkpoint in its middle adds to one between epochs.
 
     Attributes:
@@ -29,7 +29,7 @@ class Progress:
         repeats: how often it serves each of its samples.
     """
 
-    batches: Batches = field(default_factory=Batches.none)
+    batches: Measurements = field(default_factory=Measurements.none)
     visits: int = 0
     seconds: float = 0.0
     repeats: int = 1
@@ -42,7 +42,7 @@ class Progress:
         return torch.from_numpy(samples[visits >= self.repeats]).long()
 
 
-class Findings:
+class EpochProgress:
     """The measurements of one epoch.
 
     Of those that other ranks make, a rank knows when all have come together in `gather`; of its own
@@ -56,11 +56,11 @@ class Findings:
         record: what this rank has reported since.
     """
 
-    def __init__(self, ranks: Ranks, resumed: Progress | None = None) -> None:
+    def __init__(self, ranks: Ranks, resumed: SavedProgress | None = None) -> None:
         self.ranks = ranks
-        self.resumed = Progress() if resumed is None else resumed
-        self.record = LossRecord()
-        self._gathered: Progress | None = None
+        self.resumed = SavedProgress() if resumed is None else resumed
+        self.record = LossBuffer()
+        self._gathered: SavedProgress | None = None
         self._gathered_at = (0, 0)
 
     @property
@@ -72,7 +72,9 @@ class Findings:
         """Whether those of all ranks are known without a collective; `step` as in `gather`."""
         return self.ranks.size == 1 or self._has_gathered(step)
 
-    def gather(self, step: int, num_samples: int, plan: Plan, facts: Mapping[str, Any]) -> Progress:
+    def gather(
+        self, step: int, num_samples: int, plan: Plan, facts: Mapping[str, Any]
+    ) -> SavedProgress:
         """Return those of all ranks: with several, a collective.
 
         Arguments:
@@ -94,7 +96,7 @@ class Findings:
             if self.ranks.size > 1:
                 own = self.ranks.exchange(own, plan, facts)
             together = self.resumed.batches.followed_by(own)
-            self._gathered = Progress(together, self.resumed.visits + own.indices.numel())
+            self._gathered = SavedProgress(together, self.resumed.visits + own.indices.numel())
             self._gathered_at = step, self.record.num_visits
         return self._gathered
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from ..data.indexed import check_range
-from ..losses.measurements import Batches
+from ..losses.measurements import Measurements
 from ..planning.composition import Composition
 from ..planning.plan import Plan
 from ..scores import Score
 from ..utils.settings import plain
 from ..utils.validation import check_count, check_finite, check_keys, has_elements, shown
-from .progress import Progress
+from .progress import SavedProgress
 from .summary import Summary
 
 logger = logging.getLogger("dynaprune")
@@ -37,7 +37,7 @@ def pack(
     score: Score,
     totals: Summary,
     mean_loss: float,
-    progress: Progress,
+    progress: SavedProgress,
     plan: Plan | None,
 ) -> dict[str, Any]:
     """Return the state of an epoch.
@@ -70,7 +70,9 @@ def pack(
     }
 
 
-def unpack(state: Mapping[str, Any], score: Score) -> tuple[int, Summary, float, Progress, int]:
+def unpack(
+    state: Mapping[str, Any], score: Score
+) -> tuple[int, Summary, float, SavedProgress, int]:
     """Load `score`; return the epoch's number, totals, mean loss, progress and plan's digest.
 
     Raises:
@@ -133,8 +135,8 @@ def totals_of(state: Any) -> Summary:
     return Summary(**found)
 
 
-def _progress(state: Any) -> tuple[Progress, int]:
-    names = tuple(vars(Batches.none()))
+def _progress(state: Any) -> tuple[SavedProgress, int]:
+    names = tuple(vars(Measurements.none()))
     check_keys(state, (*names, "visits", "seconds", "repeats", "plan"), "the state's progress")
     batches = _batches({name: state[name] for name in names})
     visits = check_count("visits", state["visits"])
@@ -145,10 +147,10 @@ def _progress(state: Any) -> tuple[Progress, int]:
         )
     seconds = check_finite("seconds", state["seconds"], minimum=0)
     repeats = max(1, check_count("repeats", state["repeats"]))
-    return Progress(batches, visits, seconds, repeats), check_count("plan", state["plan"])
+    return SavedProgress(batches, visits, seconds, repeats), check_count("plan", state["plan"])
 
 
-def _batches(found: Mapping[str, Any]) -> Batches:
+def _batches(found: Mapping[str, Any]) -> Measurements:
     wrong = None
     for name, values in found.items():
         dtype = torch.float32 if name == "losses" else torch.int64
@@ -156,7 +158,7 @@ def _batches(found: Mapping[str, Any]) -> Batches:
             wrong = f"its {name} are no {dtype} of one dimension"
             break
     else:
-        batches = Batches(**{name: values.detach().cpu() for name, values in found.items()})
+        batches = Measurements(**{name: values.detach().cpu() for name, values in found.items()})
         steps = batches.steps.numpy()
         if not len(batches.sizes) == len(batches.losses) == len(batches.steps):
             wrong = "its sizes, losses and steps are not of one length"

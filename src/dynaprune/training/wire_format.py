@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..losses.chunk_sizes import slice_sizes
-from ..losses.measurements import PORTION, Batches
+from ..losses.measurements import PORTION, Measurements
 
 SLICES = 1
 """Batches are slices of the rank's share: where each one starts is sent, and not its samples."""
@@ -28,7 +28,7 @@ How many there are tells their sizes, by the rule of `slicing`.
 HEADER = np.dtype([("form", "<i8"), ("groups", "<i8"), ("steps", "<i8"), ("samples", "<i8")])
 
 
-def encode(batches: Batches, share: NDArray[np.integer[Any]] | None) -> bytes:
+def encode(batches: Measurements, share: NDArray[np.integer[Any]] | None) -> bytes:
     """Return measurements as bytes.
 
     Arguments:
@@ -74,7 +74,7 @@ class Message:
         self._sizes = slice_sizes(lengths, counts)
         self._groups = np.concatenate([[0], np.cumsum(counts)])
 
-    def part(self, first: int, last: int) -> Batches:
+    def part(self, first: int, last: int) -> Measurements:
         """Return what was measured in the steps from `first` to before `last`."""
         last = min(last, self.num_steps)
         first = min(first, last)
@@ -83,7 +83,7 @@ class Message:
         places = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
         groups = slice(int(self._groups[first]), int(self._groups[last]))
         counts = np.diff(self._groups[first : last + 1])
-        return Batches(
+        return Measurements(
             torch.from_numpy(self._samples[places]),
             torch.from_numpy(self._sizes[groups]),
             torch.from_numpy(self._losses[groups]),
@@ -91,7 +91,7 @@ class Message:
         )
 
 
-def in_turn(messages: Sequence[Message]) -> Batches:
+def in_turn(messages: Sequence[Message]) -> Measurements:
     """Return what several ranks have measured at the same time, ordered by step, then by rank.
 
     Each rank's batch is a step of its own then, as if one process had trained on them all.
@@ -99,18 +99,18 @@ def in_turn(messages: Sequence[Message]) -> Batches:
     total = sum(each.num_samples for each in messages)
     steps = max(each.num_steps for each in messages)
     groups = sum(each.num_groups for each in messages)
-    joined: Batches | None = None
+    joined: Measurements | None = None
     samples_done = groups_done = 0
     at_a_time = max(1, PORTION * steps // max(1, total))
     for first in range(0, steps, at_a_time):
-        part = Batches.side_by_side([each.part(first, first + at_a_time) for each in messages])
+        part = Measurements.side_by_side([each.part(first, first + at_a_time) for each in messages])
         if joined is None:  # room for all, filled bit by bit
             joined = part.room_for(total, groups)
         samples_done, groups_done = joined.fill(part, samples_done, groups_done)
-    return Batches.none() if joined is None else joined
+    return Measurements.none() if joined is None else joined
 
 
-def _pack(batches: Batches, starts: NDArray[np.int64] | None) -> bytes:
+def _pack(batches: Measurements, starts: NDArray[np.int64] | None) -> bytes:
     """Return measurements as bytes, by where their batches start if `starts` says so."""
     counts, lengths = _steps(batches)
     if bool((counts == 1).all()):
@@ -131,7 +131,7 @@ def _pack(batches: Batches, starts: NDArray[np.int64] | None) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
-def _steps(batches: Batches) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _steps(batches: Measurements) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of measurements and of samples of each step, of shape (T,) each."""
     steps = batches.steps.numpy()
     first = np.flatnonzero(np.diff(steps, prepend=-1))
@@ -140,7 +140,7 @@ def _steps(batches: Batches) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return counts, lengths
 
 
-def _slices(batches: Batches, share: NDArray[np.integer[Any]]) -> NDArray[np.int64] | None:
+def _slices(batches: Measurements, share: NDArray[np.integer[Any]]) -> NDArray[np.int64] | None:
     """Return where in the share each step's samples start, if all steps are slices of it.
 
     Slices that leave a gap are none here: where they start does not say where they end.

@@ -29,13 +29,13 @@ def index_type(num_samples: int) -> torch.dtype:
     return torch.int32 if num_samples <= torch.iinfo(torch.int32).max else torch.int64
 
 
-def everything(num_samples: int) -> Tensor:
+def all_indices(num_samples: int) -> Tensor:
     """Return all sample numbers, ascending: shape (N,), of `index_type(N)`."""
     dtype = np.int32 if index_type(num_samples) == torch.int32 else np.int64
     return torch.from_numpy(np.arange(num_samples, dtype=dtype))
 
 
-def taken(values: NDArray[Scalar], indices: Tensor) -> NDArray[Scalar]:
+def take(values: NDArray[Scalar], indices: Tensor) -> NDArray[Scalar]:
     """Return values at indices, shape (K,): in chunks, because NumPy converts indices to int64."""
     places = indices.numpy()
     if places.size <= CHUNK:
@@ -94,10 +94,10 @@ def _count(buckets: NDArray[np.uint8]) -> NDArray[np.int64]:
 def _permuted(numbers: Tensor, generator: torch.Generator) -> Tensor:
     count, dtype = numbers.numel(), index_type(numbers.numel())
     order = torch.randperm(count, generator=generator, dtype=dtype, device="cpu")
-    return torch.from_numpy(taken(numbers.numpy(), order))
+    return torch.from_numpy(take(numbers.numpy(), order))
 
 
-def where(mask: NDArray[np.bool_]) -> Tensor:
+def nonzero(mask: NDArray[np.bool_]) -> Tensor:
     """Return the positions where `mask` is true, ascending: of `index_type(N)`."""
     found = torch.empty(int(np.count_nonzero(mask)), dtype=index_type(mask.size), device="cpu")
     numbers, filled = found.numpy(), 0
@@ -108,7 +108,7 @@ def where(mask: NDArray[np.bool_]) -> Tensor:
     return found
 
 
-def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:
+def random_mask(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool_]:
     """Return a random mask of shape (`total`,) with exactly `count` true elements.
 
     Each chunk gets a binomial number of them. If that makes too many or too few in total, elements
@@ -116,7 +116,7 @@ def drawn(count: int, total: int, generator: torch.Generator) -> NDArray[np.bool
     positions are treated alike.
     """
     if 2 * count > total:  # it is faster to draw the smaller set
-        return ~drawn(total - count, total, generator)
+        return ~random_mask(total - count, total, generator)
     source = numpy_generator(generator)
     mask = np.zeros(total, dtype=np.bool_)
     done = 0

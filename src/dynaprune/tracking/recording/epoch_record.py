@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...losses.measurements import Batches
+from ...losses.measurements import Measurements
 
 POINTS = 100
 """Points of an epoch's curve."""
@@ -149,7 +149,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def curve_of(
-    batches: Batches, rates: Sequence[float], ranks: int = 1
+    batches: Measurements, rates: Sequence[float], ranks: int = 1
 ) -> tuple[list[int], list[float], list[float]]:
     """Return visits, mean losses and learning rates at points of an epoch.
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...losses.measurements import Batches
+from ...losses.measurements import Measurements
 
 RUN = "run.json"
 SAMPLES = "samples.npy"
@@ -153,7 +153,7 @@ def is_name_of_ours(name: str) -> bool:
     return name in (RUN, SAMPLES, EPOCHS) or LOSSES.fullmatch(name) is not None
 
 
-def pack_losses(file: IO[bytes], batches: Batches, recording: str) -> None:
+def pack_losses(file: IO[bytes], batches: Measurements, recording: str) -> None:
     """Write an npz file: 4 bytes an index and a loss; what repeats itself is compressed.
 
     Arguments:
@@ -191,7 +191,7 @@ def recording_of(path: Path) -> str | None:
     return None
 
 
-def unpack_losses(path: Path) -> Batches:
+def unpack_losses(path: Path) -> Measurements:
     """Read a file of `pack_losses`.
 
     Raises:
@@ -217,7 +217,7 @@ def unpack_losses(path: Path) -> Batches:
                 f"{path}, of {size:,} bytes, cannot be read: it is damaged, or no epoch of a "
                 f"recording. Remove it ({error})"
             ) from error
-    return Batches(
+    return Measurements(
         torch.from_numpy(indices),
         torch.from_numpy(sizes.astype(np.int64)),
         torch.from_numpy(losses),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...losses.measurements import Batches
+from ...losses.measurements import Measurements
 from .epoch_record import RecordedEpoch
 from .files import (
     EPOCHS,
@@ -71,7 +71,7 @@ class RecordedSamples:
     keys: NDArray[np.int64] | None
 
 
-def read_recording(directory: str | os.PathLike[str]) -> list[Batches]:
+def read_recording(directory: str | os.PathLike[str]) -> list[Measurements]:
     """Return what `train.record(directory)` has written: the measurements of each epoch, in order.
 
     The first one need not be epoch 0: a resumed run may have begun to record later, and what is
