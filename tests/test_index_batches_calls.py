@@ -21,11 +21,14 @@ def calls_of(call):
         nonlocal calls
         calls += event in ("call", "c_call")
 
+    gc.collect()
+    gc.disable()  # what other tests left would be finalized, which calls too
     sys.setprofile(count)
     try:
         call()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 

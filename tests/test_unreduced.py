@@ -381,7 +381,7 @@ def test_weights_of_a_slice():
         (nn.BCELoss(), (SCORES + 7, shares(BATCH, 5)), "between 0 and 1"),
         (nn.MSELoss(), (SCORES, drawn(BATCH, 4)), "must match the size"),
         (nn.L1Loss(), (labels(BATCH), labels(BATCH)), "dtype"),
-        (nn.MSELoss(), (torch.ones(0), torch.ones(0)), "how many samples"),
+        (nn.MSELoss(), (torch.ones(0), torch.ones(0)), "cannot tell the batch size"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Using a target size")

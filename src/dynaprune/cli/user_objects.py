@@ -26,7 +26,7 @@ def load_dataset(place: str) -> Any:
     """Return the dataset that a function in a file makes, or the one that a pruned dataset prunes.
 
     Raises:
-        Mistake: there is no such file or function, or it does not return a map-style dataset.
+        UsageError: there is no such file or function, or it does not return a map-style dataset.
         Exception: whatever the file or the function raises.
     """
     made = _function_in(place)()
@@ -50,7 +50,7 @@ def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
         checkpoint: a file written by `save_checkpoint(path, train=..., model=...)`, to be loaded.
 
     Raises:
-        Mistake: there is no such file, function or checkpoint; the function returns something
+        UsageError: there is no such file, function or checkpoint; the function returns something
             else; the checkpoint is damaged, or belongs to other objects.
         Exception: whatever the file or the function raises.
     """

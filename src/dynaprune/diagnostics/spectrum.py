@@ -148,16 +148,16 @@ def spectrum(
 
     Example:
         >>> import numpy as np, torch
-        >>> from dynaprune.losses.measurements import Batches
+        >>> from dynaprune.losses.measurements import Measurements
         >>> from dynaprune.diagnostics.spectrum import spectrum
         >>> rng, excess = np.random.default_rng(0), np.linspace(-1, 1, 4000)  # of variance 1/3
         >>> epochs = []
         >>> for _ in range(10):
         ...     order = rng.permutation(4000)
         ...     losses = excess[order].reshape(-1, 8).mean(1)
-        ...     sizes = torch.full((500,), 8)
+        ...     sizes, steps = torch.full((500,), 8), torch.arange(500)
         ...     epochs.append(
-        ...         Batches(torch.tensor(order), sizes, torch.tensor(losses), torch.arange(500))
+        ...         Measurements(torch.tensor(order), sizes, torch.tensor(losses), steps)
         ...     )
         >>> found = spectrum(epochs)
         >>> print(f"{found.signal_variance:.2f} {found.snr:.2f}")  # 1/3 and 1/7

@@ -92,7 +92,8 @@ class Plan:
         gets the weight of another sample: an out-of-range access would make CUDA unusable.
         """
         if indices.is_cpu and self.weights is not None:
-            return torch.from_numpy(self.weights.of(indices.numpy()))
+            inside = indices.clamp(0, len(self.weights) - 1)
+            return torch.from_numpy(self.weights.of(inside.numpy()))
         weights = self._weights_on(indices.device)
         return weights[indices.clamp(0, weights.numel() - 1)]
 

@@ -42,6 +42,9 @@ class Weights:
         codes[indices.numpy()] = is_other
         return Weights(np.append(np.float32(1), others), codes)
 
+    def __len__(self) -> int:
+        return self.levels.size if self.codes is None else self.codes.size
+
     def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the weights of the samples `indices`: shape (B,)."""
         return self.levels.take(indices if self.codes is None else self.codes.take(indices))

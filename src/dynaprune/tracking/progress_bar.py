@@ -45,7 +45,7 @@ def progress(loader: DataLoader, *, console: Any = None) -> Iterator[Any]:
         rich.TimeRemainingColumn(elapsed_when_finished=True),
         rich.TextColumn("{task.fields[about]}"),
     )
-    with rich.SavedProgress(*columns, console=console) as shown:
+    with rich.Progress(*columns, console=console) as shown:
         task = None
         for batch in loader:
             if task is None:  # the epoch has begun only now
