@@ -107,7 +107,7 @@ def measures(session: Session) -> Iterator[Measure]:
         yield Measure("criterion", f"{chunks} slices", 2, partial(time_criterion, session, chunks))
 
     for samples in size.epochs:
-        seconds = 1 + samples / 1.5e6  # of which nearly all are the updates of two epochs
+        seconds = 1 + samples / 1.5e6  # nearly all for the updates of two epochs
         for method in (InfoBatch, SeTa):
             for score in (BLS, KalmanBLS):
                 name = f"{samples:,} samples, {score.__name__}, {method.__name__}"
@@ -123,7 +123,7 @@ class Size:
         samples: of a training set.
         steps: of a block that is timed; an epoch has more, if a quarter of the samples is skipped.
         repeats: blocks of each.
-        epochs: samples of the training sets of which an epoch is timed.
+        epochs: sizes of the training sets for which an epoch is timed.
     """
 
     samples: int

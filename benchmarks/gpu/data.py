@@ -31,7 +31,7 @@ class Data:
     Attributes:
         train: shape (N, 32 + 2·MARGIN, 32 + 2·MARGIN, 3): padded.
         labels: int64, shape (N,): the right ones.
-        noisy: by name, labels of which some are wrong, likewise.
+        noisy: by name, labels with some wrong ones: int64, shape (N,).
         test: shape (M, 32, 32, 3).
         test_labels: int64, shape (M,).
     """

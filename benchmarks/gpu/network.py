@@ -29,7 +29,7 @@ def layer(before: int, after: int, *, stride: int = 1, pool: int = 1) -> nn.Sequ
         before: channels of the input.
         after: channels of the output.
         stride: of the convolution.
-        pool: the size of the squares of which only the maximum is kept.
+        pool: the size of max pooling; 1 for none.
     """
     convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
     maxima: nn.Module = nn.Identity() if pool == 1 else nn.MaxPool2d(pool)
