@@ -14,6 +14,15 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 pytestmark = pytest.mark.long
 
 
+ABORTED = "terminate called without an active exception"
+"""What a process prints that has done its work and is aborted as it exits.
+
+DistributedDataParallel keeps the process group after `destroy_process_group`, and a thread of gloo
+that then waits for the interpreter is ended with the process: pytorch/pytorch#179291. It happens in
+about one of a hundred runs.
+"""
+
+
 def run(folder, name, *arguments, ranks=1):
     """Run an example with nothing but the extras it says it needs, and return what it printed."""
     script, environment = EXAMPLES / f"train_{name}.py", folder / "venv"
@@ -22,7 +31,11 @@ def run(folder, name, *arguments, ranks=1):
         (extras,) = re.findall(r"pip install '\.\[(.*?)\]'", script.read_text())
         python_with(extras.split(","), environment)
     launcher = TORCHRUN if ranks > 1 else ()
-    done = run_python(python, *launcher, script, *arguments, cwd=folder)
+    for _ in range(3):
+        done = run_python(python, *launcher, script, *arguments, cwd=folder)
+        has_trained = "test accuracy" in done.stdout
+        if not (ranks > 1 and has_trained and ABORTED in done.stderr):
+            break
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
