@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from cifar10 import data_of, rates, trainer_of
 from numpy.typing import NDArray
 from pack import NOISY
@@ -104,17 +103,11 @@ def work(session: Session) -> None:
     data = data_of(session)
     trainer = trainer_of(session, data)
     epochs, seeds = (4, 1) if session.toy else (LENGTH, SEEDS)
-    longest = 0.0
-    for planned in plan(epochs, seeds):
-        if session.results.has(**asdict(planned)):
-            continue
-        if session.left() < 1.1 * longest or session.left() <= 0:
-            return
-        result = make(trainer, planned, data.labels, data.noisy[planned.labels])
-        longest = max(longest, result["seconds"])
-        session.results.add(result)
-    if session.device.type == "cuda":
-        torch.cuda.empty_cache()
+
+    def run(planned: Planned) -> dict[str, Any]:
+        return make(trainer, planned, data.labels, data.noisy[planned.labels])
+
+    session.make_missing(plan(epochs, seeds), run, size=lambda planned: 1.0)
 
 
 def table(records: list[dict[str, Any]]) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 import dynaprune
+
+Planned = TypeVar("Planned", bound=Any)
 
 
 class Results:
@@ -67,6 +69,29 @@ class Session:
     def left(self) -> float:
         """Return the seconds until the deadline."""
         return self.deadline - time.monotonic()
+
+    def make_missing(
+        self,
+        plan: Iterable[Planned],
+        make: Callable[[Planned], dict[str, Any]],
+        size: Callable[[Planned], float],
+    ) -> None:
+        """Make the runs that have no result yet, as long as the next one will end in time.
+
+        Arguments:
+            plan: dataclasses, whose fields are the keys of results.
+            make: makes a run and returns its result, with its `seconds`.
+            size: how long a run takes, in relation to others.
+        """
+        longest = 0.0  # seconds a size
+        for planned in plan:
+            if self.results.has(**asdict(planned)):
+                continue
+            if self.left() <= 1.1 * longest * size(planned):
+                return
+            result = make(planned)
+            longest = max(longest, result["seconds"] / size(planned))
+            self.results.add(result)
 
     def wait(self) -> None:
         """Wait until the device has done what it was asked for."""

@@ -119,7 +119,6 @@ class Trainer:
     Attributes:
         model: what is trained.
         labels: int64, shape (N,): of the training set; may be written to.
-        seconds_per_step: of the last run, 0 before the first.
     """
 
     def __init__(

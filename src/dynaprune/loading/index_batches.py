@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.plan import Plan, copied_to
+from ..planning.plan import Plan
 from ..planning.share import Share
 from ..training.passes import Batch, LoaderPass
+from ..utils.devices import copied_to
 from ..utils.validation import check_integer
 from .serve import TrackedBatch, served
 from .tails import batch_sizes

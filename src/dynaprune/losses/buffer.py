@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..utils.devices import current_stream
 from ..utils.sampling import count_distinct
 from .chunk_sizes import slice_sizes
 from .measurements import Indices, Measurements
@@ -230,7 +231,7 @@ def _recording_stream(device: torch.device) -> int:
             "wrote. Inside the graph, multiply the loss by a static tensor, and copy "
             "train.batch_weight to that tensor before each replay (docs/loops.md, mixed precision)"
         )
-    return torch.cuda.current_stream(device).cuda_stream
+    return current_stream(device)
 
 
 def _packed(pending: _Pending, order: Tensor, joins: bool = True) -> _Packed:

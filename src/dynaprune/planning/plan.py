@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data.keys import KeyTable
 from ..losses.measurements import Indices
+from ..utils.devices import copied_to, current_stream
 from ..utils.rng import epoch_generator
 from ..utils.sampling import index_type, shuffled
 from .selection import Selection
@@ -99,8 +100,7 @@ class Plan:
 
     def _weights_on(self, device: torch.device) -> Tensor:
         """Return the weights on a device: copied once per epoch and stream in use."""
-        stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-        where = device, stream  # a different stream would not wait for the copy
+        where = device, current_stream(device)  # a different stream would not wait for the copy
         if where not in self._on_device and self.weights is not None:
             self._on_device[where] = copied_to(device, torch.from_numpy(self.weights.every()))
         return self._on_device[where]
@@ -122,13 +122,6 @@ def make_plan(
         if selection.composition is not None and keys is None:
             order = selection.composition.applied(order, weights.of(order.numpy()), generator)
     return Plan(epoch, order, weights, due=order, keys=keys)
-
-
-def copied_to(device: torch.device, values: Tensor) -> Tensor:
-    """Return a host tensor on a device, without waiting for the copy."""
-    if device.type == "cuda":
-        values = values.contiguous().pin_memory()  # a copy from pageable memory would wait
-    return values.to(device, non_blocking=True)
 
 
 def digest(values: Tensor) -> int:
