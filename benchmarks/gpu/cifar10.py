@@ -38,6 +38,8 @@ UNASKED = ("skip-converged",)
 
 BUDGETS = (0.3, 0.5)
 LENGTHS = (10, 40)
+MAIN = ("fewer-epochs", "random", "infobatch", "bls-infobatch")
+"""The choices that a first answer needs: they come before the others, three seeds of each."""
 ROUND = 5
 """Seeds of one length before those of the next begin: as many as a test of five seeds needs."""
 
@@ -53,7 +55,14 @@ class Planned:
 
 
 def plan(lengths: tuple[int, ...] = LENGTHS, seeds: int = 20) -> Iterator[Planned]:
-    """Yield all runs, in their order: seed by seed, so that a cut leaves whole pairs."""
+    """Yield all runs, in their order: seed by seed, so that a cut leaves whole pairs.
+
+    What the first answer needs comes first, and once more in its place among all.
+    """
+    for epochs, seed in product(lengths, range(min(3, seeds))):
+        yield Planned(FULL, epochs, 0.0, seed)
+        for saved, way in product(BUDGETS, MAIN):
+            yield Planned(way, epochs, saved, seed)
     for first in range(0, seeds, ROUND):
         for epochs, seed in product(lengths, range(first, min(first + ROUND, seeds))):
             for way in (FULL, *UNASKED):
