@@ -17,8 +17,6 @@ TRAINING = """
 import torch
 from torch.utils.data import TensorDataset
 
-from repository import ROOT
-
 from dynaprune import BLS, DataLoader, InfoBatch, save_checkpoint
 
 dataset = TensorDataset(torch.arange(60.0)[:, None] / 60, torch.arange(60) % 3)
