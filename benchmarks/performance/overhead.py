@@ -200,7 +200,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
                 per_step(lambda: loss * weight),
             )
         )
-        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
+        train.epochs.progress.record = LossBuffer()  # forget these updates: the epoch goes on
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 
@@ -215,7 +215,7 @@ def time_by_indices(
     def repeated(update: Callable[[Tensor], object]) -> None:
         for batch in islice(cycle(batches), steps):
             update(batch)
-        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
+        train.epochs.progress.record = LossBuffer()  # forget these updates: the epoch goes on
 
     ours, theirs = in_turns(
         partial(repeated, lambda batch: train.update(loss, indices=batch)),

@@ -10,7 +10,7 @@ from helpers import bls, mean_loss, train_epoch
 
 from dynaprune import DataLoader, InfoBatch, load_checkpoint, save_checkpoint
 from dynaprune.cli.inspect import others_table, rows_of, states_in
-from dynaprune.training.state import sealed
+from dynaprune.training.checksum import sealed
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
-from dynaprune.training.state import sealed
+from dynaprune.training.checksum import sealed
 
 SHARES = [EpsilonGreedy, UCB, OrderDP, RePB, SelectiveBackprop, SeTa, RandomPrune, StaticPrune]
 METHODS = [InfoBatch, *SHARES, TrimmedLoss, SkipConverged, NoPrune]

@@ -21,6 +21,7 @@ from dynaprune import (
     Sharded,
 )
 from dynaprune.integrations.accelerate import _Last, fetch_through, prepare
+from dynaprune.planning.share import ShareRequest
 
 pytestmark = [
     pytest.mark.long,
@@ -318,7 +319,7 @@ def divided_once(accelerator):
     loader = accelerator.prepare(loader)
     found = []
     for _ in range(2):
-        plan = sorted(train.begin_epoch(1, 0).plan.order.tolist())
+        plan = sorted(train.begin_epoch(ShareRequest(1, 0)).plan.order.tolist())
         served = []
         for batch, indices in loader:
             train.update(mean_loss(batch), indices=indices)

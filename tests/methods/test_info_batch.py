@@ -194,7 +194,7 @@ def test_a_run_does_not_go_on_with_other_weights():
     train.update(next(batches).double())
     state = train.state_dict()
     resumed = InfoBatch(Numbers(60), 10, weighting="equal")
-    with pytest.raises(RuntimeError, match="arguments of this InfoBatch would plan otherwise"):
+    with pytest.raises(RuntimeError, match="arguments of this InfoBatch produce a different plan"):
         resumed.load_state_dict(state)
     InfoBatch(Numbers(60), 10).load_state_dict(state)
 

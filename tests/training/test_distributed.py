@@ -22,7 +22,8 @@ from dynaprune import (
     RandomPrune,
     SeTa,
 )
-from dynaprune.training.state import sealed
+from dynaprune.planning.share import ShareRequest
+from dynaprune.training.checksum import sealed
 
 LENGTH = 61
 EPOCHS = 5
@@ -78,7 +79,7 @@ def train_on_rank(rank, method, kind):
         before = train.scores
         sent = len(traffic.sent)
         length, served = len(loader), []
-        plan = train.epochs.coming_plan(train._make_plan).order.tolist()
+        plan = train.epochs.coming_plan(train._planner).order.tolist()
         for batch in loader:
             numbers = batch[0] if kind in FOREIGN else batch
             loss = (sample_losses if kind == "vectors" else mean_loss)(numbers)
@@ -406,7 +407,7 @@ def test_shares_are_those_of_distributed_sampler():
         (2, 5, False),
     ]:
         train: PrunedDataset = NoPrune(Numbers(length), 2)
-        order = train.begin_epoch(1, 0).order.tolist()
+        order = train.begin_epoch(ShareRequest(1, 0)).order.tolist()
         for rank in range(world_size):
             theirs = torch.utils.data.DistributedSampler(
                 range(length), world_size, rank, shuffle=False, drop_last=drop_last

@@ -29,7 +29,7 @@ from dynaprune import (
     StaticPrune,
     TrimmedLoss,
 )
-from dynaprune.training.state import sealed
+from dynaprune.training.checksum import sealed
 
 
 def run(train, epochs, loss_of=mean_loss):

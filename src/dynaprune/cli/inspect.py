@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..tracking.recording.epoch_record import quantiles_of
-from ..training.state import is_intact, totals_of
+from ..training.checksum import is_intact
+from ..training.state import totals_of
 from ..utils.validation import (
     check_count,
     check_finite,

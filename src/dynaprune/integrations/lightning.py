@@ -252,12 +252,12 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """Tell the Trainer the length of the epoch that begins or continues."""
         loop = trainer.fit_loop
         leave_ended_epoch(trainer)
-        if not any(train.epochs.is_resumed() for train in self._datasets):
+        if not any(train.epochs.position.is_resumed() for train in self._datasets):
             count_updated_batch(trainer)
         done, is_over = restarted_at(trainer)
         for train in self._datasets:
-            if is_over or not train.epochs.is_resumed():
-                self._is_behind |= train.epochs.is_resumed()
+            if is_over or not train.epochs.position.is_resumed():
+                self._is_behind |= train.epochs.position.is_resumed()
                 train.end_epoch()
         if self._is_behind:
             iter(loop._data_fetcher)
@@ -485,7 +485,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
 
 def _check_length(train: PrunedDataset) -> None:
-    if train.is_stream and train.epochs.expected_samples == 0:
+    if train.is_stream and train.epochs.source.expected_samples == 0:
         raise TypeError(
             "PruningCallback needs the number of samples of the stream, so that the Trainer "
             "knows how many batches to fetch: PrunedIterableDataset(..., num_samples=N)"

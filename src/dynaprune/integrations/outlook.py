@@ -54,7 +54,7 @@ class Outlook:
         return self._steps_of_this_epoch() + round(self._steps_of(later, self.epochs - last))
 
     def _steps_of_this_epoch(self) -> int:
-        number, done, total = self._pruned.epochs.position()
+        number, done, total = self._pruned.epochs.position.behind_and_total()
         before = Fraction(done, total)
         rest = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
         samples = math.ceil(rest * len(self._loader.sampler))  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ class Outlook:
             batches: the number of batches it will serve from now on.
         """
         epochs = self._pruned.epochs
-        self._batches_before = epochs.findings.visits / (epochs.ranks.size * self._batch_size)
+        self._batches_before = epochs.progress.visits / (epochs.ranks.size * self._batch_size)
         self._batches_to_come = batches
         self._end_of_epoch = step + self.steps_for(batches)
 
@@ -111,7 +111,9 @@ class Outlook:
 
     def makes_no_batch_of_the_rest(self) -> bool:
         """Return whether too few samples are left in the current epoch for another batch."""
-        return self._loader.drop_last and self._pruned.epochs.samples_due() < self._batch_size
+        return (
+            self._loader.drop_last and self._pruned.epochs.position.samples_due() < self._batch_size
+        )
 
     def position(self, epoch: float) -> float:
         """Return the run's position in epochs, 2.5 in the middle of the third.

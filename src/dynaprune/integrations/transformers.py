@@ -403,7 +403,7 @@ class PrunedTrainerMixin:
         scheduler = self.lr_scheduler  # type: ignore[attr-defined]
         if isinstance(scheduler, PrunedScheduler):  # rounded to a step of full training
             return Fraction(scheduler.steps_after_next(), scheduler.steps_per_full_epoch)
-        number, done, total = self.pruned.epochs.position()
+        number, done, total = self.pruned.epochs.position.behind_and_total()
         return number + Fraction(done, total)
 
     def _tell_end(self, max_steps: int) -> None:

@@ -72,7 +72,7 @@ class IndexBatches:
             share, _ = epochs.begun.by(partial(self.train.begin_epoch))
             sizes = self._sizes(len(share))
             if sizes.size == 0:
-                epochs.pass_over(share.plan)
+                epochs.skip_empty(share.plan)
                 return None
             current = LoaderPass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
         return current, chain.from_iterable(self._told(share, sizes))

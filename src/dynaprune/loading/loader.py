@@ -235,7 +235,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         With persistent workers it is drawn once per run, in the first epoch.
         """
         lives_on = self.num_workers > 0 and self.persistent_workers and not self._is_begun
-        return train.epochs.is_resumed() or (lives_on and train.epochs.number > 0)
+        return train.epochs.position.is_resumed() or (lives_on and train.epochs.number > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is enough to resume.
@@ -287,7 +287,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         generator = _default_generator() if self.generator is None else self.generator
         state = generator.get_state()
         epochs = train.epochs
-        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.findings.visits)
+        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.progress.visits)
         generator.manual_seed(fresh.initial_seed())
         try:
             yield
@@ -312,7 +312,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if first is _END:
             if share is not None:
                 with train.epochs.lock:
-                    train.epochs.pass_over(share.plan)
+                    train.epochs.skip_empty(share.plan)
             return None
         if share is None:
             raise RuntimeError(

@@ -81,7 +81,7 @@ class PrunedScheduler:
 
     def steps_after_next(self) -> int:
         """Return how many steps the schedule will have made after the next call of `step()`."""
-        number, done, total = self._train.epochs.position()
+        number, done, total = self._train.epochs.position.behind_and_total()
         full = self.steps_per_full_epoch
         reached = number * full + done * full // total
         return max(self.steps, reached, min(self.steps + 1, (number + 1) * full))

@@ -85,7 +85,7 @@ class StreamFetcher(Fetcher):
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
         """Plan the pass, tell the workers what it serves, and return an iterator over it."""
         plan, ranks = train.begin_epoch().plan, train.epochs.ranks
-        resumed = train.epochs.findings.resumed.batches
+        resumed = train.epochs.progress.resumed.batches
         is_resumed = plan is train.epochs.plan  # not the next plan, which was not served at all
         self._pass.begin(
             Orders(
@@ -118,7 +118,7 @@ class StreamFetcher(Fetcher):
         is_pruned = len(plan) < len(plan.keys or ())
         if not is_pruned or self.drop_last or self.batch_size is None or self.batch_size == 1:
             return False
-        is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
+        is_known = max(train.epochs.now.num_samples, train.epochs.source.expected_samples) > 0
         return not is_known or train.full_length() % self.batch_size != 1
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:

@@ -108,7 +108,7 @@ class Recorder(Callback):
     def on_attach(self, train: PrunedDataset) -> None:
         """Record the epoch in progress and all that follow."""
         train.epochs.count_visits()
-        self.on_resume(train.epochs.totals)
+        self.on_resume(train.epochs.now.totals)
 
     def on_resume(self, totals: Summary) -> None:
         """Go on from here: what was noted of an epoch in progress is of another run."""
