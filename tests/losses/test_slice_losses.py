@@ -10,10 +10,10 @@ import torch
 from helpers import Numbers, bls, sample_losses, train_in_pieces, with_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_libraries import TheirInfoBatch
 from ranks import Traffic, on_ranks
+from stopped_runs import train_on
 from streams import Stored, bls_stream, stream_of
-from test_checkpoints import train_on
-from test_convention import TheirInfoBatch
 from test_losses import FLOATS, Operations, weighted
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss, chunked

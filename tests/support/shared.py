@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 VARIABLE = "DYNAPRUNE_SHARED_DATA"
-BESIDE_THE_CLONE = Path(__file__).parents[2] / "shared" / "data"
+BESIDE_THE_CLONE = ROOT.parent / "shared" / "data"
 
 
 def find_shared_data(given: str | None, default: Path = BESIDE_THE_CLONE) -> Path:

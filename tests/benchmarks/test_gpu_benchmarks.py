@@ -9,19 +9,18 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from repository import ROOT
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from dynaprune import BLS, InfoBatch, NoPrune, SampleLoss
 from dynaprune.bench.lars import LARS
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks" / "gpu"
 STAGES = ("checks", "cost", "rates", "cifar10", "noisy", "paper")
 

@@ -8,8 +8,8 @@ from itertools import chain
 import pytest
 import torch
 from helpers import Numbers, bls, mean_loss, sample_losses
+from other_libraries import TheirInfoBatch
 from ranks import Traffic, on_ranks
-from test_convention import TheirInfoBatch
 from torch import distributed
 
 from dynaprune import (

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from repository import ROOT
 from torch.utils.data import TensorDataset
 
 from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS
 
-ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"bench.md"}
 """Pages whose code other tests run."""
 

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from test_bench import TASK_FILE, run_command
+from bench_commands import TASK_FILE, run_command
+from repository import ROOT
 
 from dynaprune.bench import registry
 from dynaprune.bench.results import Results
 
-ZOO = Path(__file__).parents[1] / "benchmarks" / "zoo"
+ZOO = ROOT / "benchmarks" / "zoo"
 DEMO = {"digits-cnn", "mnist5k-cnn", "cifar10-cnn"}
 
 

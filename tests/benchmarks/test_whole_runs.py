@@ -7,11 +7,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "performance" / "end_to_end.py"
+SCRIPT = ROOT / "benchmarks" / "performance" / "end_to_end.py"
 NUMBER = r"-?\d+\.\d+"
 SPREAD = rf"{NUMBER} \({NUMBER} to {NUMBER}\)"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+
+from repository import ROOT
 
 from dynaprune import methods
 
-PAGE = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+PAGE = (ROOT / "docs" / "methods.md").read_text()
 
 
 def test_every_method_has_a_card():

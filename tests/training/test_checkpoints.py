@@ -25,6 +25,7 @@ from helpers import (
     train_epoch,
     train_in_pieces,
 )
+from stopped_runs import EPOCHS, train_on
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.stateful import Stateful
 
@@ -41,7 +42,6 @@ from dynaprune import (
 from dynaprune.training.checkpoint import whole_file
 from dynaprune.training.state import sealed
 
-EPOCHS = 5
 LOADERS = [
     {},
     {"drop_last": True},
@@ -49,22 +49,6 @@ LOADERS = [
     {"num_workers": 1, "persistent_workers": True},
     {"batch_size": None},
 ]
-
-
-def train_on(train, epochs=EPOCHS, *, stop_after=None, loss_of=mean_loss, **arguments):
-    """Train from where `train` is, and return (epoch, samples) of each batch.
-
-    After `stop_after` batches a state is taken and the rest of the run thrown away.
-    """
-    loader = DataLoader(train, **{"batch_size": 7, **arguments})
-    served = []
-    for epoch in range(train.epoch, epochs):
-        for batch in loader:
-            train.update(loss_of(torch.atleast_1d(batch)))
-            served.append((epoch, torch.atleast_1d(batch).tolist()))
-            if len(served) == stop_after:
-                return served, loader.state_dict()
-    return served, train.state_dict()
 
 
 @pytest.mark.parametrize("arguments", LOADERS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 
 @pytest.mark.long
@@ -16,7 +16,7 @@ import pytest
 )
 def test_killed_twenty_times(world_size, kind, tmp_path):
     """With two workers a rank: batches, scores and weights are those of an undisturbed run."""
-    script = Path(__file__).with_name("kills.py")
+    script = ROOT / "tests" / "support" / "kills.py"
     done = subprocess.run(
         [sys.executable, script, tmp_path, str(world_size), "20", kind],
         capture_output=True,

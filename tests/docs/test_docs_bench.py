@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from test_bench import run_command
+from bench_commands import run_command
+from repository import ROOT
 
 from dynaprune.bench.regimes import REGIMES
 from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "bench.md").read_text()
 
 

@@ -15,6 +15,7 @@ from types import FrameType
 import numpy as np
 import pytest
 import torch
+from repository import ROOT
 
 import dynaprune
 from dynaprune import (
@@ -137,7 +138,7 @@ def test_numpy_takes_few_bytes_a_sample_to_fold_and_plan(method):
 @pytest.mark.long
 @pytest.mark.parametrize("method", ["InfoBatch", "SeTa"])
 def test_a_process_takes_nine_bytes_a_sample_and_24_while_planning(method):
-    script = Path(__file__).parents[1] / "benchmarks" / "performance" / "scale.py"
+    script = ROOT / "benchmarks" / "performance" / "scale.py"
     what = json.dumps(["ours", {"samples": 30_000_000, "method": method, "dtype": "float32"}])
     done = subprocess.run(
         [sys.executable, script, "--one", what], capture_output=True, text=True, timeout=280

@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from bench_commands import TASK_FILE
 from packages import extras_of_the_project, python_with, run_python
-from test_bench import TASK_FILE
+from repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 ZOO = shlex.quote(str(ROOT / "benchmarks" / "zoo"))
 
 TRAINING = """

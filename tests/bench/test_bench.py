@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench_commands import TASK_FILE, run_command
+from image_folders import write_tree, write_zip
 from PIL import Image
-from test_bench_images import write_tree, write_zip
+from repository import ROOT
 from torch import nn
 from torch.utils.data import TensorDataset
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 from zoo.presets.paper_cifar import PaperCifar
 
 from dynaprune import InfoBatch, NoPrune
@@ -35,34 +37,6 @@ from dynaprune.bench.tasks.classification import Classification
 from dynaprune.bench.training import to_device, train_run
 from dynaprune.bench.ways import DEFAULT, WAYS
 from dynaprune.cli.app import app
-
-TASK_FILE = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-from dynaprune.bench import Recipe, Task
-
-
-class Mine(Task):
-    name, kind, dataset, model = "mine", "regression", "made", "linear"
-    metric, margin, higher_is_better = "squared error", 0.01, False
-    recipe = Recipe(epochs=6, batch_size=8, learning_rate=0.05)
-
-    def load(self, root):
-        inputs = torch.linspace(-1, 1, 64)[:, None]
-        self.train = TensorDataset(inputs, inputs / 2)
-
-    def make_model(self):
-        return nn.Linear(1, 1)
-
-    def loss(self, outputs, batch):
-        return nn.functional.mse_loss(outputs, batch[1])
-
-    def evaluate(self, model):
-        inputs, targets = self.train.tensors
-        return float(self.loss(model(inputs), (inputs, targets)))
-"""
 
 
 class Bright(Classification):
@@ -84,13 +58,6 @@ class Bright(Classification):
 
     def outputs(self, model, batch):
         return model(batch[0].float() / 127.5 - 1)
-
-
-def run_command(command: str, *paths: Path) -> Result:
-    """Run a command of `dynaprune` with paths, which may hold blanks, in place of its braces."""
-    places = map(str, paths)
-    words = [next(places) if word == "{}" else word for word in command.split()]
-    return CliRunner().invoke(app, words)
 
 
 @pytest.fixture
@@ -879,7 +846,7 @@ def test_the_demo_on_mnist5k(tmp_path):
 
 @pytest.mark.long
 def test_the_benchmark_of_overhead_runs():
-    script = Path(__file__).parents[1] / "benchmarks" / "performance" / "overhead.py"
+    script = ROOT / "benchmarks" / "performance" / "overhead.py"
     done = subprocess.run(
         [sys.executable, script, "--samples", "1000", "--steps", "10", "--repeats", "1"],
         capture_output=True,

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from repository import ROOT
 
 import dynaprune
 
-PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+PROJECT = ROOT / "pyproject.toml"
 
 
 def python_with(extras: Iterable[str], folder: Path) -> Path:

@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from repository import ROOT
 
 pytestmark = pytest.mark.long
-
-ROOT = Path(__file__).parents[1]
 
 
 class Links(HTMLParser):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from dynaprune.bench.comparison import compare
 from dynaprune.bench.sections import Section
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
