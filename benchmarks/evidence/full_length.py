@@ -204,7 +204,8 @@ def described(found: Found) -> str:
     """Return what a search came to, as a line."""
     recipe = found.recipe
     gains = ", ".join(
-        f"{step.recipe.epochs}: {step.gain:+.2f} ± {step.error:.2f} ({step.seeds})"
+        f"{step.recipe.epochs} at {step.recipe.learning_rate:g}: "
+        f"{step.gain:+.2f} ± {step.error:.2f} ({step.seeds})"
         for step in found.steps
     )
     end = "saturates" if found.saturates else "DOES NOT SATURATE"
