@@ -524,6 +524,7 @@ def test_the_demo_on_ones_own_copy_of_cifar10(tmp_path):
         (["bench", "run", "digits-cnn", "--budgets", "20"], "--budgets must be shares"),
         (["bench", "run", "digits-cnn", "--budgets", "a"], "--budgets must be shares"),
         (["bench", "run", "digits-cnn", "--regime", "x"], "--regime must be one of as-is, redun"),
+        (["bench", "run", "digits-cnn", "--length", "x"], "--length must be one of brief, full"),
         (["bench", "run", "--preset", "x"], "--preset must be one of paper-cifar"),
         (["bench", "run", "mine.py"], "there is no file mine.py"),
         (["bench", "run", "digits-cnn", "--device", "x"], "x"),
@@ -553,6 +554,10 @@ def test_commands_used_wrongly(arguments, message):
         ),
         (TASK_FILE.replace("0.01, False", "'a', False"), "a number above 0, but it is 'a'"),
         (TASK_FILE.replace("0.01, False", "True, False"), "a number above 0, but it is True"),
+        (
+            TASK_FILE.replace("recipe =", "full_recipe = 12\n    recipe ="),
+            "must have a full_recipe that is a Recipe or None, but it is 12",
+        ),
         (TASK_FILE.replace('"mine"', '"my/task | a"'), "but it is 'my/task | a'"),
         (
             TASK_FILE.replace("higher_is_better =", "lower_is_better ="),
@@ -614,6 +619,28 @@ def test_what_the_loader_drops_is_no_visit_of_full_training(tmp_path):
     report = run_command("bench report {}", tmp_path / "out")
     assert report.exit_code == 0, report.output
     assert "62 samples, 6 epochs" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_recipe_of_full_length(tmp_path):
+    path, out = tmp_path / "mine.py", tmp_path / "out"
+    command = "bench run {} --length full --methods random --budgets 0.5 --seeds 1 --out {}"
+    path.write_text(TASK_FILE)
+    refused = run_command(command, path, out)
+    assert refused.exit_code == 2
+    assert "mine has no recipe of full length" in refused.output
+    own = "    recipe = Recipe(epochs=6, batch_size=8, learning_rate=0.05)\n"
+    full = "    full_recipe = recipe.with_length(epochs=12, learning_rate=0.1)\n"
+    path.write_text(TASK_FILE.replace(own, own + full))
+    for length in ("full", "brief"):
+        result = run_command(command.replace("full", length), path, out)
+        assert result.exit_code == 0, result.output
+    recipes = [line["recipe"] for line in Results(out).lines]
+    assert [(each["epochs"], each["learning_rate"], each["batch_size"]) for each in recipes] == [
+        (12, 0.1, 8),
+        (12, 0.1, 8),
+        (6, 0.05, 8),
+        (6, 0.05, 8),
+    ]
 
 
 def test_ones_own_task(tmp_path):
