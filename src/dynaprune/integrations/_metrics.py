@@ -6,11 +6,11 @@ from ..pruned_dataset import PrunedDataset
 
 
 def metrics_of(train: PrunedDataset) -> dict[str, float]:
-    """Return the share of visits saved and, once an epoch has ended, the mean score.
+    """Return the share of visits saved and the mean score, as of the last epoch that has ended.
 
-    This neither ends an epoch nor exchanges losses between ranks.
+    This neither reads pending losses nor exchanges losses between ranks.
     """
-    metrics = {"pruning/share_saved": train.summary().share_saved}
-    if train.epoch > 0:
-        metrics["pruning/mean_score"] = float(train.epochs.score.values().mean())
-    return metrics
+    return {
+        "pruning/share_saved": train.summary().share_saved,
+        "pruning/mean_score": float(train.epochs.score.values().mean()),
+    }

@@ -305,7 +305,10 @@ class PrunedTrainerMixin:
             visits = visits_of_all_ranks(self.pruned) - self._visits_before
             logs["train_samples_per_second"] = round(visits / logs["train_runtime"], 3)
         if "loss" in logs or "train_loss" in logs:
-            logs = {**logs, **metrics_of(self.pruned)}
+            metrics = metrics_of(self.pruned)
+            if self.pruned.epoch == 0:
+                del metrics["pruning/mean_score"]  # there are no scores yet
+            logs = {**logs, **metrics}
         super().log(logs, *arguments, **keywords)  # type: ignore[misc]
 
 
