@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..loading.loader import DataLoader
-from ..pruned_dataset import PrunedDataset
+from ...loading.loader import DataLoader
+from ...pruned_dataset import PrunedDataset
 
 SAMPLES = 10_000_000
 """Samples that forecasts of later epochs select from, in total; at least four epochs are
@@ -18,7 +18,7 @@ EPOCHS = 32
 """Epochs that are forecast, at most; those between them are interpolated."""
 
 
-class Outlook:
+class Forecast:
     """Estimates where a run ends: only the current epoch has a plan already.
 
     For later epochs it asks what the method would select with the current scores.
@@ -109,11 +109,10 @@ class Outlook:
         is_last_epoch = self._pruned.epochs.number + 1 >= self.epochs
         return reached >= self.epochs or (is_last_epoch and step >= self._end_of_epoch)
 
-    def makes_no_batch_of_the_rest(self) -> bool:
-        """Return whether too few samples are left in the current epoch for another batch."""
-        return (
-            self._loader.drop_last and self._pruned.epochs.position.samples_due() < self._batch_size
-        )
+    def leaves_no_batch(self) -> bool:
+        """Return whether the rest of the current epoch is too small for another batch."""
+        due = self._pruned.epochs.position.samples_due()
+        return self._loader.drop_last and due < self._batch_size
 
     def position(self, epoch: float) -> float:
         """Return the run's position in epochs, 2.5 in the middle of the third.

@@ -11,28 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..loading.loader import DataLoader
-from ..pruned_dataset import PrunedDataset
-from ..utils.optional_imports import require
+from ...utils.optional_imports import require
+from ._loaders import serves_pruned
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-_Stateful = require("lightning.fabric.utilities.types", "lightning")._Stateful
 sized_len = require("lightning.fabric.utilities.data", "lightning").sized_len
 
 BEFORE_TRAINING = ("setup", "configure_model", "configure_optimizers")
 """Hooks of a module in which it asks for lengths to plan the whole run."""
-
-
-def serves_pruned(loader: Any) -> bool:
-    """Return whether a loader is one of dynaprune that serves a pruned dataset."""
-    return isinstance(loader, DataLoader) and isinstance(loader.dataset, PrunedDataset)
-
-
-def has_state(loader: Any) -> bool:
-    """Return whether the Trainer saves a loader's state in its checkpoints."""
-    return isinstance(loader, _Stateful)
 
 
 def length_of(loader: Any) -> float:
