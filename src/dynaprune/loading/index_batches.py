@@ -19,8 +19,8 @@ from ..planning.share import Share
 from ..training.passes import Batch, LoaderPass
 from ..utils.devices import copied_to
 from ..utils.validation import check_integer
+from .last_batches import avoids_lone_sample, batch_sizes
 from .serve import TrackedBatch, served
-from .tails import batch_sizes
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset  # which creates these
@@ -92,7 +92,9 @@ class IndexBatches:
             yield iter(ready.popleft, None)  # only the loop holds on to a batch
 
     def _sizes(self, count: int) -> NDArray[np.int64]:
-        return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
+        size, drops = self.batch_size, self.drop_last
+        avoids_lone = avoids_lone_sample(size, drops, self.train.full_length)
+        return batch_sizes(count, size, drop_last=drops, avoids_lone=avoids_lone)
 
 
 def _batches(

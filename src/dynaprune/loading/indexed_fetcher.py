@@ -17,8 +17,8 @@ from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
 from .fetcher import Fetcher
+from .last_batches import WithoutLoneSample, is_ours
 from .serve import TrackedBatch
-from .tails import WithoutLoneSample, is_ours
 
 
 class IndexedFetcher(Fetcher):

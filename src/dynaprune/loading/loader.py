@@ -22,10 +22,10 @@ from ..training.places import Place, is_behind_loop
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .indexed_fetcher import IndexedFetcher
+from .last_batches import drops_lone_sample, is_ours
 from .serve import TrackedBatch, served
 from .slice_fetcher import SlicesFetcher
 from .stream_fetcher import StreamFetcher
-from .tails import drops_lone_sample, is_ours
 
 _END = object()
 """Returned by `next` when an iterator has no more batches."""

@@ -15,8 +15,8 @@ from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
 from .fetcher import Fetcher
+from .last_batches import WithoutLoneSample
 from .serve import TrackedBatch
-from .tails import WithoutLoneSample
 
 _NONE = np.empty(0, dtype=np.int64)
 

@@ -21,6 +21,7 @@ from ..pruned_dataset import PrunedDataset
 from ..training.passes import batch_of
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
+from .last_batches import avoids_lone_sample
 from .serve import TrackedBatch
 from .shared_arrays import SharedArrays
 from .stream_worker import Orders, Serving, serve
@@ -98,7 +99,7 @@ class StreamFetcher(Fetcher):
                 world_size=ranks.size,
                 batch_size=self.batch_size or 1,
                 drop_last=self.drop_last,
-                spreads=self._spreads(train, plan),
+                avoids_lone=self._avoids_lone_sample(train, plan),
             )
         )
         self._num_begun += 1
@@ -110,16 +111,15 @@ class StreamFetcher(Fetcher):
         block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
         return in_step(batches, block, ranks.range_of)
 
-    def _spreads(self, train: PrunedDataset, plan: Plan) -> bool:
-        """Whether pruning alone could leave a batch of one, which full passes do not have.
+    def _avoids_lone_sample(self, train: PrunedDataset, plan: Plan) -> bool:
+        """Whether pruning could cause a batch of one sample, which full passes do not have."""
 
-        Some layers (`BatchNorm1d`) raise an error for it. See `WithoutLoneSample`.
-        """
+        def full_length() -> int:
+            is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
+            return train.full_length() if is_known else 0
+
         is_pruned = len(plan) < len(plan.keys or ())
-        if not is_pruned or self.drop_last or self.batch_size is None or self.batch_size == 1:
-            return False
-        is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
-        return not is_known or train.full_length() % self.batch_size != 1
+        return is_pruned and avoids_lone_sample(self.batch_size or 1, self.drop_last, full_length)
 
     def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
         """Yield batches with the keys and weights that were fetched with them."""

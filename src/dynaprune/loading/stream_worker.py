@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..data.keys import fingerprint
 from ..data.stream import PrunedIterableDataset
+from .last_batches import batch_sizes, split
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Orders:
         world_size: the number of ranks.
         batch_size: samples per batch.
         drop_last: whether to leave out a last batch that is smaller.
-        spreads: whether the last two batches share their samples if one would be left alone.
+        avoids_lone: see `last_batches.avoids_lone_sample`.
     """
 
     epoch: int
@@ -43,7 +44,7 @@ class Orders:
     world_size: int
     batch_size: int
     drop_last: bool
-    spreads: bool
+    avoids_lone: bool
 
 
 class Kept(NamedTuple):
@@ -101,20 +102,18 @@ def serve(
 
 
 def in_batches(due: Iterator[Serving], orders: Orders) -> Iterator[list[Serving]]:
-    """Group samples into batches; see `WithoutLoneSample` if one would be alone at the end."""
+    """Group samples into batches."""
     size, waiting = orders.batch_size, list[Serving]()
-    enough = size + 2 if orders.spreads else size  # so that the next batch has two samples
+    enough = size + 2 if orders.avoids_lone else size  # so that the next batch has two samples
     for each in due:
         waiting.append(each)
         if len(waiting) == enough:
             yield waiting[:size]
             waiting = waiting[size:]
-    if len(waiting) == size + 1:
-        middle = -(-len(waiting) // 2) if size > 2 else size
-        yield waiting[:middle]
-        waiting = waiting[middle:] if size > 2 else []
-    if len(waiting) == size or (waiting and not orders.drop_last):
-        yield waiting
+    sizes = batch_sizes(
+        len(waiting), size, drop_last=orders.drop_last, avoids_lone=orders.avoids_lone
+    )
+    yield from split(waiting, sizes.tolist())
 
 
 def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .chunk_sizes import can_be_cut, num_slices, slice_size
+from .dtypes import sum_dtype
 
 
 class _Scorer(Protocol):
@@ -130,7 +131,7 @@ def scale_slices(
         batch_size: B.
     """
     dtype, count = losses.dtype, losses.numel()
-    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may overflow
+    wide = sum_dtype(dtype)
     size = slice_size(batch_size, count)
     missing = count * size - batch_size  # how many samples the last slice is short of
     if isinstance(weights, float):

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunk_sizes import slice_size
+from .dtypes import sum_dtype
 
 Settings: TypeAlias = Mapping[str, Any]
 Fits: TypeAlias = Callable[[Sequence[Tensor], Settings], bool]
@@ -218,7 +219,7 @@ def _means_of_counted(losses: Tensor, is_counted: Tensor, size: int) -> Tensor:
     if size == 1 and losses.dim() == 1:
         return losses / is_counted
     dtype = losses.dtype
-    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may overflow
+    wide = sum_dtype(dtype)
     sums = _joined([rows.sum(1, dtype=wide) for rows in _as_rows(losses, size)])
     counts = _joined([rows.sum(1, dtype=wide) for rows in _as_rows(is_counted, size)])
     means = sums / counts
