@@ -20,7 +20,7 @@ from ..training.passes import Batch, LoaderPass
 from ..utils.devices import copied_to
 from ..utils.validation import check_integer
 from .last_batches import avoids_lone_sample, batch_sizes
-from .serve import TrackedBatch, served
+from .serve import served
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset  # which creates these
@@ -66,7 +66,7 @@ class IndexBatches:
         self.train.check_batch_size(self.batch_size)
         return served(self.train, self._begin)
 
-    def _begin(self) -> tuple[LoaderPass, Iterator[TrackedBatch]] | None:
+    def _begin(self) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         epochs = self.train.epochs
         with epochs.lock:
             share, _ = epochs.begun.by(partial(self.train.begin_epoch))
@@ -75,9 +75,11 @@ class IndexBatches:
                 epochs.pass_over(share.plan)
                 return None
             current = LoaderPass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
-        return current, chain.from_iterable(self._told(share, sizes))
+        return current, chain.from_iterable(self._tracked(share, sizes))
 
-    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Iterator[TrackedBatch]]:
+    def _tracked(
+        self, share: Share, sizes: NDArray[np.int64]
+    ) -> Iterator[Iterator[tuple[Batch, Tensor]]]:
         """Yield views of the order on the device, with what the dataset needs on the host.
 
         Some at a time, from iterators that run no Python code for a batch.
@@ -87,7 +89,8 @@ class IndexBatches:
         for first in range(0, sizes.size, AT_A_TIME):
             counts = sizes[first : first + AT_A_TIME].tolist()
             part = placed[begin : (begin := begin + sum(counts))]
-            ready: deque[TrackedBatch | None] = deque(_batches(share.plan, part, counts, samples))
+            ready: deque[tuple[Batch, Tensor] | None] = deque()
+            ready.extend(_batches(share.plan, part, counts, samples))
             ready.append(None)
             yield iter(ready.popleft, None)  # only the loop holds on to a batch
 
@@ -99,10 +102,10 @@ class IndexBatches:
 
 def _batches(
     plan: Plan, part: Tensor, counts: list[int], samples: Iterator[tuple[NDArray[np.int64], float]]
-) -> Iterator[TrackedBatch]:
+) -> Iterator[tuple[Batch, Tensor]]:
     """Return the batches of a part of the order, without Python code for each of them."""
     views, weights = torch.split(part, counts), plan.sample_weights(part)
     own = torch.split(weights, counts) if isinstance(weights, Tensor) else repeat(None)
     indices, means = zip(*islice(samples, len(counts)), strict=True)
     leaves = zip(map(weakref.ref, views), strict=True)
-    return map(TrackedBatch, map(Batch, indices, means, own, leaves, counts), views)
+    return zip(map(Batch, indices, means, own, leaves, counts), views, strict=True)

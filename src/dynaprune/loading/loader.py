@@ -17,14 +17,14 @@ from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..scores import Score
-from ..training.passes import LoaderPass, PassTracker
+from ..training.passes import Batch, LoaderPass, PassTracker
 from ..training.places import Place, is_behind_loop
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .indexed_fetcher import IndexedFetcher
 from .last_batches import drops_lone_sample, is_ours
-from .serve import TrackedBatch, served
-from .slice_fetcher import SlicesFetcher
+from .serve import served
+from .slice_fetcher import SliceFetcher
 from .stream_fetcher import StreamFetcher
 
 _END = object()
@@ -146,8 +146,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if train.is_stream:
             size, drops = self.batch_size, self.drop_last
             return StreamFetcher(dataset, collate_fn, size, drop_last=drops, **arguments)
-        if not self._is_replaced and SlicesFetcher.suits(self):
-            return SlicesFetcher(
+        if not self._is_replaced and SliceFetcher.suits(self):
+            return SliceFetcher(
                 dataset, cast("BatchSampler", batches), collate_fn=collate_fn, **arguments
             )
         return IndexedFetcher(dataset, collate_fn, batches, self.sampler, **arguments)
@@ -215,7 +215,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not train.is_stream:
             size = self.batch_size or getattr(batches, "batch_size", None)
             train.check_batch_size(size, getattr(self.sampler, "world_size", None))
-        if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
+        if isinstance(self._fetcher, SliceFetcher) and not SliceFetcher.suits(self):
             self._fetcher = self._make_fetcher(train)  # for example, in_order was set
         # torch's iterator draws a seed; in a resumed epoch it was drawn before the checkpoint
         with train.epochs.lock:
@@ -273,7 +273,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._fetcher is None:
             return
         self._is_replaced = True
-        if isinstance(self._fetcher, SlicesFetcher):
+        if isinstance(self._fetcher, SliceFetcher):
             self._fetcher = self._make_fetcher(cast("PrunedDataset", self.dataset))
         self._fetcher.loader = wrap(self._fetcher.loader)
 
@@ -301,7 +301,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         begun: Share | None,
         home: PassTracker,
         resuming: Callable[[], AbstractContextManager[None]],
-    ) -> tuple[LoaderPass, Iterator[TrackedBatch]] | None:
+    ) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         """Begin a pass when its first batch is requested, and return it with its batches."""
         train = self._train()
         with resuming():  # a framework's wrapper creates torch's iterator only now
@@ -321,7 +321,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
         current = LoaderPass(share.plan, *self._count_served(share), home)
-        return current, fetcher.told(chain(_once(first), fetched), share)
+        return current, fetcher.tracked(chain(_once(first), fetched), share)
 
     def _note_end(self, current: LoaderPass) -> None:
         """Remember who ran a pass, and how many batches it had."""
