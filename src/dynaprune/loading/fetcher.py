@@ -10,7 +10,7 @@ import torch.utils.data
 
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import Batch
+from ..training.batch import Batch
 
 
 class Fetcher(ABC):

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..planning.plan import Plan
 from ..planning.share import Share
-from ..training.passes import Batch, LoaderPass
+from ..training.batch import Batch
+from ..training.loader_pass import LoaderPass
 from ..utils.devices import copied_to
 from ..utils.validation import check_integer
 from .last_batches import avoids_lone_sample, batch_sizes

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..data.indexed import Forwarding, fetch
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import Batch, batch_of
+from ..training.batch import Batch, batch_of
 from .fetcher import Fetcher
 from .last_batches import WithoutLoneSample, is_ours
 from .tracked_batch import TrackedBatch

@@ -17,8 +17,10 @@ from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..scores import Score
-from ..training.passes import Batch, LoaderPass, PassTracker
-from ..training.places import Place, is_behind_loop
+from ..training.batch import Batch
+from ..training.callers import Caller, is_after_loop
+from ..training.loader_pass import LoaderPass
+from ..training.passes import PassTracker
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .indexed_fetcher import IndexedFetcher
@@ -101,7 +103,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._fetcher: Fetcher | None = None
         self._is_replaced = False
         self._is_begun = False
-        self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: its caller, its length
+        self._ended: tuple[tuple[Caller, ...], int] | None = None  # a pass: its caller, its length
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         self._arguments = arguments
         if isinstance(dataset, Score):
@@ -172,8 +174,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         length = self._coming_length()
         if self._ended is None or self._train().epochs.passes.under_way() is not None:
             return length
-        places, of_ended = self._ended
-        return of_ended if is_behind_loop(places, sys._getframe(1)) else length
+        callers, length_of_ended = self._ended
+        return length_of_ended if is_after_loop(callers, sys._getframe(1)) else length
 
     def _coming_length(self) -> int:
         length = super().__len__()
@@ -325,7 +327,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def _note_end(self, current: LoaderPass) -> None:
         """Remember who ran a pass, and how many batches it had."""
-        self._ended = current.asked_by, current.num_batches or current.num_handed_over
+        self._ended = current.callers, current.num_batches or current.num_handed_over
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
         """Return the numbers of samples and batches of a share, `None` if unknown.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..training.passes import Batch, LoaderPass
+from ..training.batch import Batch
+from ..training.loader_pass import LoaderPass
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset  # which creates these

@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler
 from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import Batch, batch_of
+from ..training.batch import Batch, batch_of
 from .fetcher import Fetcher
 from .last_batches import WithoutLoneSample
 

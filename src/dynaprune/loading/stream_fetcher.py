@@ -17,7 +17,7 @@ from ..data.stream import PrunedIterableDataset
 from ..planning.plan import Plan
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import Batch, batch_of
+from ..training.batch import Batch, batch_of
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .last_batches import avoids_lone_sample
