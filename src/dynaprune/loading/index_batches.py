@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +69,7 @@ class IndexBatches:
     def _begin(self) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         epochs = self.train.epochs
         with epochs.lock:
-            share, _ = epochs.begun.by(partial(self.train.begin_epoch))
+            share, _ = epochs.begun.begun_during(self.train.begin_epoch)
             sizes = self._sizes(len(share))
             if sizes.size == 0:
                 epochs.pass_over(share.plan)

@@ -103,7 +103,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._fetcher: Fetcher | None = None
         self._is_replaced = False
         self._is_begun = False
-        self._ended: tuple[tuple[Caller, ...], int] | None = None  # a pass: its caller, its length
+        self._ended: tuple[tuple[Caller, ...], int] | None = None  # of a pass: callers, batches
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         self._arguments = arguments
         if isinstance(dataset, Score):
@@ -221,11 +221,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._fetcher = self._make_fetcher(train)  # for example, in_order was set
         # torch's iterator draws a seed; in a resumed epoch it was drawn before the checkpoint
         with train.epochs.lock:
-            resuming = partial(self._undrawn, train) if self._has_drawn(train) else nullcontext
+            has_drawn = self._has_drawn(train)
+        resuming = partial(self._with_fresh_seed, train) if has_drawn else nullcontext
         self._is_begun = True
         with resuming():
             # with workers the epoch begins now, without them with the first batch
-            fetched, share = train.epochs.begun.by(partial(self._fetcher.begin, train))
+            fetched, share = train.epochs.begun.begun_during(partial(self._fetcher.begin, train))
         if not self._is_replaced:
             resuming = nullcontext
         begin = partial(self._begin, self._fetcher, fetched, share, train.epochs.passes, resuming)
@@ -280,8 +281,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._fetcher.loader = wrap(self._fetcher.loader)
 
     @contextmanager
-    def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
-        """Restore the generator that torch's iterator draws its seed from, and let it draw another.
+    def _with_fresh_seed(self, train: PrunedDataset) -> Iterator[None]:
+        """Let torch's iterator draw another seed, and leave its generator as if it had drawn none.
 
         Workers get their seeds from it. The rest of a resumed epoch must repeat neither the random
         numbers of the epoch's beginning nor those of the next epoch.
@@ -307,7 +308,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Begin a pass when its first batch is requested, and return it with its batches."""
         train = self._train()
         with resuming():  # a framework's wrapper creates torch's iterator only now
-            first, begun_now = train.epochs.begun.by(partial(next, fetched, _END))
+            first, begun_now = train.epochs.begun.begun_during(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
         if begun is None:
             home = train.epochs.passes
@@ -326,7 +327,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return current, fetcher.tracked(chain(_once(first), fetched), share)
 
     def _note_end(self, current: LoaderPass) -> None:
-        """Remember who ran a pass, and how many batches it had."""
+        """Remember the callers of a pass, and how many batches it had."""
         self._ended = current.callers, current.num_batches or current.num_handed_over
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:

@@ -109,7 +109,7 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     """
     if isinstance(weight, Tensor):
         # float32 weights with a float16 loss are multiplied in float32
-        weight = weight if weight.device == loss.device else _beside(loss, weight)
+        weight = weight if weight.device == loss.device else _on_device_of(loss, weight)
         return (loss * weight).reshape(()).to(loss.dtype)
     if weight != 1.0:
         loss = loss * weight
@@ -146,17 +146,17 @@ def scale_slices(
             weights = np.add.reduceat(weights, np.arange(0, batch_size, size))
         shares = torch.from_numpy(weights / batch_size)
         if not losses.is_cpu:
-            shares = _beside(losses, shares)
+            shares = _on_device_of(losses, shares)
     else:
         shares = weights.to(wide) / batch_size
         if size > 1:
             shares = torch.nn.functional.pad(shares, (0, missing)).view(count, size).sum(1)
-        shares = _beside(losses, shares)
+        shares = _on_device_of(losses, shares)
     if wide is dtype:
         return losses.dot(shares)
     return losses.to(wide).dot(shares).to(dtype)
 
 
-def _beside(loss: Tensor, weights: Tensor) -> Tensor:
-    """Return weights on the device of a loss; only a copy to the host synchronizes."""
+def _on_device_of(loss: Tensor, weights: Tensor) -> Tensor:
+    """Return weights on the device of a loss. Only a copy to the host synchronizes."""
     return weights.to(loss.device, non_blocking=loss.device.type != "cpu")

@@ -1,4 +1,4 @@
-"""Which batch an update is about, where more than one is without an update.
+"""Which batch an update is about, if more than one waits for its update.
 
 Usually a loop fetches a batch and updates it before it fetches the next one. Then exactly one batch
 waits, and the update is about it. These rules are for all other loops:
@@ -48,7 +48,7 @@ def pass_to_update(passes: list[LoaderPass], done: str) -> LoaderPass:
     if not candidates:
         raise RuntimeError(_nothing_waits(latest, done))
     current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
-    # a pass that was taken for a look, and goes on, was none
+    # a pass that was taken for a look and goes on is none
     if current.was_passed_over or (latest.was_passed_over and latest.waiting):
         raise RuntimeError(_several_wait(done))
     return current
@@ -74,12 +74,11 @@ def check_skipped(current: LoaderPass, plain: Collection[CallSite], done: str) -
         is_skipping = (is_plain or is_loop) and not any(each.is_alive() for each in earlier)
     if current.is_fetched_by_thread() or not is_skipping:
         raise RuntimeError(
-            f"{done}, but the loader has yielded another batch before, which is without an "
-            "update, so it cannot be told which one the loss is of. A loop that fetches ahead "
-            "says it: update(loss, batch=batch) with what the loader yielded, or, where it "
-            "copies batches, give the loader train.with_indices() and call "
-            "update(loss, indices=indices). A loop that skips a batch calls "
-            "train.skip_batch() for it"
+            f"{done}, but the loader has yielded another batch before, which has no update, so it "
+            "is unknown which one the loss belongs to. A loop that fetches ahead names the batch: "
+            "update(loss, batch=batch) with what the loader yielded, or, if it copies batches, "
+            "give the loader train.with_indices() and call update(loss, indices=indices). A loop "
+            "that skips a batch calls train.skip_batch() for it"
         )
 
 
@@ -116,8 +115,8 @@ def _was_only_looked_at(latest: LoaderPass) -> bool:
 
 def _several_wait(done: str) -> str:
     return (
-        f"{done}, but several iterators over the loader have each yielded a batch that is without "
-        "an update, so it cannot be told which one the loss is of. Say it, by "
+        f"{done}, but several iterators over the loader have each yielded a batch that has no "
+        "update, so it is unknown which one the loss belongs to. Name the batch by "
         "update(loss, batch=batch) with what the loader yielded, or delete the iterator that only "
         "looks at batches before you go on"
     )
