@@ -48,7 +48,8 @@ from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
 from dynaprune.losses.buffer import LossBuffer
 from dynaprune.planning.plan import make_plan
 from dynaprune.planning.selection import check_selection
-from dynaprune.training.passes import LoaderPass, batch_of
+from dynaprune.training.batch import batch_of
+from dynaprune.training.loader_pass import LoaderPass
 from dynaprune.utils.rng import epoch_generator
 
 BATCH, CHUNKS = 128, 8

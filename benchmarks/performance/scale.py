@@ -189,7 +189,7 @@ def itself(stored: str) -> str:
 
 def measure_stream(samples: int) -> dict[str, float]:
     """Return what a pass costs beside reading the keys, by a set and by our table of keys."""
-    from dynaprune.loading.stream_worker import Orders, serve
+    from dynaprune.loading.stream_worker import PassPlan, serve
 
     stream = PrunedIterableDataset(Keys(samples), key=itself)
     read = min(samples, 1_000_000)
@@ -228,11 +228,20 @@ def measure_stream(samples: int) -> dict[str, float]:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else it is what the allocator keeps of the keys' sorting
     resident = memory("VmRSS")
-    orders = Orders(
-        2, 0, plan.keys.fingerprints, plan.weight_of_each(), np.empty(0, np.int64), 0, 1, batch
+    pass_plan = PassPlan(
+        epoch=2,
+        seed=0,
+        keys=plan.keys.fingerprints,
+        weights=plan.weight_of_each(),
+        served=np.empty(0, np.int64),
+        rank=0,
+        world_size=1,
+        batch_size=batch,
+        drop_last=False,
+        avoids_lone=False,
     )
     started = time.perf_counter()
-    for _ in serve(part, orders, 0, 1):
+    for _ in serve(part, pass_plan, 0, 1):
         pass
     ours = (time.perf_counter() - started) / read
 

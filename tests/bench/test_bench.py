@@ -34,9 +34,10 @@ from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.task import Task
 from dynaprune.bench.tasks.classification import Classification
-from dynaprune.bench.training import to_device, train_run
+from dynaprune.bench.training import train_run
 from dynaprune.bench.ways import DEFAULT, WAYS
 from dynaprune.cli.app import app
+from dynaprune.utils.devices import to_device
 
 
 class Bright(Classification):

@@ -28,7 +28,7 @@ from dynaprune import (
 )
 from dynaprune.data.keys import KeyTable, fingerprint
 from dynaprune.loading.shared_arrays import SharedArrays
-from dynaprune.loading.stream_worker import Kept, shuffled
+from dynaprune.loading.stream_worker import KeptSample, shuffled
 
 METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
 LOADERS = [
@@ -481,7 +481,7 @@ def test_keys():
 
 
 def test_the_buffer_mixes_and_loses_nothing():
-    kept = [Kept(i, 1.0, i) for i in range(200)]
+    kept = [KeptSample(i, 1.0, i) for i in range(200)]
     mixed = [each.stored for each in shuffled(iter(kept), 50, seed=1)]
     assert sorted(mixed) == list(range(200))
     assert mixed != [each.stored for each in shuffled(iter(kept), 50, seed=2)]
@@ -491,12 +491,12 @@ def test_the_buffer_mixes_and_loses_nothing():
 
 def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    bulletin = SharedArrays()
+    shared = SharedArrays()
     keys = np.arange(5)
     for epoch in range(6):
-        bulletin.publish({"epoch": epoch, "keys": keys, "weights": np.full(5, epoch)})
-    copied = pickle.loads(pickle.dumps(bulletin))
-    bulletin.publish({"epoch": 6, "keys": keys, "weights": np.empty(0)})
+        shared.publish({"epoch": epoch, "keys": keys, "weights": np.full(5, epoch)})
+    copied = pickle.loads(pickle.dumps(shared))
+    shared.publish({"epoch": 6, "keys": keys, "weights": np.empty(0)})
     read = copied.read(latest=False)
     assert (read["epoch"], read["weights"].tolist()) == (5, [5] * 5)
     latest = copied.read(latest=True)
@@ -506,7 +506,7 @@ def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatc
     assert sorted(path.name for path in folder.iterdir()) == ["5", "6", "7", "latest"]
     one, other = (folder / issue / "keys.npy" for issue in ("6", "7"))
     assert one.samefile(other)  # what has not changed is not written again
-    del bulletin
+    del shared
     gc.collect()
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,7 @@ from dynaprune import (
 )
 from dynaprune.cli.app import app
 from dynaprune.diagnostics.estimates import rank_correlation, ratio_of_means
-from dynaprune.diagnostics.sample_losses import moved
+from dynaprune.utils.devices import to_device
 
 RANDOM = np.random.default_rng(0)
 LOSSES = torch.from_numpy(RANDOM.gamma(1.0, size=400))
@@ -337,7 +337,7 @@ def test_all_of_a_batch_is_moved_to_the_device():
     device = torch.device("meta")
     image = torch.ones(2)
     batch = {"a": image, "b": [image, (image, 3)], "c": Sample(image, "x")}
-    there = moved(batch, device)
+    there = to_device(batch, device)
     assert there["a"].device == there["b"][0].device == there["b"][1][0].device == device
     assert there["c"].image.device == device
     assert (there["b"][1][1], there["c"].name, type(there["c"])) == (3, "x", Sample)
