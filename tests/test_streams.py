@@ -348,17 +348,6 @@ def test_spawned_workers_and_pickles():
     assert again.scores.equal(train.scores)
 
 
-def test_half_precision_and_streams():
-    stream = stream_of(Stored(50), shuffle=10)
-    train = BLS(InfoBatch(stream, 5), dtype=torch.float16).proxy()
-    run(train, 2)
-    full = BLS(InfoBatch(stream_of(Stored(50), shuffle=10), 5)).proxy()
-    run(full, 2)
-    assert torch.allclose(train.scores, full.scores, atol=1e-3)
-    state = train.state_dict()
-    assert state["score"]["values"].dtype == torch.float16
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
