@@ -86,7 +86,7 @@ class Reference:
 )  # fmt: skip
 def test_equals_the_formulas_sample_by_sample(seed, length, batch_size, skipped, epochs):
     random = np.random.default_rng(seed)
-    train = KalmanBLS(RandomPrune(Numbers(length), epochs, prune_ratio=skipped)).proxy()
+    train = KalmanBLS(RandomPrune(Numbers(length), epochs, saving=skipped)).proxy()
     loader = DataLoader(train, batch_size=batch_size)
     reference = Reference(length)
     for _ in range(epochs):

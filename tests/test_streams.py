@@ -501,7 +501,7 @@ def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatc
 
 
 def test_a_look_in_the_first_pass_of_a_stream_of_unknown_length():
-    train = bls_stream(StaticPrune, 40, prune_ratio=0.5)
+    train = bls_stream(StaticPrune, 40, saving=0.5)
     loader, steps = DataLoader(train, batch_size=4), 0
     for batch in loader:
         train.update(mean_loss(batch))
