@@ -84,7 +84,7 @@ def test_tensors_that_claim_to_be_huge(huge, state, tmp_path):
         ("score", None),
         ("score", {"name": "BLS"}),
         ("score.values", [1.0]),
-        ("score.level", "high"),
+        ("score.values", torch.zeros(60, dtype=torch.float16)),
         ("score.history", 3),
         ("score.history", {"visits": torch.zeros(3)}),
         ("totals", [1]),

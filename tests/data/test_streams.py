@@ -348,17 +348,6 @@ def test_spawned_workers_and_pickles():
     assert again.scores.equal(train.scores)
 
 
-def test_half_precision_and_streams():
-    stream = stream_of(Stored(50), shuffle=10)
-    train = BLS(InfoBatch(stream, 5), dtype=torch.float16).proxy()
-    run(train, 2)
-    full = BLS(InfoBatch(stream_of(Stored(50), shuffle=10), 5)).proxy()
-    run(full, 2)
-    assert torch.allclose(train.scores, full.scores, atol=1e-3)
-    state = train.state_dict()
-    assert state["score"]["values"].dtype == torch.float16
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -512,7 +501,7 @@ def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatc
 
 
 def test_a_look_in_the_first_pass_of_a_stream_of_unknown_length():
-    train = bls_stream(StaticPrune, 40, prune_ratio=0.5)
+    train = bls_stream(StaticPrune, 40, saving=0.5)
     loader, steps = DataLoader(train, batch_size=4), 0
     for batch in loader:
         train.update(mean_loss(batch))

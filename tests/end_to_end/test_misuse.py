@@ -79,7 +79,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
     [
         *(
             (method, {"prune_ratio": value}, error, message)
-            for method in (InfoBatch, *SHARES)
+            for method in (InfoBatch, SeTa, RePB)
             for value, error, message in [
                 (1.0, ValueError, r"prune_ratio must be in \[0, 1\), but 1.0 was given"),
                 (-0.1, ValueError, r"prune_ratio must be in \[0, 1\), but -0.1 was given"),
@@ -88,17 +88,29 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
             ]
         ),
         *(
+            (method, {"saving": value}, error, message)
+            for method in (InfoBatch, TrimmedLoss, *SHARES)
+            for value, error, message in [
+                (1.0, ValueError, r"saving must be in \[0, 1\), but 1.0 was given"),
+                (-0.1, ValueError, r"saving must be in \[0, 1\), but -0.1 was given"),
+                (float("nan"), ValueError, r"saving must be in \[0, 1\), but nan was given"),
+                ("0.5", TypeError, r"saving must be a number, but '0.5' \(str\) was given"),
+            ]
+        ),
+        *(
             (method, {"delta": value}, ValueError, rf"delta must be in \[0, 1\], but {value} was")
             for method in (InfoBatch, SeTa, SkipConverged)
             for value in (1.5, -0.5)
         ),
-        (
-            InfoBatch,
-            {"prune_ratio": 0.5, "saving": 0.3},
-            ValueError,
-            "give prune_ratio or saving, not both: prune_ratio=0.5 and saving=0.3 were given",
+        *(
+            (
+                method,
+                {"prune_ratio": 0.5, "saving": 0.3},
+                ValueError,
+                "give prune_ratio or saving, not both: prune_ratio=0.5 and saving=0.3 were given",
+            )
+            for method in (InfoBatch, SeTa, RePB)
         ),
-        (InfoBatch, {"saving": 1.0}, ValueError, r"saving must be in \[0, 1\), but 1.0 was given"),
         (
             InfoBatch,
             {"confidence": 0.9, "thompson": True},
@@ -125,7 +137,6 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
         (TrimmedLoss, {"trim": 1.0}, ValueError, r"trim must be in \[0, 1\), but 1.0 was given"),
         (TrimmedLoss, {"start": 1.5}, ValueError, r"start must be in \[0, 1\], but 1.5 was given"),
         (TrimmedLoss, {"refresh": 1.0}, ValueError, r"refresh must be in \[0, 1\), but 1.0 was"),
-        (TrimmedLoss, {"saving": "a"}, TypeError, r"saving must be a number, but 'a' \(str\) was"),
         (
             SkipConverged,
             {"loss_share": 1.0},
@@ -140,19 +151,12 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
         (OrderDP, {"pool": 0}, ValueError, r"pool must be in \(0, 1\], but 0 was given"),
         (
             OrderDP,
-            {"prune_ratio": 0.4, "pool": 0.6},
+            {"saving": 0.4, "pool": 0.6},
             ValueError,
-            r"pool must be in \(1 - prune_ratio, 1\], but pool=0.6 and prune_ratio=0.4 were given",
+            r"pool must be in \(1 - r, 1\], where r = 0.4 is .* by saving=0.4, but pool=0.6 was",
         ),
         (RePB, {"window": 0}, ValueError, "window must be at least 1, but 0 was given"),
         (RePB, {"max_weight": 0.5}, ValueError, "max_weight must be .* at least 1, but 0.5 was"),
-        (SelectiveBackprop, {"beta": -1}, ValueError, "beta must be .* at least 0, but -1 was"),
-        (
-            SelectiveBackprop,
-            {"prune_ratio": 0.5, "beta": 1},
-            ValueError,
-            "give prune_ratio or beta, not both: prune_ratio=0.5 and beta=1 were given",
-        ),
         (SeTa, {"num_groups": 0}, ValueError, "num_groups must be at least 1, but 0 was given"),
         (SeTa, {"num_groups": 2.5}, TypeError, "num_groups must be an integer, but 2.5"),
         (SeTa, {"window_scale": 0}, ValueError, r"window_scale must be in \(0, 1\], but 0"),

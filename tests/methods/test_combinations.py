@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-import torch
 from helpers import Numbers, sample_losses
 from ranks import on_ranks
 from test_methods import METHODS, NEED_ERRORS
@@ -20,7 +19,6 @@ SCORES = {
     "KalmanBLS": (KalmanBLS, 1),
     "KalmanBLS, slices": (KalmanBLS, 4),
     "KalmanBLS, vectors": (KalmanBLS, BATCH),
-    "KalmanBLS, half precision": (lambda base: KalmanBLS(base, dtype=torch.float16), 1),
     "SampleLoss": (SampleLoss, BATCH),
     "SampleLoss, slices": (SampleLoss, 2),
 }

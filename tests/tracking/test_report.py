@@ -166,7 +166,7 @@ def test_a_curve_has_few_points_and_all_losses(tmp_path):
 
 def test_visits_are_counted_through_checkpoints(tmp_path):
     def make():
-        return StaticPrune(Images(40), num_epochs=6, prune_ratio=0.5)
+        return StaticPrune(Images(40), num_epochs=6, saving=0.5)
 
     whole, first = make(), make()
     whole.record(tmp_path / "whole")

@@ -22,10 +22,7 @@ def settings_of(method: Any, score: Score) -> dict[str, dict[str, Any]]:
     own, composition = _arguments_of(method), vars(method).get("composition")
     if isinstance(composition, Composition):
         own |= {"batch_size": composition.batch_size, "pure": composition.is_pure}
-    return {
-        "method": own,
-        "score": _arguments_of(score) | {"dtype": str(score.dtype).removeprefix("torch.")},
-    }
+    return {"method": own, "score": _arguments_of(score)}
 
 
 def _arguments_of(made: Any) -> dict[str, Any]:
