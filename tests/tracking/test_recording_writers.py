@@ -91,7 +91,7 @@ def test_what_a_killed_process_has_left_is_removed(tmp_path, name):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_no_recording(tmp_path, name, overwrite):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(RuntimeError, match=rf"holds {name}, but no run.json .* directory of its"):
+    with pytest.raises(RuntimeError, match=rf"holds {name}, but no run.json, .* its own directory"):
         make().record(tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == {name: b"mine"}
 
@@ -99,7 +99,9 @@ def test_a_folder_that_is_no_recording(tmp_path, name, overwrite):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_of_another_program(tmp_path, overwrite):
     (tmp_path / "run.json").write_text('{"method": "theirs"}')
-    with pytest.raises(RuntimeError, match=r"run.json is damaged, or not of a recording by dyna"):
+    with pytest.raises(
+        RuntimeError, match=r"run.json is damaged, or not part of a recording by dyna"
+    ):
         make().record(tmp_path, overwrite=overwrite)
     assert (tmp_path / "run.json").read_text() == '{"method": "theirs"}'
 
@@ -399,7 +401,7 @@ def kill_at(monkeypatch, train, point):
     """Let the writing of an epoch end when it comes to a file; of the lines, in the middle."""
     recording = recorder_of(train)
     if point == "make room":
-        monkeypatch.setattr(recording, "_make_room", lambda number: raise_killed())
+        monkeypatch.setattr(recording, "_limit_size", lambda number: raise_killed())
     elif point == "a line":
         monkeypatch.setattr(recorder.json, "dumps", half_a_line)
     else:
@@ -494,7 +496,7 @@ def test_a_part_that_was_trained_elsewhere(tmp_path, caplog):
     assert [each.number for each in read_epochs(tmp_path)] == [0, 1, 2, 3, 6, 7]
     assert RecordedRun.read(tmp_path).visits_made == 6 * 40
     assert spectrum(tmp_path).visits == 6
-    assert "has epochs 0 to 7, but not 4 to 5: what is there is read" in caplog.text
+    assert "has epochs 0 to 7, but not 4 to 5: the existing ones are read" in caplog.text
 
 
 def test_going_back_leaves_no_gap_when_it_is_killed(tmp_path, monkeypatch):
