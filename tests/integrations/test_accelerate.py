@@ -400,7 +400,7 @@ def test_ranks_of_which_some_train_on_the_same_samples(monkeypatch):
     train = bls(NoPrune, 10)
     with pytest.raises(RuntimeError, match=r"counts 4 process.* runs with 1"):
         prepare(Accelerator(cpu=True), DataLoader(train))
-    monkeypatch.setattr(Ranks, "in_step", 2)
+    monkeypatch.setattr(Ranks, "world_size", 2)
     train.process_group = object()
     prepare(Accelerator(cpu=True), DataLoader(train))
 
@@ -408,6 +408,6 @@ def test_ranks_of_which_some_train_on_the_same_samples(monkeypatch):
 def test_ranks_that_accelerate_does_not_count(monkeypatch):
     from dynaprune.training.distributed import Ranks
 
-    monkeypatch.setattr(Ranks, "in_step", 2)
+    monkeypatch.setattr(Ranks, "world_size", 2)
     with pytest.raises(RuntimeError, match=r"counts 1 process.* runs with 2: each would"):
         prepare(Accelerator(cpu=True), DataLoader(bls(NoPrune, 10)))

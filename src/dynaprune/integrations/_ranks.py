@@ -8,7 +8,7 @@ from ..pruned_dataset import PrunedDataset
 def has_scores_per_rank(train: PrunedDataset) -> bool:
     """Whether each of several ranks has its own samples and scores, as with `Sharded`."""
     ranks = train.epochs.ranks
-    return ranks.are_apart and ranks.in_step > 1
+    return ranks.are_apart and ranks.world_size > 1
 
 
 def state_file_name(train: PrunedDataset, rank: int) -> str:
@@ -23,4 +23,4 @@ def state_file_name(train: PrunedDataset, rank: int) -> str:
 def visits_of_all_ranks(train: PrunedDataset) -> int:
     """Return how many samples all ranks together have trained on so far."""
     ranks = train.epochs.ranks  # `visits_made` is of the ranks that divide an epoch among them
-    return train.summary().visits_made * ranks.in_step // ranks.size
+    return train.summary().visits_made * ranks.world_size // ranks.size

@@ -128,7 +128,7 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 f"epochs among processes itself: leave {option} out, and give the DataLoader the "
                 "batch size of one process"
             )
-    ranks = train.epochs.ranks.in_step
+    ranks = train.epochs.ranks.world_size
     # with a process group of its own, some processes train on the same samples on purpose
     if train.process_group is None and ranks != accelerator.num_processes:
         raise RuntimeError(

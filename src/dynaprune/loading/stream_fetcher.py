@@ -74,7 +74,7 @@ class StreamFetcher(Fetcher):
                 keys=cast("KeyTable", plan.keys).fingerprints,
                 weights=plan.weight_of_each(),
                 served=np.sort(resumed.indices.numpy()) if is_resumed else np.empty(0, np.int64),
-                rank=ranks.own,
+                rank=ranks.rank,
                 world_size=ranks.size,
                 batch_size=self.batch_size or 1,
                 drop_last=self.drop_last,

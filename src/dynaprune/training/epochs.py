@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +19,6 @@ from ..planning.planner import Planner
 from ..planning.share import Share
 from ..scores import Score
 from .begun import Begun
-from .callbacks import Callbacks, EpochResult
 from .epoch import Epoch
 from .fold import Fold
 from .messages import log_start, warn_no_batch, warn_not_finite, warn_past_end, warn_whole_look
@@ -46,26 +43,19 @@ class Epochs(Readings):
     where all ranks arrive: when a loader has served an epoch to its end, at the first update
     after an epoch that was left early, and in `end_epoch` and `state_dict`.
 
-    Reading changes nothing, so other threads may read while one trains: each takes the lock.
-
     Arguments:
         source: the data set.
         identity: what runs that train together, or one after the other, have in common.
         num_epochs: that the run was made for.
 
     Attributes:
-        lock: held by whoever reads or changes any of this.
-        callbacks: what follows the run: recording, logging, and what a user has added.
         was_restored: whether the run goes on from a state.
     """
 
     def __init__(self, source: SampleSource, identity: dict[str, Any], num_epochs: int) -> None:
         super().__init__(source, identity)
-        self.lock = threading.RLock()
         self.num_epochs = num_epochs
-        self.callbacks = Callbacks()
         self.was_restored = False
-        self._counts_visits = False
         self._counted: Plan | None = None  # the plan that samples are counted for at the moment
         self._is_past_end = False  # whether it was said that the run goes on after its last epoch
         self._looks = 0  # whole passes over one plan without an update
@@ -261,13 +251,13 @@ class Epochs(Readings):
         if current.is_awaited():  # its last update does it
             return False
         if current is self.passes.trained and current.plan is self.plan:
-            if self.ranks.in_step > 1 or self.callbacks.all:
+            if self.ranks.world_size > 1 or self.callbacks.all:
                 self.advance()
                 return True
             return False
         if current.is_trained or not current.is_graded or current.is_over:
             return False
-        if self.ranks.in_step > 1 and self._joins(current):
+        if self.ranks.world_size > 1 and self._joins(current):
             if current.plan is not self.plan:  # it was begun after an epoch that was left early
                 self._enter(self._begun_by_training(current.plan))
             before = self.progress.resumed.visits
@@ -288,7 +278,7 @@ class Epochs(Readings):
     def end(self, planner: Planner) -> bool:
         """End the epoch in progress if any rank has trained on it: with several, a collective."""
         visits = self.progress.visits
-        if self.ranks.in_step > 1:  # others may have made updates where this rank has not
+        if self.ranks.world_size > 1:  # others may have made updates where this rank has not
             self.coming_plan(planner)
             if self.ranks.are_apart:
                 _, visits = self.ranks.range_of(visits)
@@ -346,28 +336,15 @@ class Epochs(Readings):
             Exception: what a callback raises, on one rank. On several it is logged, and the
                 callbacks are removed, because the others would wait.
         """
-        if self.callbacks.all and self.ranks.own == 0:
+        if self.callbacks.all and self.ranks.rank == 0:
             self._tell(self._fold())
 
     def _tell(self, ended: Fold, *, was_served: bool = True) -> None:
         """Tell callbacks what the epoch came to, as `conclude` does."""
-        result = EpochResult(
-            number=self.number,
-            measurements=ended.batches,
-            score=ended.score,
-            mean_loss=ended.mean_loss,
-            kept=0 if self.plan is None else len(self.plan),
-            visits=ended.visits,
-            seconds=self.now.seconds,
-            losses_left_out=ended.left_out,
-            ranks=self.ranks.size,
-            totals=self._totals_with(ended),
-            was_served=was_served,
-        )
         try:
-            self.callbacks.end_epoch(result, ended.folded_at)
+            self.callbacks.end_epoch(self._result(ended, was_served), ended.folded_at)
         except Exception:
-            if self.ranks.in_step == 1:
+            if self.ranks.world_size == 1:
                 raise
             logger.exception(
                 "epoch %d could not be recorded or logged: the run goes on without", self.number
@@ -386,7 +363,7 @@ class Epochs(Readings):
             self.advance()  # a resumed epoch: what was still due made no batch
             return
         warn_no_batch(plan)
-        if self.callbacks.all and self.ranks.own == 0:
+        if self.callbacks.all and self.ranks.rank == 0:
             self._tell(Fold.of_nothing(self.score), was_served=False)
         self.now = replace(self.now, number=self.number + 1, plan=None, plan_ahead=None, fold=None)
 
@@ -397,24 +374,3 @@ class Epochs(Readings):
         self._looks += 1
         if self._looks == 2:
             warn_whole_look(plan, self.now.num_samples)
-
-    # Copies
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is of this process: nothing follows a copy, or a worker's."""
-        return {**vars(self), "lock": None, "callbacks": Callbacks(), "_counts_visits": False}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.lock = threading.RLock()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Epochs:
-        if self.callbacks.all:
-            logger.warning(
-                "a copy of a pruned dataset records and logs nothing: call record() with a folder "
-                "of its own, log_to() and add_callback() on the copy"
-            )
-        copied = object.__new__(type(self))
-        memo[id(self)] = copied
-        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        return copied

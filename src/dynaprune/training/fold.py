@@ -81,7 +81,7 @@ def fold(
     if source.is_stream:
         every = finite = source.registered(score, finite)
         source.check_repeats(finite, epoch)
-    if source.ranks.in_step > 1:
+    if source.ranks.world_size > 1:
         # ranks that serve equally many samples repeat a few, which are not scored twice
         every, finite = every.first_visits(), finite.first_visits()
     score.record_visits(every)

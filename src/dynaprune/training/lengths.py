@@ -31,10 +31,10 @@ class Lengths:
         if known is not None and known[0] is plan:
             return known[1:]
         due = plan.due.numel()
-        is_first = plan.epoch == 0 or self._ranks.in_step == 1
+        is_first = plan.epoch == 0 or self._ranks.world_size == 1
         least, most = (due, due) if is_first else self._ranks.range_of(due)
         self._agreed[plan.epoch] = plan, least, most
-        self._last = (least, most) if self._ranks.in_step > 1 else None
+        self._last = (least, most) if self._ranks.world_size > 1 else None
         return least, most
 
     def of(self, plan: Plan) -> tuple[int, int]:

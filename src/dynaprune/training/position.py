@@ -54,7 +54,7 @@ class Position:
         trained, current = self.passes.trained, self.passes.under_way()
         if trained is not None and trained.plan is plan and record:
             return trained
-        joins = self.source.ranks.in_step > 1 and current is not None and current.is_graded
+        joins = self.source.ranks.world_size > 1 and current is not None and current.is_graded
         return current if joins and current is not None and current.plan is plan else None
 
     def step(self) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import threading
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..losses.buffer import LossBuffer
 from ..planning.plan import Plan
 from ..scores import Score
 from .begun import Begun
+from .callbacks import Callbacks, EpochResult
 from .epoch import Epoch
 from .fold import Fold, fold
 from .passes import PassTracker
@@ -18,11 +22,17 @@ from .progress import EpochProgress, SavedProgress
 from .sources import SampleSource
 from .summary import Summary
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger("dynaprune")
+
 
 class Readings:
     """The epoch in progress, and what is known of it; `Epochs` adds how one follows another.
 
-    Reading changes nothing that training depends on. What other ranks have measured is known only
+    Reading changes nothing that training depends on, so other threads may read while one trains:
+    each takes the lock. What other ranks have measured is known only
     after a collective: `measured` and `gathered` are collectives, all else uses what is known here.
 
     Arguments:
@@ -30,7 +40,9 @@ class Readings:
         identity: what runs that train together, or one after the other, have in common.
 
     Attributes:
+        lock: held by whoever reads or changes any of this.
         now: the epoch.
+        callbacks: what follows the run: recording, logging, and what a user has added.
         source: the data set.
         ranks: the processes that train together.
         passes: the passes of loaders that are under way.
@@ -43,11 +55,14 @@ class Readings:
     now: Epoch
 
     def __init__(self, source: SampleSource, identity: dict[str, Any]) -> None:
+        self.lock = threading.RLock()
         self.source, self.ranks = source, source.ranks
+        self.callbacks = Callbacks()
         self.identity = {**identity, **source.identity}
         self.passes, self.begun = PassTracker(), Begun()
         self.first_keys: dict[int, int] = {}
         self._have_agreed = False
+        self._counts_visits = False
 
     @property
     def number(self) -> int:
@@ -156,9 +171,24 @@ class Readings:
     def _totals_with(self, ended: Fold) -> Summary:
         return self.now.totals_with(ended.visits, ended.left_out, self.position.repeats())
 
+    def _result(self, ended: Fold, was_served: bool) -> EpochResult:
+        return EpochResult(
+            number=self.number,
+            measurements=ended.batches,
+            score=ended.score,
+            mean_loss=ended.mean_loss,
+            kept=0 if self.plan is None else len(self.plan),
+            visits=ended.visits,
+            seconds=self.now.seconds,
+            losses_left_out=ended.left_out,
+            ranks=self.ranks.size,
+            totals=self._totals_with(ended),
+            was_served=was_served,
+        )
+
     def _agree(self, plan: Plan) -> None:
         """Before the first update of a run counts, make sure that all ranks train alike."""
-        if not self._have_agreed and self.ranks.in_step > 1:
+        if not self._have_agreed and self.ranks.world_size > 1:
             self.ranks.agree(self._facts(plan), self.record.first(), plan)
         self._have_agreed = True
 
@@ -167,3 +197,24 @@ class Readings:
         first_key, resumed = self.first_keys.get(self.number, 0), self.progress.resumed.visits
         facts = self.source.facts(plan, self.score, resumed, first_key)
         return {**self.identity, "epoch": self.number, **facts}
+
+    # Copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is of this process: nothing follows a copy, or a worker's."""
+        return {**vars(self), "lock": None, "callbacks": Callbacks(), "_counts_visits": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.lock = threading.RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if self.callbacks.all:
+            logger.warning(
+                "a copy of a pruned dataset records and logs nothing: call record() with a folder "
+                "of its own, log_to() and add_callback() on the copy"
+            )
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied

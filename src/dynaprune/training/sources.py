@@ -215,7 +215,7 @@ class IndexedSource(SampleSource):
     def share(self, plan: Plan, request: ShareRequest, resumed_visits: int) -> Share:
         return share_of(
             plan,
-            self.ranks.own if request.rank is None else request.rank,
+            self.ranks.rank if request.rank is None else request.rank,
             self.ranks.size if request.world_size is None else request.world_size,
             drop_last=request.drop_last,
             start=request.start,
@@ -253,7 +253,7 @@ class ShardedSource(IndexedSource):
         return Share(plan, every.order[request.start :], 1, request.start)
 
     def _check_parts(self, request: ShareRequest) -> None:
-        parts, ranks = self.dataset.world_size, self.ranks.in_step
+        parts, ranks = self.dataset.world_size, self.ranks.world_size
         if request.world_size is not None or ranks not in (1, parts):
             found = (
                 f"{ranks} ranks train"
@@ -269,7 +269,7 @@ class ShardedSource(IndexedSource):
         return num_samples
 
     def agree_on_lengths(self, plan: Plan) -> None:
-        if self.ranks.in_step > 1:
+        if self.ranks.world_size > 1:
             self._lengths.agree(plan)
 
     def start_over(self) -> None:
@@ -279,7 +279,7 @@ class ShardedSource(IndexedSource):
         self._lengths.forget(number)
 
     def facts(self, plan: Plan, score: Score, resumed_visits: int, first_key: int) -> Facts:
-        return {"ranks": self.ranks.in_step, "trained samples": resumed_visits}
+        return {"ranks": self.ranks.world_size, "trained samples": resumed_visits}
 
 
 class KeyedSource(SampleSource):
