@@ -91,10 +91,9 @@ def measure_epochs(train: PrunedDataset, base: int, epochs: int = 4) -> dict[str
     }
 
 
-def measure_ours(samples: int, method: str, dtype: str) -> dict[str, float]:
+def measure_ours(samples: int, method: str) -> dict[str, float]:
     def make(size: int) -> PrunedDataset:
-        score = BLS(METHODS[method](range(size), 100), dtype=getattr(torch, dtype))
-        train: PrunedDataset = score.proxy()
+        train: PrunedDataset = BLS(METHODS[method](range(size), 100)).proxy()
         return train
 
     measure_epochs(make(1000), 0)  # what is imported, and made, once
@@ -189,7 +188,7 @@ def itself(stored: str) -> str:
 
 def measure_stream(samples: int) -> dict[str, float]:
     """Return what a pass costs beside reading the keys, by a set and by our table of keys."""
-    from dynaprune.loading.stream_worker import Orders, serve
+    from dynaprune.loading.stream_worker import PassPlan, serve
 
     stream = PrunedIterableDataset(Keys(samples), key=itself)
     read = min(samples, 1_000_000)
@@ -228,11 +227,20 @@ def measure_stream(samples: int) -> dict[str, float]:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else it is what the allocator keeps of the keys' sorting
     resident = memory("VmRSS")
-    orders = Orders(
-        2, 0, plan.keys.fingerprints, plan.weight_of_each(), np.empty(0, np.int64), 0, 1, batch
+    pass_plan = PassPlan(
+        epoch=2,
+        seed=0,
+        keys=plan.keys.fingerprints,
+        weights=plan.weight_of_each(),
+        served=np.empty(0, np.int64),
+        rank=0,
+        world_size=1,
+        batch_size=batch,
+        drop_last=False,
+        avoids_lone=False,
     )
     started = time.perf_counter()
-    for _ in serve(part, orders, 0, 1):
+    for _ in serve(part, pass_plan, 0, 1):
         pass
     ours = (time.perf_counter() - started) / read
 
@@ -327,15 +335,15 @@ def main() -> None:
         "its\ntraced",
     ):
         table.add_column(name, justify="right")
-    for method, dtype in (("InfoBatch", "float32"), ("InfoBatch", "float16"), ("SeTa", "float32")):
+    for method in ("InfoBatch", "SeTa"):
         for size in sizes:
-            ours = results.of("ours", samples=size, method=method, dtype=dtype)
-            cells = [method + (", half" if dtype == "float16" else ""), f"{size:,}"]
+            ours = results.of("ours", samples=size, method=method)
+            cells = [method, f"{size:,}"]
             cells += [ms(ours["fold"]), ms(ours["plan"])]
             cells += [f"{(ours['fold'] + ours['plan']) / size * 1e9:.0f}"]
             cells += [a_sample(ours[each], size) for each in ("resident", "peak", "traced")]
             most = options.textbook if method == "InfoBatch" else options.textbook / 3
-            if size <= most and dtype == "float32":
+            if size <= most:
                 theirs = results.of("textbook", samples=size, method=method)
                 cells += [ms(theirs["plan"]), f"{theirs['plan'] / ours['plan']:.1f}×"]
                 cells += [a_sample(theirs["peak"], size)]

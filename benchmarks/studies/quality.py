@@ -93,11 +93,9 @@ class Variant:
     slices: int = 1
 
 
-def _way(
-    method: Any, score: Any = None, slices: int = 1, budget: str = "saving", **more: Any
-) -> Variant:
+def _way(method: Any, score: Any = None, slices: int = 1, **more: Any) -> Variant:
     def make(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
-        given = {budget: saved} if saved else {}
+        given = {"saving": saved} if saved else {}
         pruned = method(data, epochs, seed=seed, **given, **more)
         return pruned if score is None else score(pruned).proxy()
 
@@ -140,11 +138,10 @@ def unweighted(method: type[InfoBatch]) -> type[InfoBatch]:
     return Unweighted
 
 
-RATIO: dict[str, Any] = {"budget": "prune_ratio"}
 METHODS: dict[str, Variant] = {
     FULL: _way(NoPrune),
     FEWER: _way(NoPrune),
-    RANDOM: _way(RandomPrune, **RATIO),
+    RANDOM: _way(RandomPrune),
     "InfoBatch, true losses": _way(InfoBatch, None, 0),
     "InfoBatch, BLS": _way(InfoBatch, BLS),
     "InfoBatch, KalmanBLS": _way(InfoBatch, KalmanBLS),
@@ -172,11 +169,11 @@ METHODS: dict[str, Variant] = {
     "SkipConverged, BLS": _way(SkipConverged, BLS),
     "SkipConverged, KalmanBLS": _way(SkipConverged, KalmanBLS),
     "SkipConverged, KalmanBLS, slices": _way(SkipConverged, KalmanBLS, SLICES),
-    "EpsilonGreedy, KalmanBLS": _way(EpsilonGreedy, KalmanBLS, **RATIO),
-    "UCB, KalmanBLS": _way(UCB, KalmanBLS, **RATIO),
-    "OrderDP, KalmanBLS": _way(OrderDP, KalmanBLS, **RATIO),
+    "EpsilonGreedy, KalmanBLS": _way(EpsilonGreedy, KalmanBLS),
+    "UCB, KalmanBLS": _way(UCB, KalmanBLS),
+    "OrderDP, KalmanBLS": _way(OrderDP, KalmanBLS),
     "RePB, KalmanBLS": _way(RePB, KalmanBLS),
-    "SelectiveBackprop, KalmanBLS": _way(SelectiveBackprop, KalmanBLS, **RATIO),
+    "SelectiveBackprop, KalmanBLS": _way(SelectiveBackprop, KalmanBLS),
     "TrimmedLoss, true losses": _way(TrimmedLoss, None, 0),
     "TrimmedLoss, BLS": _way(TrimmedLoss, BLS),
     "TrimmedLoss, KalmanBLS": _way(TrimmedLoss, KalmanBLS),

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..utils.user_code import add_to_path, run_file
+from .recipe import Recipe
 from .task import Task
 
 REQUIRED = ("name", "kind", "dataset", "model", "metric", "margin", "recipe")
@@ -80,9 +81,14 @@ def _check_attributes(task: type[Task], what: str) -> None:
     """Check what would spoil the report, after all runs were made.
 
     Raises:
-        ValueError: the margin is no number above 0, the name is none for files, or it is said that
-            lower is better by an attribute that tasks do not have.
+        ValueError: the margin is no number above 0, the name is none for files, the full recipe
+            is no recipe, or it is said that lower is better by an attribute that tasks do not have.
     """
+    if not isinstance(task.full_recipe, Recipe | None):
+        raise ValueError(
+            f"{what} must have a full_recipe that is a Recipe or None, but it is "
+            f"{task.full_recipe!r}"
+        )
     margin = task.margin
     is_number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
     if not is_number or not 0 < margin < math.inf:

@@ -57,12 +57,12 @@ class EpochLengths:
         """
         loop = trainer.fit_loop
         leave_ended_epoch(trainer)
-        if not any(train.epochs.is_resumed() for train in datasets):
+        if not any(train.epochs.position.is_resumed() for train in datasets):
             count_updated_batch(trainer)
         done, is_over = restarted_at(trainer)
         for train in datasets:
-            if is_over or not train.epochs.is_resumed():
-                self._has_old_iterators |= train.epochs.is_resumed()
+            if is_over or not train.epochs.position.is_resumed():
+                self._has_old_iterators |= train.epochs.position.is_resumed()
                 train.end_epoch()
         if self._has_old_iterators:
             iter(loop._data_fetcher)

@@ -58,7 +58,7 @@ def pruned_datasets(trainer: Trainer) -> list[PrunedDataset]:
 
 
 def _check_length(train: PrunedDataset) -> None:
-    if train.is_stream and train.epochs.expected_samples == 0:
+    if train.is_stream and train.epochs.source.expected_samples == 0:
         raise TypeError(
             "PruningCallback needs the number of samples of the stream, so that the Trainer "
             "knows how many batches to fetch: PrunedIterableDataset(..., num_samples=N)"

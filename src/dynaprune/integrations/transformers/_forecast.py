@@ -53,7 +53,7 @@ class Forecast:
         return self._steps_of_this_epoch() + round(self._steps_of(later, self.epochs - last))
 
     def _steps_of_this_epoch(self) -> int:
-        number, done, total = self._pruned.epochs.position()
+        number, done, total = self._pruned.epochs.position.behind_and_total()
         before = Fraction(done, total)
         share_due = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
         samples = math.ceil(share_due * len(self._loader.sampler))  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ class Forecast:
             batches: the number of batches that it has yet to serve.
         """
         epochs = self._pruned.epochs
-        self._batches_before = epochs.findings.visits / (epochs.ranks.size * self._batch_size)
+        self._batches_before = epochs.progress.visits / (epochs.ranks.size * self._batch_size)
         self._batches_left = batches
         self._end_of_epoch = step + self.steps_for(batches)
 
@@ -110,7 +110,8 @@ class Forecast:
 
     def leaves_no_batch(self) -> bool:
         """Return whether the rest of the current epoch is too small for another batch."""
-        return self._loader.drop_last and self._pruned.epochs.samples_due() < self._batch_size
+        due = self._pruned.epochs.position.samples_due()
+        return self._loader.drop_last and due < self._batch_size
 
     def position(self, epoch: float) -> float:
         """Return the run's position in epochs, 2.5 in the middle of the third.

@@ -81,7 +81,7 @@ class RunSteps:
         scheduler = self._trainer.lr_scheduler
         if isinstance(scheduler, PrunedScheduler):  # rounded to a step of full training
             return Fraction(scheduler.steps_after_next(), scheduler.steps_per_full_epoch)
-        number, done, total = self._pruned.epochs.position()
+        number, done, total = self._pruned.epochs.position.behind_and_total()
         return number + Fraction(done, total)
 
     def _set_end(self, max_steps: int) -> None:
