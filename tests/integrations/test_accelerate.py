@@ -20,7 +20,7 @@ from dynaprune import (
     RandomPrune,
     Sharded,
 )
-from dynaprune.integrations.accelerate import _Last, fetch_through, prepare
+from dynaprune.integrations.accelerate import _RepeatedSamples, fetch_through, prepare
 from dynaprune.planning.share import ShareRequest
 
 pytestmark = [
@@ -387,7 +387,7 @@ def test_two_ranks_divide_an_epoch_once(tmp_path):
 )
 def test_what_is_kept_of_the_last_batches(kept, ranks, batch_size, expected):
     each = -(-kept // ranks)
-    last = _Last(left=each, repeated=ranks * each - kept, ranks=ranks)
+    last = _RepeatedSamples(left=each, repeated=ranks * each - kept, ranks=ranks)
     sizes = [min(batch_size, each - at) for at in range(0, each, batch_size)]
     assert [last.remainder(size) for size in sizes] == [0] * (len(sizes) - 1) + [expected]
 

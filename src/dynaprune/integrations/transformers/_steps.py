@@ -47,7 +47,7 @@ class RunSteps:
         """Return the number of steps of the epoch that begins, or continues after a checkpoint.
 
         Arguments:
-            batches: the number of batches it will serve from now on.
+            batches: the number of batches that it has yet to serve.
         """
         self._forecast.begin_epoch(self._trainer.state.global_step, batches)
         return self._forecast.steps_for(batches)
