@@ -1,14 +1,14 @@
-"""Whether scores kept in half precision rank the samples as those in float32 do.
+"""Whether scores in half precision rank the samples like scores in float32.
 
     python benchmarks/performance/half_precision.py
 
-A small network learns scikit-learn's digits, or 5,000 of MNIST, with plain shuffled batches. Every
-epoch's batch losses are observed by BLS: with scores in float32; in float16, as dynaprune keeps
-them; and in float16 and bfloat16 kept as they are, which it does not offer. For each, at the end of
-every epoch, against float32: the rank correlation; the share of samples on the other side of the
-mean score, where InfoBatch would decide otherwise; and the share in another fifth, as SeTa might
-group them. Beside it: the rank correlation of each with the true losses of the samples, which is
-what scores are for. Means over epochs and seeds; the worst epoch for the rank correlation.
+A small network learns scikit-learn's digits, or 5,000 images of MNIST, with shuffled batches. BLS
+scores every epoch's batch losses in float32; in float16, relative to a level, as dynaprune does;
+and in float16 and bfloat16 without a level, which dynaprune does not offer. After every epoch each
+is compared with float32: the rank correlation; the share of samples on the other side of the mean
+score, which InfoBatch would treat differently; and the share in another fifth, which SeTa might
+group differently. It also prints the rank correlation of each with the true losses of the samples.
+All are means over epochs and seeds, and for the rank correlation also the worst epoch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS = ("float32", "float16", "plain float16", "plain bfloat16")
 
 
 class Plain(BLS):
-    """BLS with every score rounded to a half type, as it is."""
+    """BLS with every score rounded to a half-precision type, without a level."""
 
     def __init__(self, base: Any, dtype: torch.dtype) -> None:
         super().__init__(base)
@@ -46,7 +46,7 @@ class Plain(BLS):
 
 
 def load(name: str) -> tuple[Tensor, Tensor]:
-    """Return images, float32 of shape (N, D) in [0, 1], and labels."""
+    """Return images in [0, 1], float32, shape (N, D), and labels."""
     if name == "digits":
         images, labels = load_digits(return_X_y=True)
         images = images / 16
@@ -66,7 +66,7 @@ def score_in(kind: str, num_samples: int) -> BLS:
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return Spearman's; 0 where all scores have become equal, which is no ranking."""
+    """Return Spearman's rank correlation; 0 if all scores are equal."""
     return 0.0 if one.min() == one.max() else float(spearmanr(one, other).statistic)
 
 
@@ -77,7 +77,7 @@ def fifths(values: NDArray[np.float32]) -> NDArray[np.int64]:
 def compare(
     images: Tensor, labels: Tensor, batch: int, epochs: int, seed: int, floor: float
 ) -> dict[str, list[float]]:
-    """Train once and return what was found out in each epoch but the first."""
+    """Train once and return the comparisons after each epoch, except the first."""
     torch.manual_seed(seed)
     width = images.shape[1]
     model = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 10))
@@ -99,7 +99,7 @@ def compare(
             score.observe(measured)
             score.end_epoch()
         if epoch == 0:
-            continue  # one measurement of everybody: most scores are equal
+            continue  # with one measurement each, most scores are equal
         with torch.no_grad():
             true = cross_entropy(model(images), labels, reduction="none").numpy()
         exact = scores["float32"].values().numpy()
@@ -124,7 +124,7 @@ def main() -> None:
         type=float,
         nargs="+",
         default=[0.0, 6.0],
-        help="what is added to all losses, as the entropy of a text is in a language model's",
+        help="a constant added to all losses, like the entropy of text in a language model's loss",
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
