@@ -47,7 +47,8 @@ from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
 from dynaprune.losses.buffer import LossBuffer
 from dynaprune.planning.plan import make_plan
 from dynaprune.planning.selection import check_selection
-from dynaprune.training.passes import LoaderPass, batch_of
+from dynaprune.training.batch import batch_of
+from dynaprune.training.loader_pass import LoaderPass
 from dynaprune.utils.rng import epoch_generator
 
 BATCH, CHUNKS = 128, 8
@@ -199,7 +200,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
                 per_step(lambda: loss * weight),
             )
         )
-        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
+        train.epochs.progress.record = LossBuffer()  # forget these updates: the epoch goes on
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 
@@ -214,7 +215,7 @@ def time_by_indices(
     def repeated(update: Callable[[Tensor], object]) -> None:
         for batch in islice(cycle(batches), steps):
             update(batch)
-        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
+        train.epochs.progress.record = LossBuffer()  # forget these updates: the epoch goes on
 
     ours, theirs = in_turns(
         partial(repeated, lambda batch: train.update(loss, indices=batch)),

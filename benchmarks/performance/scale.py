@@ -86,10 +86,9 @@ def measure_epochs(train: PrunedDataset, base: int, epochs: int = 4) -> dict[str
     }
 
 
-def measure_ours(samples: int, method: str, dtype: str) -> dict[str, float]:
+def measure_ours(samples: int, method: str) -> dict[str, float]:
     def make(size: int) -> PrunedDataset:
-        score = BLS(METHODS[method](range(size), 100), dtype=getattr(torch, dtype))
-        train: PrunedDataset = score.proxy()
+        train: PrunedDataset = BLS(METHODS[method](range(size), 100)).proxy()
         return train
 
     measure_epochs(make(1000), 0)  # so that imports and caches are not measured
@@ -239,15 +238,15 @@ def main() -> None:
         "its\ntraced",
     ):
         table.add_column(name, justify="right")
-    for method, dtype in (("InfoBatch", "float32"), ("InfoBatch", "float16"), ("SeTa", "float32")):
+    for method in ("InfoBatch", "SeTa"):
         for size in sizes:
-            ours = results.of("ours", samples=size, method=method, dtype=dtype)
-            cells = [method + (", half" if dtype == "float16" else ""), f"{size:,}"]
+            ours = results.of("ours", samples=size, method=method)
+            cells = [method, f"{size:,}"]
             cells += [ms(ours["fold"]), ms(ours["plan"])]
             cells += [f"{(ours['fold'] + ours['plan']) / size * 1e9:.0f}"]
             cells += [a_sample(ours[each], size) for each in ("resident", "peak", "traced")]
             most = options.textbook if method == "InfoBatch" else options.textbook / 3
-            if size <= most and dtype == "float32":
+            if size <= most:
                 theirs = results.of("textbook", samples=size, method=method)
                 cells += [ms(theirs["plan"]), f"{theirs['plan'] / ours['plan']:.1f}×"]
                 cells += [a_sample(theirs["peak"], size)]

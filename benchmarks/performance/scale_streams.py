@@ -14,7 +14,8 @@ from measuring import memory, peak_of
 
 from dynaprune import BLS, InfoBatch, PrunedDataset, PrunedIterableDataset
 from dynaprune.data.keys import fingerprint
-from dynaprune.loading.stream_worker import Orders, serve
+from dynaprune.loading.stream_worker import PassPlan, serve
+from dynaprune.training.batch import Batch
 
 BATCHES = 50_000
 """The maximal number of batches per epoch; overhead.py measures the cost of a step."""
@@ -61,7 +62,7 @@ def measure_stream(samples: int) -> dict[str, float]:
         losses = torch.empty(-(-len(kept) // batch)).exponential_()
         for number in range(len(losses)):
             keys = kept[number * batch : (number + 1) * batch].numpy()
-            train.epochs.report(plan, keys, losses[number], None)
+            train.epochs.report(plan, Batch(keys, 1.0, None, (), 0), losses[number], None)
         folded, peak = peak_of(train.end_epoch)
         folds.append(folded)
         plans.append(planned)
@@ -73,11 +74,20 @@ def measure_stream(samples: int) -> dict[str, float]:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # return the memory that sorting the keys has freed
     resident = memory("VmRSS")
-    orders = Orders(
-        2, 0, plan.keys.fingerprints, plan.weight_of_each(), np.empty(0, np.int64), 0, 1, batch
+    pass_plan = PassPlan(
+        epoch=2,
+        seed=0,
+        keys=plan.keys.fingerprints,
+        weights=plan.weight_of_each(),
+        served=np.empty(0, np.int64),
+        rank=0,
+        world_size=1,
+        batch_size=batch,
+        drop_last=False,
+        avoids_lone=False,
     )
     started = time.perf_counter()
-    for _ in serve(part, orders, 0, 1):
+    for _ in serve(part, pass_plan, 0, 1):
         pass
     ours = (time.perf_counter() - started) / read
 

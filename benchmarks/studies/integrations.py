@@ -44,7 +44,7 @@ def wrapped(dataset: Any, epochs: int, method: str, seed: int) -> Any:
     if method == "BLS-InfoBatch":
         return BLS(InfoBatch(dataset, epochs, saving=SAVING, seed=seed)).proxy()
     if method == "RandomPrune":
-        return RandomPrune(dataset, epochs, prune_ratio=SAVING, seed=seed)
+        return RandomPrune(dataset, epochs, saving=SAVING, seed=seed)
     return NoPrune(dataset, epochs, seed=seed)
 
 

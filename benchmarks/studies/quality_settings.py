@@ -70,11 +70,9 @@ class Variant:
     slices: int = 1
 
 
-def _variant(
-    method: Any, score: Any = None, slices: int = 1, budget: str = "saving", **more: Any
-) -> Variant:
+def _variant(method: Any, score: Any = None, slices: int = 1, **more: Any) -> Variant:
     def make(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
-        given = {budget: saved} if saved else {}
+        given = {"saving": saved} if saved else {}
         pruned = method(data, epochs, seed=seed, **given, **more)
         return pruned if score is None else score(pruned).proxy()
 
@@ -117,11 +115,10 @@ def unweighted(method: type[InfoBatch]) -> type[InfoBatch]:
     return Unweighted
 
 
-RATIO: dict[str, Any] = {"budget": "prune_ratio"}
 METHODS: dict[str, Variant] = {
     FULL: _variant(NoPrune),
     FEWER: _variant(NoPrune),
-    RANDOM: _variant(RandomPrune, **RATIO),
+    RANDOM: _variant(RandomPrune),
     "InfoBatch, true losses": _variant(InfoBatch, None, 0),
     "InfoBatch, BLS": _variant(InfoBatch, BLS),
     "InfoBatch, KalmanBLS": _variant(InfoBatch, KalmanBLS),
@@ -149,11 +146,11 @@ METHODS: dict[str, Variant] = {
     "SkipConverged, BLS": _variant(SkipConverged, BLS),
     "SkipConverged, KalmanBLS": _variant(SkipConverged, KalmanBLS),
     "SkipConverged, KalmanBLS, slices": _variant(SkipConverged, KalmanBLS, SLICES),
-    "EpsilonGreedy, KalmanBLS": _variant(EpsilonGreedy, KalmanBLS, **RATIO),
-    "UCB, KalmanBLS": _variant(UCB, KalmanBLS, **RATIO),
-    "OrderDP, KalmanBLS": _variant(OrderDP, KalmanBLS, **RATIO),
+    "EpsilonGreedy, KalmanBLS": _variant(EpsilonGreedy, KalmanBLS),
+    "UCB, KalmanBLS": _variant(UCB, KalmanBLS),
+    "OrderDP, KalmanBLS": _variant(OrderDP, KalmanBLS),
     "RePB, KalmanBLS": _variant(RePB, KalmanBLS),
-    "SelectiveBackprop, KalmanBLS": _variant(SelectiveBackprop, KalmanBLS, **RATIO),
+    "SelectiveBackprop, KalmanBLS": _variant(SelectiveBackprop, KalmanBLS),
     "TrimmedLoss, true losses": _variant(TrimmedLoss, None, 0),
     "TrimmedLoss, BLS": _variant(TrimmedLoss, BLS),
     "TrimmedLoss, KalmanBLS": _variant(TrimmedLoss, KalmanBLS),

@@ -12,12 +12,13 @@ from torch import nn
 
 from ..loading.loader import DataLoader
 from ..methods import NoPrune
+from ..utils.devices import to_device
 from .recipe import Recipe
 from .regimes import REGIMES
 from .results import Key, Results, machine, source_of
 from .signs import Signs
 from .task import Task
-from .training import to_device, train_run
+from .training import train_run
 from .ways import FULL, WAYS
 
 

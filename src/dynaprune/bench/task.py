@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses.splitting import Lists
-from .recipe import Recipe
+from .recipe import Length, Recipe
 
 DESCRIBED = (
     "name",
@@ -41,6 +41,7 @@ class Task(ABC):
         higher_is_better: whether a higher metric is better.
         in_percent: whether the metric is a share, to be shown in percent.
         recipe: how it is trained by default.
+        full_recipe: the recipe with which more epochs gain nothing; `None` if it is not known.
         can_slice: whether the loss of a slice of a batch is the mean loss of its samples. It is not
             if the loss compares samples with each other, as contrastive losses do.
         lists: what a list in outputs or batches contains if its shape does not tell: "parts" of a
@@ -88,6 +89,7 @@ class Task(ABC):
     higher_is_better: ClassVar[bool] = True
     in_percent: ClassVar[bool] = False
     recipe: ClassVar[Recipe]
+    full_recipe: ClassVar[Recipe | None] = None
     can_slice: ClassVar[bool] = True
     lists: ClassVar[Lists] = "parts"
     drop_last: ClassVar[bool] = False
@@ -132,6 +134,22 @@ class Task(ABC):
     def describe(cls) -> dict[str, Any]:
         """Return the attributes of the task that do not depend on its data, as plain values."""
         return {name: getattr(cls, name) for name in DESCRIBED}
+
+    @classmethod
+    def recipe_of(cls, length: Length) -> Recipe:
+        """Return the recipe of a length.
+
+        Raises:
+            ValueError: the task has no recipe of full length.
+        """
+        if length == "brief":
+            return cls.recipe
+        if cls.full_recipe is None:
+            raise ValueError(
+                f"{cls.name} has no recipe of full length: set full_recipe in the task, or give "
+                "--epochs in place of --length full"
+            )
+        return cls.full_recipe
 
     @property
     def has_losses(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..utils.user_code import add_to_path, run_file
+from .recipe import Recipe
 from .task import Task
 
 REQUIRED = ("name", "kind", "dataset", "model", "metric", "margin", "recipe")
@@ -80,9 +81,15 @@ def _check_attributes(task: type[Task], what: str) -> None:
     """Check attributes that only the report would use, after all runs.
 
     Raises:
-        ValueError: the margin is not a number above 0, the name is not usable as a file name, or
-            there is an attribute `lower_is_better`, which tasks do not have.
+        ValueError: the margin is not a number above 0, the name is not usable as a file name,
+            `full_recipe` is not a recipe, or there is an attribute `lower_is_better`, which tasks
+            do not have.
     """
+    if not isinstance(task.full_recipe, Recipe | None):
+        raise ValueError(
+            f"{what} must have a full_recipe that is a Recipe or None, but it is "
+            f"{task.full_recipe!r}"
+        )
     margin = task.margin
     is_number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
     if not is_number or not 0 < margin < math.inf:

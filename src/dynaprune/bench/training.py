@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..loading.loader import DataLoader
 from ..losses.chunked import chunked
 from ..pruned_dataset import PrunedDataset
+from ..utils.devices import to_device
 from .recipe import Recipe
 from .task import Task
 
@@ -157,18 +158,3 @@ def losses_of(task: Task, model: nn.Module, data: Any, batch_size: int) -> Tenso
         batches = (to_device(batch, task.device) for batch in loader)
         found = [task.losses(task.outputs(model, batch), batch) for batch in batches]
     return torch.cat(found).cpu()
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Return a batch with all of its tensors on a device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: to_device(part, device) for name, part in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_make"):
-        return batch._make(to_device(part, device) for part in batch)
-    if isinstance(batch, (list, tuple)):
-        return [to_device(part, device) for part in batch]
-    if callable(getattr(batch, "to", None)):
-        return batch.to(device)
-    return batch

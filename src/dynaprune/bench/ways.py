@@ -80,9 +80,7 @@ def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
 WAYS: dict[str, Variant] = {
     FULL: _way("full training", NoPrune, budget=None),
     FEWER: Variant("full training for fewer epochs, with the schedule scaled to them", _fewer),
-    RANDOM: _way(
-        "RandomPrune: a new random share in each epoch", RandomPrune, budget="prune_ratio"
-    ),
+    RANDOM: _way("RandomPrune: a new random share in each epoch", RandomPrune),
     "infobatch": _way("InfoBatch on true per-sample losses", InfoBatch, reads="samples"),
     "seta": _way("SeTa on true per-sample losses", SeTa, reads="samples"),
     "bls-infobatch": _way("InfoBatch on BLS", InfoBatch, BLS),
@@ -117,14 +115,12 @@ WAYS: dict[str, Variant] = {
     "slices-skip-converged": _way(
         "SkipConverged on KalmanBLS, 8 slices", SkipConverged, KalmanBLS, "slices", None
     ),
-    "kalman-epsilon-greedy": _way(
-        "EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS, budget="prune_ratio"
-    ),
-    "kalman-ucb": _way("UCB on KalmanBLS", UCB, KalmanBLS, budget="prune_ratio"),
-    "kalman-order-dp": _way("OrderDP on KalmanBLS", OrderDP, KalmanBLS, budget="prune_ratio"),
+    "kalman-epsilon-greedy": _way("EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS),
+    "kalman-ucb": _way("UCB on KalmanBLS", UCB, KalmanBLS),
+    "kalman-order-dp": _way("OrderDP on KalmanBLS", OrderDP, KalmanBLS),
     "kalman-repb": _way("RePB on KalmanBLS", RePB, KalmanBLS, budget=None),
     "kalman-selective-backprop": _way(
-        "SelectiveBackprop on KalmanBLS", SelectiveBackprop, KalmanBLS, budget="prune_ratio"
+        "SelectiveBackprop on KalmanBLS", SelectiveBackprop, KalmanBLS
     ),
 }
 """All variants, in the order in which they run and are shown."""

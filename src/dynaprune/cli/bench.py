@@ -11,6 +11,7 @@ import torch
 import typer
 from rich.table import Table
 
+from ..bench.recipe import LENGTHS, Length
 from ..bench.regimes import REGIMES
 from ..bench.registry import WHERE_THE_ZOO_IS, check_names, find_presets, find_task, find_tasks
 from ..bench.report import write_report
@@ -88,6 +89,12 @@ def run_tasks(
     regime: Annotated[
         str, typer.Option(help="A change of the data or of the length of training.")
     ] = "as-is",
+    length: Annotated[
+        str,
+        typer.Option(
+            help="Recipe: brief, which takes seconds, or full, with which more epochs gain nothing."
+        ),
+    ] = "brief",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/bench"),
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that contains data sets, for tasks that need it.")
@@ -118,7 +125,7 @@ def run_tasks(
     console = Console()
     own_files = [Path(place) for place in places or [] if place.endswith(".py")]
     try:
-        ways, shares = _ways(methods), _budgets(budgets)
+        ways, shares, training_length = _ways(methods), _budgets(budgets), _length(length)
         if regime not in REGIMES:
             raise ValueError(f"--regime must be one of {', '.join(REGIMES)}, but it is {regime!r}")
         results = Results(out)
@@ -130,6 +137,7 @@ def run_tasks(
                 "no task was given: name one, or a --preset; `dynaprune bench list` lists the tasks"
             )
         check_names([task.name for task in made])
+        recipes = [task.recipe_of(training_length) for task in made]
         if not same_task:
             _check_sources(made, results)
         where = _device(device)
@@ -141,8 +149,9 @@ def run_tasks(
     given = {name: value for name, value in given.items() if value is not None}
     own_threads = torch.get_num_threads()
     plans = []
-    for task in made:  # check all tasks before training the first one
-        recipe = replace(task.recipe, **given)
+    # check all tasks before training the first one
+    for task, own_recipe in zip(made, recipes, strict=True):
+        recipe = replace(own_recipe, **given)
         task.device = where
         torch.set_num_threads(recipe.threads or own_threads)
         try:
@@ -159,8 +168,8 @@ def run_tasks(
             style="dim",
         )
     try:
-        for task, plan in zip(made, plans, strict=True):
-            torch.set_num_threads(given.get("threads") or task.recipe.threads or own_threads)
+        for task, own_recipe, plan in zip(made, recipes, plans, strict=True):
+            torch.set_num_threads(given.get("threads") or own_recipe.threads or own_threads)
             show_runs(console, task, plan, results)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command continues {results.path}", soft_wrap=True)
@@ -266,6 +275,18 @@ def _device(name: str | None) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"--device {name} cannot be used here: {reason}") from None
     return device
+
+
+def _length(given: str) -> Length:
+    """Return the length of training of an option.
+
+    Raises:
+        ValueError: it is none.
+    """
+    for length in LENGTHS:
+        if given == length:
+            return length
+    raise ValueError(f"--length must be one of {', '.join(LENGTHS)}, but it is {given!r}")
 
 
 def _ways(given: str) -> list[str]:

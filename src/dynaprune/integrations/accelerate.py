@@ -20,6 +20,7 @@ from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.checkpoint import load_checkpoint, save_checkpoint
 from ..utils.optional_imports import require
+from ._ranks import has_scores_per_rank, state_file_name
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -73,8 +74,7 @@ def _register(accelerator: Accelerator, train: PrunedDataset) -> None:
     parts = [hook.__self__.train for hook in hooks if isinstance(_owner(hook), _Part)]
     if any(each is train for each in [*accelerator._custom_objects, *parts]):
         return
-    ranks = train.epochs.ranks
-    if ranks.are_apart and ranks.in_step > 1:  # the main process saves what is registered
+    if has_scores_per_rank(train):  # Accelerate saves what is registered in one process only
         part = _Part(train, accelerator.process_index)
         accelerator.register_save_state_pre_hook(part.save)
         accelerator.register_load_state_pre_hook(part.load)
@@ -96,7 +96,7 @@ class _Part:
 
     def __init__(self, train: PrunedDataset, rank: int) -> None:
         self.train = train
-        self.file = f"pruning_{rank}.pt"
+        self.file = state_file_name(train, rank)
 
     def save(self, models: Any, weights: Any, folder: str) -> None:
         """Save the state to a checkpoint's folder."""
@@ -128,7 +128,7 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 f"epochs among processes itself: leave {option} out, and give the DataLoader the "
                 "batch size of one process"
             )
-    ranks = train.epochs.ranks.in_step
+    ranks = train.epochs.ranks.world_size
     # with a process group of its own, some processes train on the same samples on purpose
     if train.process_group is None and ranks != accelerator.num_processes:
         raise RuntimeError(

@@ -108,7 +108,7 @@ class Recorder(Callback):
     def on_attach(self, train: PrunedDataset) -> None:
         """Start to record, with the epoch in progress."""
         train.epochs.count_visits()
-        self.on_resume(train.epochs.totals)
+        self.on_resume(train.epochs.now.totals)
 
     def on_resume(self, totals: Summary) -> None:
         """Discard the learning rates of the epoch in progress, which belong to another state."""
