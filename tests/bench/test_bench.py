@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_where_it_stopped(bright, tmp_path):
     assert len(path.read_text().splitlines()) == 6
     assert list(run_all(bright, plan.runs, Results(tmp_path))) == []
     path.write_text("nonsense\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"line 1 of .*results.jsonl is no result of a run"):
+    with pytest.raises(ValueError, match=r"line 1 of .*results.jsonl is not the result of a run"):
         Results(tmp_path)
 
 
@@ -276,7 +276,7 @@ def test_regimes_of_labels_need_a_task_that_learns_them(bright):
 
     task = Mean()
     task.load(None)
-    with pytest.raises(ValueError, match="bright has no loss of each sample, so which ones are"):
+    with pytest.raises(ValueError, match="bright has no per-sample losses, so it is unknown"):
         REGIMES["trivial"].samples(task, 0)
 
 
@@ -299,9 +299,9 @@ def test_what_a_task_cannot_do_is_left_out(tmp_path):
     )
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
-    assert "left out: infobatch of mine, which has no loss of each sample" in words
-    assert "left out: slices-seta of mine, which has no loss of slices" in words
-    assert "left out: bls-infobatch of mine: saving=0.95 cannot be reached" in words
+    assert "left out: infobatch for mine, which has no per-sample losses" in words
+    assert "left out: slices-seta for mine, which has no losses of slices" in words
+    assert "left out: bls-infobatch for mine: saving=0.95 cannot be reached" in words
     lines = Results(tmp_path / "out").lines
     assert [(line["way"], line["budget"]) for line in lines] == [
         ("full", 0),
@@ -395,7 +395,7 @@ def test_a_balanced_loss_needs_losses(bright):
 
     task = Mean()
     task.load(None)
-    with pytest.raises(ValueError, match="bright has no loss of each sample, so it cannot be wei"):
+    with pytest.raises(ValueError, match="bright has no per-sample losses, so its loss"):
         plan_runs(task, "long-tailed-balanced", [], [], [0], bright.recipe)
 
 
@@ -404,8 +404,9 @@ def test_a_regime_of_classes_needs_classes(tmp_path):
     path.write_text(TASK_FILE)
     result = run_command("bench run {} --regime long-tailed --out {}", path, tmp_path)
     assert result.exit_code == 2
-    assert "the training set of mine is no TensorDataset of inputs and int64 classes" in " ".join(
-        result.output.split()
+    assert (
+        "the training set of mine is not a TensorDataset of inputs and int64 classes"
+        in " ".join(result.output.split())
     )
 
 
@@ -468,7 +469,7 @@ def test_the_report(bright, tmp_path):
     # of two sections one has budgets
     assert "| bls-seta | 20 | 1 | 0 | 0 | +0.0 |  |  | +0.0 | 0 / 0 |" in text
     assert "120 samples, 8 epochs, batches of 8, sgd" in text
-    assert "Margin: 0.5 points of accuracy; full training comes to 100.0 ± 0.0 %." in text
+    assert "Margin: 0.5 points of accuracy; full training reaches 100.0 ± 0.0 %." in text
 
 
 def check_outputs(out: Path, seeds: int, epochs: int, task: str) -> list[dict]:
@@ -496,7 +497,7 @@ def test_the_demo(tmp_path):
         assert text in result.output.replace("\n", "")
     check_outputs(out, 2, 2, "digits-cnn")
     again = CliRunner().invoke(app, command)
-    assert "all 14 runs are in" in again.output
+    assert "all 14 runs are already in" in again.output
     one = CliRunner().invoke(app, [*command[:2], "1", *command[3:]])
     assert one.exit_code == 0, one.output  # no intervals
 
@@ -519,9 +520,9 @@ def test_the_demo_on_ones_own_copy_of_cifar10(tmp_path):
         (["demo", "--data", "imagenet"], "'--data'"),
         (["demo", "--seeds", "0"], "'--seeds'"),
         (["demo", "--epochs", "many"], "'--epochs'"),
-        (["bench", "run"], "name a task, or a --preset"),
+        (["bench", "run"], "name one, or a --preset"),
         (["bench", "run", "digit-cnn"], "there is no task 'digit-cnn'. Did you mean digits-cnn"),
-        (["bench", "run", "digits-cnn", "--methods", "bls"], "--methods knows no bls; there are"),
+        (["bench", "run", "digits-cnn", "--methods", "bls"], "but it contains bls. "),
         (["bench", "run", "digits-cnn", "--budgets", "20"], "--budgets must be shares"),
         (["bench", "run", "digits-cnn", "--budgets", "a"], "--budgets must be shares"),
         (["bench", "run", "digits-cnn", "--regime", "x"], "--regime must be one of as-is, redun"),
@@ -589,7 +590,7 @@ def test_a_task_file_that_is_none(tmp_path, text, message):
         ),
         (
             TASK_FILE.replace("recipe =", "drop_last = True\n    recipe =").replace("=8", "=65"),
-            "its 64 samples are one such batch: give a smaller batch size",
+            "its 64 samples are one such batch: choose a smaller batch size",
         ),
         (
             TASK_FILE.replace("return float(", "float("),
@@ -705,11 +706,11 @@ def test_errors_of_a_task_file_keep_their_traceback(tmp_path, name):
 
 def test_a_changed_task_file_is_told(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
-    assert "mine: all 1 runs are in" in run_file(tmp_path, TASK_FILE).output
+    assert "mine: all 1 runs are already in" in run_file(tmp_path, TASK_FILE).output
     changed = run_file(tmp_path, TASK_FILE + "# changed\n")
     assert changed.exit_code == 2
     assert "1 runs of mine in" in changed.output
-    assert "give another --out, or --same-task to go on with them" in changed.output
+    assert "give another --out, or --same-task to add to these results" in changed.output
     assert len(Results(tmp_path).lines) == 1
     assert run_file(tmp_path, TASK_FILE + "# changed\n", "--same-task").exit_code == 0
 
@@ -725,7 +726,7 @@ def test_a_change_in_what_a_task_file_imports_is_told(tmp_path, monkeypatch):
     importing = TASK_FILE + "import mine_helps\n"
     assert run_file(tmp_path, importing).exit_code == 0
     (tmp_path / "stranger.py").write_text("number = 2\n")
-    assert "mine: all 1 runs are in" in run_file(tmp_path, importing).output
+    assert "mine: all 1 runs are already in" in run_file(tmp_path, importing).output
     (tmp_path / "mine_is_helped.py").write_text("number = 2\n")
     changed = run_file(tmp_path, importing)
     assert changed.exit_code == 2
@@ -768,13 +769,13 @@ def test_a_run_that_diverges_is_null_in_its_file(tmp_path):
     assert "| 1 of 1 diverged | 1 |" in (tmp_path / "report.md").read_text()
 
 
-def test_a_report_of_ways_that_there_are_not(tmp_path):
+def test_a_report_of_unknown_variants(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
     path = tmp_path / "results.jsonl"
     path.write_text(path.read_text().replace('"way": "full"', '"way": "best"'))
     result = run_command("bench report {}", tmp_path)
     assert result.exit_code == 2
-    assert "is of the way 'best', which this version of dynaprune does not have" in result.output
+    assert "has the variant 'best', which this version of dynaprune does not know" in result.output
 
 
 def test_the_list_of_tasks():
