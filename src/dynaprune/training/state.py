@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..data.indexed import check_range
 from ..losses.measurements import Measurements
-from ..planning.composition import Composition
 from ..planning.plan import Plan
 from ..scores import Score
 from ..utils.settings import plain
@@ -300,10 +299,7 @@ def _as_bytes(value: Any) -> bytes:
 
 def settings_of(method: Any, score: Score) -> dict[str, dict[str, Any]]:
     """Return the arguments of a run's method and score, as far as they are plain values."""
-    own, composition = _arguments_of(method), vars(method).get("composition")
-    if isinstance(composition, Composition):
-        own |= {"batch_size": composition.batch_size, "pure": composition.is_pure}
-    return {"method": own, "score": _arguments_of(score)}
+    return {"method": _arguments_of(method), "score": _arguments_of(score)}
 
 
 def _arguments_of(made: Any) -> dict[str, Any]:
