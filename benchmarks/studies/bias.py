@@ -117,7 +117,7 @@ def run(task: Task, score: str, trained: int, seed: int) -> dict[str, Any]:
         mean, second, batches = np.zeros(total), 0.0, 0
         for draw in range(300):
             generator = torch.Generator().manual_seed(seed * 1000 + draw)
-            selection = train.select(scores, epoch, generator, errors=None)
+            selection = train.select(scores, epoch, generator)
             kept = selection.indices.numpy()
             weights = np.ones(total)
             if selection.weights is not None:

@@ -112,17 +112,6 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
             for method in (InfoBatch, SeTa, RePB)
         ),
         (
-            InfoBatch,
-            {"confidence": 0.9, "thompson": True},
-            ValueError,
-            "give confidence or thompson, not both: confidence=0.9 and thompson=True were given",
-        ),
-        *(
-            (InfoBatch, {"confidence": value}, ValueError, r"confidence must be in \(0.5, 1\), but")
-            for value in (0.5, 1, 2.0, float("nan"))
-        ),
-        (InfoBatch, {"confidence": True}, TypeError, "confidence must be a number, but True"),
-        (
             TrimmedLoss,
             {"trim": 0.1, "saving": 0.3},
             ValueError,

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from helpers import Numbers, sample_losses
 from ranks import on_ranks
-from test_methods import METHODS, NEED_ERRORS
+from test_methods import METHODS
 
 from dynaprune import BLS, DataLoader, KalmanBLS, PrunedIterableDataset, SampleLoss, chunked
 
@@ -24,11 +24,7 @@ SCORES = {
 }
 """Each with the number of losses that a batch reports."""
 
-EVERY = [
-    (method, score)
-    for method, score in itertools.product(METHODS, SCORES)
-    if score.startswith("KalmanBLS") or method not in NEED_ERRORS
-]
+EVERY = list(itertools.product(METHODS, SCORES))
 
 
 def make(method, score, length=61):

@@ -36,8 +36,6 @@ from dynaprune.utils.rng import epoch_generator
 METHODS = {
     "InfoBatch": InfoBatch,
     "InfoBatch, saving": partial(InfoBatch, saving=0.3),
-    "InfoBatch, confidence": partial(InfoBatch, confidence=0.9),
-    "InfoBatch, Thompson": partial(InfoBatch, thompson=True, saving=0.3),
     "SeTa": SeTa,
     "SeTa, narrow": partial(SeTa, prune_ratio=0.4, num_groups=7, window_scale=0.2),
     "TrimmedLoss": TrimmedLoss,
@@ -60,12 +58,10 @@ METHODS = {
 EXACT = {"RandomPrune", "EpsilonGreedy", "UCB", "OrderDP", "SelectiveBackprop", "StaticPrune"}
 """Those that skip a given share of all visits."""
 
-NEED_ERRORS = {"InfoBatch, confidence", "InfoBatch, Thompson"}
-
 
 def select(name, train, scores, epoch, seed, knows_errors=False):
     """Select as `PrunedDataset` does, with what the method reads."""
-    read = beside(train.extra_inputs, scores, epoch, knows_errors or name in NEED_ERRORS)
+    read = beside(train.extra_inputs, scores, epoch, knows_errors)
     return train.select(scores, epoch, epoch_generator(seed, epoch), **read)
 
 
@@ -134,7 +130,7 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
     for seed in range(seeds):
         train = METHODS[name](Numbers(20), 20, seed=seed)
         known = {
-            "errors": torch.full((20,), 0.5) if name in NEED_ERRORS else None,
+            "errors": None,
             "visits": torch.full((20,), epoch, dtype=torch.int32),
             "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
             "shape": LossShape(variation=1.0, skewness=0.8),
@@ -147,7 +143,7 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
     assert (abs(served / seeds - share) <= 4.5 * deviation + 1e-9).all()
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_tiny_datasets(name, length):
     saves = "saving" in name or name.partition(",")[0] in EXACT
@@ -187,7 +183,7 @@ def test_a_share_is_met_over_the_run(method, ratio):
     assert all(kept)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_run_is_the_uninterrupted_one(name):
     """Also in what methods read beside scores."""
 
@@ -206,7 +202,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(name):
     assert resumed.scores.equal(train.scores)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEED_ERRORS])
+@pytest.mark.parametrize("name", METHODS)
 def test_streams(name):
     """Samples that come later are served, and known from then on."""
     stored = [{"key": f"{i}", "value": float(i)} for i in range(40)]

@@ -15,7 +15,6 @@ from dynaprune import (
     DataLoader,
     EpsilonGreedy,
     InfoBatch,
-    KalmanBLS,
     OrderDP,
     RandomPrune,
     RePB,
@@ -31,7 +30,6 @@ METHODS = {
     "InfoBatch": InfoBatch,
     "InfoBatch, delta": partial(InfoBatch, delta=0.7),
     "InfoBatch, equal": partial(InfoBatch, weighting="equal"),
-    "InfoBatch, Thompson": partial(InfoBatch, thompson=True),
     "SeTa": SeTa,
     "SeTa, narrow": partial(SeTa, num_groups=7, window_scale=0.2, delta=0.5),
     "TrimmedLoss": TrimmedLoss,
@@ -77,8 +75,7 @@ def test_saving_is_met_to_the_sample_or_refused(name, num_epochs, is_stream):
             with pytest.raises(ValueError, match=reached):
                 METHODS[name](dataset, num_epochs, saving=saving)
             continue
-        score = KalmanBLS if "Thompson" in name else BLS
-        train = score(METHODS[name](dataset, num_epochs, saving=saving)).proxy()
+        train = BLS(METHODS[name](dataset, num_epochs, saving=saving)).proxy()
         loader, served = DataLoader(train, batch_size=8), []
         for _ in range(num_epochs):
             served.append(0)

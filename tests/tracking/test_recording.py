@@ -76,7 +76,6 @@ def test_what_is_said_of_the_run(tmp_path):
         "settings": {
             "prune_ratio": 0.5,
             "delta": 0.875,
-            "thompson": False,
             "weighting": "unbiased",
             "alpha": 0.7,
             "initial": "first",

@@ -185,10 +185,9 @@ def test_other_arguments_are_warned_of_once(caplog):
     [
         ({}, {"saving": 0.3}, "saving was not set and is 0.3 here"),
         ({"saving": 0.3}, {"saving": 0.4}, "saving was 0.3 and is 0.4 here"),
-        ({"confidence": 0.9}, {}, "confidence was 0.9 and is not set here"),
+        ({"batch_size": 6}, {}, "batch_size was 6 and is not set here"),
         ({}, {"weighting": "equal"}, "weighting was 'unbiased' and is 'equal' here"),
         ({"batch_size": 6}, {"batch_size": 7}, "batch_size was 6 and is 7 here"),
-        ({"batch_size": 6}, {"batch_size": 6, "pure": True}, "pure was False and is True here"),
     ],
 )
 def test_each_other_argument_is_named(saved, here, said, caplog):
@@ -312,7 +311,7 @@ def of_stream():
 MAKERS = {
     "BLS": lambda: bls(InfoBatch, 60),
     "BLS, SeTa": lambda: bls(SeTa, 60),
-    "KalmanBLS": lambda: KalmanBLS(InfoBatch(Numbers(60), 10, confidence=0.9)).proxy(),
+    "KalmanBLS": lambda: KalmanBLS(UCB(Numbers(60), 10)).proxy(),
     "SampleLoss": lambda: InfoBatch(Numbers(60), 10),
     "moments": lambda: bls(TrimmedLoss, 60, start=0.1),
     "history": lambda: bls(UCB, 60),

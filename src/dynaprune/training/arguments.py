@@ -21,7 +21,7 @@ def settings_of(method: Any, score: Score) -> dict[str, dict[str, Any]]:
     """Return the arguments of a run's method and score, as far as they are plain values."""
     own, composition = _arguments_of(method), vars(method).get("composition")
     if isinstance(composition, Composition):
-        own |= {"batch_size": composition.batch_size, "pure": composition.is_pure}
+        own |= {"batch_size": composition.batch_size}
     return {"method": own, "score": _arguments_of(score)}
 
 
