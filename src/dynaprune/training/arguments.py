@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ..planning.composition import Composition
 from ..scores import Score
 from ..utils.settings import plain
 from ..utils.validation import check_keys, shown
@@ -19,10 +18,7 @@ UNSET = "not set"
 
 def settings_of(method: Any, score: Score) -> dict[str, dict[str, Any]]:
     """Return the arguments of a run's method and score, as far as they are plain values."""
-    own, composition = _arguments_of(method), vars(method).get("composition")
-    if isinstance(composition, Composition):
-        own |= {"batch_size": composition.batch_size}
-    return {"method": own, "score": _arguments_of(score)}
+    return {"method": _arguments_of(method), "score": _arguments_of(score)}
 
 
 def _arguments_of(made: Any) -> dict[str, Any]:
