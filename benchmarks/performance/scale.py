@@ -190,6 +190,7 @@ def itself(stored: str) -> str:
 def measure_stream(samples: int) -> dict[str, float]:
     """Return what a pass costs beside reading the keys, by a set and by our table of keys."""
     from dynaprune.loading.stream_worker import PassPlan, serve
+    from dynaprune.training.batch import Batch
 
     stream = PrunedIterableDataset(Keys(samples), key=itself)
     read = min(samples, 1_000_000)
@@ -216,7 +217,7 @@ def measure_stream(samples: int) -> dict[str, float]:
         losses = torch.empty(-(-len(kept) // batch)).exponential_()
         for number in range(len(losses)):
             keys = kept[number * batch : (number + 1) * batch].numpy()
-            train.epochs.report(plan, keys, losses[number], None)
+            train.epochs.report(plan, Batch(keys, 1.0, None, (), 0), losses[number], None)
         folded, peak = peak_of(train.end_epoch)
         folds.append(folded)
         plans.append(planned)
