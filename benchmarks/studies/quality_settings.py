@@ -10,20 +10,16 @@ import torch
 
 from dynaprune import (
     BLS,
-    UCB,
-    EpsilonGreedy,
     InfoBatch,
     KalmanBLS,
     NoPrune,
-    OrderDP,
     PrunedDataset,
     RandomPrune,
-    RePB,
-    SelectiveBackprop,
     SeTa,
     SkipConverged,
     TrimmedLoss,
 )
+from dynaprune.methods import UCB, EpsilonGreedy, OrderDP, RePB, SelectiveBackprop
 from dynaprune.methods._budget import Saving, first_annealed_epoch
 from dynaprune.methods.info_batch import DELTA
 from dynaprune.planning.selection import Selection

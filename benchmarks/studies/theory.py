@@ -25,10 +25,11 @@ from scipy.stats import pearsonr, spearmanr
 from tasks import NAMES, Task, load
 from torch.nn.functional import cross_entropy
 
-from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune, read_recording
+from dynaprune import BLS, DataLoader, KalmanBLS, NoPrune
 from dynaprune.bench.recipe import one_cycle
 from dynaprune.diagnostics.spectrum import Spectrum, spectrum
 from dynaprune.losses.measurements import Measurements
+from dynaprune.tracking import read_recording
 
 mpl.use("Agg")
 from matplotlib import pyplot

@@ -11,7 +11,8 @@ from helpers import Numbers, mean_loss
 from ranks import Traffic, on_ranks
 from torch import distributed
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PruningSampler, SeTa, Sharded
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SeTa, Sharded
+from dynaprune.planning import PruningSampler
 
 
 @pytest.mark.parametrize(("length", "ranks"), [(1, 1), (10, 4), (61, 3), (64, 8), (5, 8)])

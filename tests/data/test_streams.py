@@ -24,11 +24,11 @@ from dynaprune import (
     RandomPrune,
     SampleLoss,
     SeTa,
-    StaticPrune,
 )
 from dynaprune.data.keys import KeyTable, fingerprint
 from dynaprune.loading.shared_arrays import SharedArrays
 from dynaprune.loading.stream_worker import KeptSample, shuffled
+from dynaprune.methods import StaticPrune
 
 METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
 LOADERS = [

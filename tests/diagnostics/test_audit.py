@@ -22,7 +22,6 @@ from typer.testing import CliRunner
 
 from dynaprune import (
     BLS,
-    Audit,
     DataLoader,
     InfoBatch,
     KalmanBLS,
@@ -36,6 +35,7 @@ from dynaprune import (
     save_checkpoint,
 )
 from dynaprune.cli.app import app
+from dynaprune.diagnostics import Audit
 from dynaprune.diagnostics.estimates import rank_correlation, ratio_of_means
 from dynaprune.utils.devices import to_device
 

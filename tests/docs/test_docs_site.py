@@ -70,11 +70,17 @@ def test_every_link_leads_somewhere(site):
 
 def test_every_public_name_is_in_the_reference(site):
     import dynaprune
+    from dynaprune import methods
 
     anchors = set()
     for page in (site / "api").glob("*.html"):
         anchors |= Links(page.read_text("utf-8")).anchors
     missing = [name for name in dynaprune.__all__ if f"dynaprune.{name}" not in anchors]
+    missing += [
+        name
+        for name in methods.__all__
+        if anchors.isdisjoint({f"dynaprune.{name}", f"dynaprune.methods.{name}"})
+    ]
     assert missing == []
 
 

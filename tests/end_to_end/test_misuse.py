@@ -11,20 +11,22 @@ from torch.utils.data import IterableDataset
 
 from dynaprune import (
     BLS,
-    UCB,
     DataLoader,
-    EpsilonGreedy,
     InfoBatch,
     NoPrune,
-    OrderDP,
     RandomPrune,
-    RePB,
     SampleLoss,
-    SelectiveBackprop,
     SeTa,
     SkipConverged,
-    StaticPrune,
     TrimmedLoss,
+)
+from dynaprune.methods import (
+    UCB,
+    EpsilonGreedy,
+    OrderDP,
+    RePB,
+    SelectiveBackprop,
+    StaticPrune,
 )
 from dynaprune.training.checksum import sealed
 

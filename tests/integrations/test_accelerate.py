@@ -16,11 +16,11 @@ from dynaprune import (
     InfoBatch,
     NoPrune,
     PrunedScheduler,
-    PruningSampler,
     RandomPrune,
     Sharded,
 )
 from dynaprune.integrations.accelerate import _RepeatedSamples, fetch_through, prepare
+from dynaprune.planning import PruningSampler
 from dynaprune.planning.share import ShareRequest
 
 pytestmark = [

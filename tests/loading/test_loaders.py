@@ -20,8 +20,8 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-import dynaprune
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss
+from dynaprune.planning import PruningSampler
 from dynaprune.planning.planner import Planner
 
 TORCH_ARGUMENTS = inspect.signature(torch.utils.data.DataLoader).parameters
@@ -259,8 +259,8 @@ def test_the_loader_shows_what_the_user_gave():
     assert loader.collate_fn is collate
     assert loader.sampler is sampler
     assert (loader.batch_size, loader.num_workers, len(loader.dataset)) == (4, 1, 60)
-    assert isinstance(DataLoader(train).sampler, dynaprune.PruningSampler)
-    assert isinstance(DataLoader(train, shuffle=True).sampler, dynaprune.PruningSampler)
+    assert isinstance(DataLoader(train).sampler, PruningSampler)
+    assert isinstance(DataLoader(train, shuffle=True).sampler, PruningSampler)
 
 
 def test_other_datasets_get_the_loader_of_torch():

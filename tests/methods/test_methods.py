@@ -14,20 +14,22 @@ from streams import Stored, stream_of
 
 from dynaprune import (
     BLS,
-    UCB,
     DataLoader,
-    EpsilonGreedy,
     InfoBatch,
     NoPrune,
-    OrderDP,
     PrunedIterableDataset,
     RandomPrune,
-    RePB,
-    SelectiveBackprop,
     SeTa,
     SkipConverged,
-    StaticPrune,
     TrimmedLoss,
+)
+from dynaprune.methods import (
+    UCB,
+    EpsilonGreedy,
+    OrderDP,
+    RePB,
+    SelectiveBackprop,
+    StaticPrune,
 )
 from dynaprune.planning.plan import make_plan
 from dynaprune.scores.loss_shape import LossShape

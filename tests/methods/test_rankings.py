@@ -11,7 +11,8 @@ from helpers import Numbers, bls, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynaprune import UCB, DataLoader, EpsilonGreedy, OrderDP
+from dynaprune import DataLoader
+from dynaprune.methods import UCB, EpsilonGreedy, OrderDP
 from dynaprune.methods._ranking import highest, lowest, some_of
 from dynaprune.methods.ucb import ucb1
 from dynaprune.utils.rng import epoch_generator

@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers import Numbers
 
-from dynaprune import DataLoader, RePB, SampleLoss
+from dynaprune import DataLoader, SampleLoss
+from dynaprune.methods import RePB
 from dynaprune.methods.repb import means_of_windows
 from dynaprune.utils.rng import epoch_generator
 

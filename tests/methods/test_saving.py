@@ -11,17 +11,19 @@ from streams import Stored, stream_of
 
 from dynaprune import (
     BLS,
-    UCB,
     DataLoader,
-    EpsilonGreedy,
     InfoBatch,
-    OrderDP,
     RandomPrune,
+    SeTa,
+    TrimmedLoss,
+)
+from dynaprune.methods import (
+    UCB,
+    EpsilonGreedy,
+    OrderDP,
     RePB,
     SelectiveBackprop,
-    SeTa,
     StaticPrune,
-    TrimmedLoss,
 )
 
 LENGTH = 37

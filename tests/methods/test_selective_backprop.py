@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from dynaprune import SelectiveBackprop
+from dynaprune.methods import SelectiveBackprop
 from dynaprune.methods._systematic import inclusion_probabilities, systematic
 from dynaprune.utils.percentiles import percentiles
 from dynaprune.utils.rng import epoch_generator

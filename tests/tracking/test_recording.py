@@ -20,8 +20,8 @@ from dynaprune import (
     PrunedIterableDataset,
     Sharded,
     __version__,
-    read_recording,
 )
+from dynaprune.tracking import read_recording
 from dynaprune.tracking.recording import epoch_numbers, read_epochs, read_run
 from dynaprune.tracking.recording.files import unpack_losses
 

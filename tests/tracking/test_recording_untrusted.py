@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from helpers import bls, mean_loss, train_epoch
 
-from dynaprune import DataLoader, NoPrune, read_recording
+from dynaprune import DataLoader, NoPrune
+from dynaprune.tracking import read_recording
 from dynaprune.tracking.recording import read_epochs, read_run, read_samples
 from dynaprune.tracking.report.run import RecordedRun
 

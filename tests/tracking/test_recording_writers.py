@@ -16,9 +16,9 @@ import torch
 from helpers import Numbers, bls, mean_loss, set_current, train_epoch
 from ranks import on_ranks
 
-from dynaprune import DataLoader, InfoBatch, NoPrune, Summary, read_recording
+from dynaprune import DataLoader, InfoBatch, NoPrune
 from dynaprune.diagnostics.spectrum import spectrum
-from dynaprune.tracking import EpochResult
+from dynaprune.tracking import EpochResult, read_recording
 from dynaprune.tracking.recording import (
     epoch_numbers,
     read_epochs,
@@ -29,6 +29,7 @@ from dynaprune.tracking.recording import (
 from dynaprune.tracking.recording.files import losses_file, pack_losses, recording_of
 from dynaprune.tracking.recording.start import recorder_of
 from dynaprune.tracking.report.run import RecordedRun
+from dynaprune.training import Summary
 
 
 def make(count=40, **arguments):

@@ -18,9 +18,10 @@ from streams import bls_stream
 from torch.utils.data import Dataset, Subset, TensorDataset
 from typer.testing import CliRunner
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, StaticPrune
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
 from dynaprune.cli.app import app
 from dynaprune.data.labels import class_names, labels_of
+from dynaprune.methods import StaticPrune
 from dynaprune.tracking.recording import read_epochs
 from dynaprune.tracking.report import drawing
 from dynaprune.tracking.report.run import RecordedRun

@@ -12,9 +12,10 @@ from helpers import Numbers, bls, mean_loss, train_epoch
 from ranks import on_ranks
 from torch import Tensor
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedDataset, Sharded, Summary
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedDataset, Sharded
 from dynaprune.tracking import Callback, EpochResult
 from dynaprune.tracking.recording import epoch_numbers
+from dynaprune.training import Summary
 
 
 class Kept(Callback):

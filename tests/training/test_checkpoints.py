@@ -35,10 +35,10 @@ from dynaprune import (
     NoPrune,
     RandomPrune,
     SeTa,
-    StaticPrune,
     load_checkpoint,
     save_checkpoint,
 )
+from dynaprune.methods import StaticPrune
 from dynaprune.training.checkpoint import whole_file
 from dynaprune.training.checksum import sealed
 

@@ -18,10 +18,10 @@ from dynaprune import (
     InfoBatch,
     NoPrune,
     PrunedDataset,
-    PruningSampler,
     RandomPrune,
     SeTa,
 )
+from dynaprune.planning import PruningSampler
 from dynaprune.planning.share import ShareRequest
 from dynaprune.training.checksum import sealed
 

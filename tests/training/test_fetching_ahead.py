@@ -12,7 +12,8 @@ import pytest
 import torch
 from helpers import Numbers, bls, mean_loss, train_epoch
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, read_recording
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
+from dynaprune.tracking import read_recording
 
 ALPHA = 0.7
 

@@ -26,10 +26,10 @@ from dynaprune import (
     PrunedDataset,
     RandomPrune,
     SeTa,
-    StaticPrune,
 )
 from dynaprune.losses.buffer import LossBuffer
 from dynaprune.losses.measurements import Measurements
+from dynaprune.methods import StaticPrune
 from dynaprune.methods import _histogram as histograms
 from dynaprune.methods._histogram import histogram
 from dynaprune.planning.weights import Weights
@@ -139,7 +139,7 @@ def test_numpy_takes_few_bytes_a_sample_to_fold_and_plan(method):
 @pytest.mark.parametrize("method", ["InfoBatch", "SeTa"])
 def test_a_process_takes_nine_bytes_a_sample_and_24_while_planning(method):
     script = ROOT / "benchmarks" / "performance" / "scale.py"
-    what = json.dumps(["ours", {"samples": 30_000_000, "method": method, "dtype": "float32"}])
+    what = json.dumps(["ours", {"samples": 30_000_000, "method": method}])
     done = subprocess.run(
         [sys.executable, script, "--one", what], capture_output=True, text=True, timeout=280
     )

@@ -16,19 +16,17 @@ from helpers import Numbers, bls, mean_loss, sample_losses, train_epoch
 
 from dynaprune import (
     BLS,
-    UCB,
     DataLoader,
     InfoBatch,
     KalmanBLS,
     NoPrune,
     PrunedIterableDataset,
     RandomPrune,
-    RePB,
     SeTa,
     Sharded,
-    StaticPrune,
     TrimmedLoss,
 )
+from dynaprune.methods import UCB, RePB, StaticPrune
 from dynaprune.training.checksum import sealed
 
 

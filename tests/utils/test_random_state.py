@@ -10,7 +10,8 @@ import torch
 from helpers import Numbers, mean_loss
 from torch.utils.data import RandomSampler
 
-from dynaprune import BLS, DataLoader, InfoBatch, RandomPrune, SeTa, StaticPrune
+from dynaprune import BLS, DataLoader, InfoBatch, RandomPrune, SeTa
+from dynaprune.methods import StaticPrune
 
 
 def draw() -> tuple[float, float, float]:

@@ -43,7 +43,8 @@ class EpsilonGreedy(ExactShare):
             of epochs.
 
     Example:
-        >>> from dynaprune import BLS, EpsilonGreedy
+        >>> from dynaprune import BLS
+        >>> from dynaprune.methods import EpsilonGreedy
         >>> train = BLS(EpsilonGreedy(range(1000), num_epochs=10, saving=0.3)).proxy()
         >>> len(train.sampler)
         700

@@ -44,7 +44,8 @@ class OrderDP(ExactShare):
             of epochs.
 
     Example:
-        >>> from dynaprune import BLS, OrderDP
+        >>> from dynaprune import BLS
+        >>> from dynaprune.methods import OrderDP
         >>> train = BLS(OrderDP(range(1000), num_epochs=10, saving=0.4, pool=0.8)).proxy()
         >>> len(train.sampler)
         600

@@ -63,7 +63,8 @@ class RePB(PrunedDataset):
             or `saving` cannot be reached in this number of epochs.
 
     Example:
-        >>> from dynaprune import DataLoader, RePB
+        >>> from dynaprune import DataLoader
+        >>> from dynaprune.methods import RePB
         >>> import torch
         >>> train = RePB(torch.arange(100.0), num_epochs=10, prune_ratio=0.4, window=5)
         >>> for loss in DataLoader(train, batch_size=20):

@@ -46,7 +46,8 @@ class SelectiveBackprop(ExactShare):
             of epochs.
 
     Example:
-        >>> from dynaprune import BLS, SelectiveBackprop
+        >>> from dynaprune import BLS
+        >>> from dynaprune.methods import SelectiveBackprop
         >>> train = BLS(SelectiveBackprop(range(900), num_epochs=10, saving=2 / 3)).proxy()
         >>> len(train.sampler), round(train.beta, 6)
         (300, 2.0)

@@ -35,7 +35,7 @@ class StaticPrune(ExactShare):
             of epochs.
 
     Example:
-        >>> from dynaprune import StaticPrune
+        >>> from dynaprune.methods import StaticPrune
         >>> len(StaticPrune(range(1000), num_epochs=10, saving=0.3).sampler)
         700
     """

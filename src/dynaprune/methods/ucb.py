@@ -47,7 +47,8 @@ class UCB(ExactShare):
             of epochs.
 
     Example:
-        >>> from dynaprune import BLS, UCB
+        >>> from dynaprune import BLS
+        >>> from dynaprune.methods import UCB
         >>> train = BLS(UCB(range(1000), num_epochs=10, saving=0.3)).proxy()
         >>> len(train.sampler)
         700

@@ -65,7 +65,8 @@ class Following(Base):
 
         Example:
             >>> import tempfile, torch
-            >>> from dynaprune import DataLoader, NoPrune, read_recording
+            >>> from dynaprune import DataLoader, NoPrune
+            >>> from dynaprune.tracking import read_recording
             >>> train, folder = NoPrune(range(100), num_epochs=2), tempfile.mkdtemp()
             >>> train.record(folder)
             >>> for _ in range(2):

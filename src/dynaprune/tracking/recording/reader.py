@@ -90,7 +90,8 @@ def read_recording(directory: str | os.PathLike[str]) -> list[Measurements]:
 
     Example:
         >>> import tempfile, torch
-        >>> from dynaprune import NoPrune, read_recording
+        >>> from dynaprune import NoPrune
+        >>> from dynaprune.tracking import read_recording
         >>> train, folder = NoPrune(range(4), num_epochs=1), tempfile.mkdtemp()
         >>> train.record(folder)
         >>> _ = train.begin_epoch()
