@@ -10,8 +10,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from every_method import EACH_KIND
 from helpers import check_same_counts, mean_loss, train_in_pieces
-from streams import LOADERS, METHODS, Split, Stored, bls_stream, run, second, stream_of, visits_of
+from streams import LOADERS, Split, Stored, bls_stream, run, second, stream_of, visits_of
 
 from dynaprune import (
     BLS,
@@ -26,7 +27,7 @@ from dynaprune.loading.shared_arrays import SharedArrays
 
 
 @pytest.mark.parametrize("arguments", LOADERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_KIND)
 def test_stopped_and_resumed_many_times(method, arguments, tmp_path):
     """Also several times in one epoch, the first one included, in which no key is known."""
     whole = bls_stream(method, 60)

@@ -7,8 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from every_method import EACH_KIND
 from helpers import mean_loss, sample_losses
-from streams import LOADERS, METHODS, Split, Stored, bls_stream, run, stream_of, visits_of
+from streams import LOADERS, Split, Stored, bls_stream, run, stream_of, visits_of
 
 from dynaprune import (
     BLS,
@@ -22,7 +23,7 @@ from dynaprune.data.keys import KeyTable, fingerprint
 from dynaprune.loading.stream_worker import Kept, shuffled
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_KIND)
 def test_served_by_any_number_of_workers_alike(method):
     expected, end = run(bls_stream(method))
     for arguments in LOADERS[2:4]:
@@ -32,7 +33,7 @@ def test_served_by_any_number_of_workers_alike(method):
         assert state["score"]["values"].equal(end["score"]["values"])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EACH_KIND)
 def test_a_pass_serves_what_the_method_selects(method):
     """The selection is that of a map-style dataset whose samples have the same numbers."""
     train = bls_stream(method)

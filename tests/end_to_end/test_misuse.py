@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from every_method import CLASSES, that_take
 from helpers import Numbers, bls, mean_loss, train_epoch
 from torch.utils.data import IterableDataset
 
@@ -17,19 +18,14 @@ from dynaprune import (
     InfoBatch,
     NoPrune,
     OrderDP,
-    RandomPrune,
     RePB,
     SampleLoss,
     SelectiveBackprop,
     SeTa,
     SkipConverged,
-    StaticPrune,
     TrimmedLoss,
 )
 from dynaprune.training.state import sealed
-
-SHARES = [EpsilonGreedy, UCB, OrderDP, RePB, SelectiveBackprop, SeTa, RandomPrune, StaticPrune]
-METHODS = [InfoBatch, *SHARES, TrimmedLoss, SkipConverged, NoPrune]
 
 
 class Stream(IterableDataset):
@@ -52,7 +48,7 @@ class LengthUnknown(NoLength):
         raise NotImplementedError("length of a stream")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSES)
 @pytest.mark.parametrize(
     ("dataset", "num_epochs", "further", "error", "message"),
     [
@@ -79,7 +75,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
     [
         *(
             (method, {"prune_ratio": value}, error, message)
-            for method in (InfoBatch, *SHARES)
+            for method in that_take("prune_ratio")
             for value, error, message in [
                 (1.0, ValueError, r"prune_ratio must be in \[0, 1\), but 1.0 was given"),
                 (-0.1, ValueError, r"prune_ratio must be in \[0, 1\), but -0.1 was given"),
@@ -89,7 +85,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
         ),
         *(
             (method, {"delta": value}, ValueError, rf"delta must be in \[0, 1\], but {value} was")
-            for method in (InfoBatch, SeTa, SkipConverged)
+            for method in that_take("delta")
             for value in (1.5, -0.5)
         ),
         (

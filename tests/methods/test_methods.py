@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
+from every_method import METHODS, NEED_ERRORS
 from helpers import Numbers, beside, bls, mean_loss, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,47 +16,16 @@ from dynaprune import (
     UCB,
     DataLoader,
     EpsilonGreedy,
-    InfoBatch,
     NoPrune,
     OrderDP,
     PrunedIterableDataset,
     RandomPrune,
-    RePB,
     SelectiveBackprop,
-    SeTa,
-    SkipConverged,
     StaticPrune,
-    TrimmedLoss,
 )
 from dynaprune.planning.plan import make_plan
 from dynaprune.scores.loss_shape import LossShape
 from dynaprune.utils.rng import epoch_generator
-
-METHODS = {
-    "InfoBatch": InfoBatch,
-    "InfoBatch, saving": partial(InfoBatch, saving=0.3),
-    "InfoBatch, confidence": partial(InfoBatch, confidence=0.9),
-    "InfoBatch, Thompson": partial(InfoBatch, thompson=True, saving=0.3),
-    "SeTa": SeTa,
-    "SeTa, narrow": partial(SeTa, prune_ratio=0.4, num_groups=7, window_scale=0.2),
-    "TrimmedLoss": TrimmedLoss,
-    "TrimmedLoss, trim": partial(TrimmedLoss, trim=0.4, start=0.0, refresh=0.0),
-    "TrimmedLoss, saving": partial(TrimmedLoss, saving=0.3),
-    "SkipConverged": SkipConverged,
-    "SkipConverged, floor": partial(SkipConverged, loss_share=0.9, floor=-3.0, refresh=0.0),
-    "EpsilonGreedy": EpsilonGreedy,
-    "UCB": UCB,
-    "OrderDP": OrderDP,
-    "RePB": RePB,
-    "RePB, short": partial(RePB, prune_ratio=0.9, window=1, max_weight=3),
-    "SelectiveBackprop": SelectiveBackprop,
-    "SelectiveBackprop, steep": partial(SelectiveBackprop, beta=30),
-    "RandomPrune": RandomPrune,
-    "StaticPrune": StaticPrune,
-    "NoPrune": NoPrune,
-}
-
-NEED_ERRORS = {"InfoBatch, confidence", "InfoBatch, Thompson"}
 
 
 def select(name, train, scores, epoch, seed, knows_errors=False):

@@ -13,13 +13,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from dynaprune import (
     BLS,
     DataLoader,
-    InfoBatch,
-    NoPrune,
     PrunedDataset,
     PrunedIterableDataset,
-    RandomPrune,
-    SeTa,
-    StaticPrune,
 )
 
 
@@ -66,9 +61,6 @@ def bls_stream(
         method(stream_of(Stored(length), shuffle=shuffle), **arguments)
     ).proxy()
     return train
-
-
-METHODS = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
 
 
 LOADERS = [

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from every_method import EACH_KIND
 from helpers import (
     Numbers,
     bls,
@@ -22,9 +23,6 @@ from dynaprune import (
     DataLoader,
     InfoBatch,
     NoPrune,
-    RandomPrune,
-    SeTa,
-    StaticPrune,
 )
 from dynaprune.training.state import sealed
 
@@ -38,7 +36,7 @@ LOADERS = [
 
 
 @pytest.mark.parametrize("arguments", LOADERS)
-@pytest.mark.parametrize("method", [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune])
+@pytest.mark.parametrize("method", EACH_KIND)
 def test_stopped_and_resumed_many_times(method, arguments, tmp_path):
     """Also several times in one epoch: a state is saved every few batches, and only it is kept."""
     whole = bls(method, 60)

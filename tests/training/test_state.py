@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from every_method import EACH_KIND
 from helpers import Numbers, bls, mean_loss, sample_losses
 from stopped_runs import run
 
@@ -15,14 +16,11 @@ from dynaprune import (
     DataLoader,
     InfoBatch,
     NoPrune,
-    RandomPrune,
-    SeTa,
-    StaticPrune,
 )
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4])
-@pytest.mark.parametrize("method", [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune])
+@pytest.mark.parametrize("method", EACH_KIND)
 def test_resuming_between_epochs(method, stop, tmp_path):
     whole = bls(method, 60)
     expected = run(whole, 9)
