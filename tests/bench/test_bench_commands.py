@@ -31,7 +31,7 @@ def test_the_report(bright, tmp_path):
     # of two sections one has budgets
     assert "| bls-seta | 20 | 1 | 0 | 0 | +0.0 |  |  | +0.0 | 0 / 0 |" in text
     assert "120 samples, 8 epochs, batches of 8, sgd" in text
-    assert "Margin: 0.5 points of accuracy; full training comes to 100.0 ± 0.0 %." in text
+    assert "Margin: 0.5 points of accuracy; full training reaches 100.0 ± 0.0 %." in text
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,13 @@ def test_the_report(bright, tmp_path):
         (["demo", "--data", "imagenet"], "'--data'"),
         (["demo", "--seeds", "0"], "'--seeds'"),
         (["demo", "--epochs", "many"], "'--epochs'"),
-        (["bench", "run"], "name a task, or a --preset"),
+        (["bench", "run"], "name one, or a --preset"),
         (["bench", "run", "digit-cnn"], "there is no task 'digit-cnn'. Did you mean digits-cnn"),
-        (["bench", "run", "digits-cnn", "--methods", "bls"], "--methods knows no bls; there are"),
+        (["bench", "run", "digits-cnn", "--methods", "bls"], "but it contains bls. "),
         (["bench", "run", "digits-cnn", "--budgets", "20"], "--budgets must be shares"),
         (["bench", "run", "digits-cnn", "--budgets", "a"], "--budgets must be shares"),
         (["bench", "run", "digits-cnn", "--regime", "x"], "--regime must be one of as-is, redun"),
+        (["bench", "run", "digits-cnn", "--length", "x"], "--length must be one of brief, full"),
         (["bench", "run", "--preset", "x"], "--preset must be one of paper-cifar"),
         (["bench", "run", "mine.py"], "there is no file mine.py"),
         (["bench", "run", "digits-cnn", "--device", "x"], "x"),
@@ -62,13 +63,13 @@ def test_commands_used_wrongly(arguments, message):
     assert message in words
 
 
-def test_a_report_of_ways_that_there_are_not(tmp_path):
+def test_a_report_of_unknown_variants(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
     path = tmp_path / "results.jsonl"
     path.write_text(path.read_text().replace('"way": "full"', '"way": "best"'))
     result = run_command("bench report {}", tmp_path)
     assert result.exit_code == 2
-    assert "is of the way 'best', which this version of dynaprune does not have" in result.output
+    assert "has the variant 'best', which this version of dynaprune does not know" in result.output
 
 
 def test_the_list_of_tasks():

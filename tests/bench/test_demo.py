@@ -43,7 +43,7 @@ def test_the_demo(tmp_path):
         assert text in result.output.replace("\n", "")
     check_outputs(out, 2, 2, "digits-cnn")
     again = CliRunner().invoke(app, command)
-    assert "all 14 runs are in" in again.output
+    assert "all 14 runs are already in" in again.output
     one = CliRunner().invoke(app, [*command[:2], "1", *command[3:]])
     assert one.exit_code == 0, one.output  # no intervals
 

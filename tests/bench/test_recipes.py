@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from bench_commands import run_command
+from bench_commands import TASK_FILE, run_command
 from image_folders import write_tree
 from torch import nn
 from zoo.presets.paper_cifar import PaperCifar
@@ -73,6 +73,28 @@ def test_the_cycle_of_the_papers_recipe_is_that_of_torch():
         if step < steps - 1:
             schedule.step()
     assert ours.param_groups[0]["lr"] == pytest.approx(5.2 / 25 / 1e4)
+
+
+def test_a_recipe_of_full_length(tmp_path):
+    path, out = tmp_path / "mine.py", tmp_path / "out"
+    command = "bench run {} --length full --methods random --budgets 0.5 --seeds 1 --out {}"
+    path.write_text(TASK_FILE)
+    refused = run_command(command, path, out)
+    assert refused.exit_code == 2
+    assert "mine has no recipe of full length" in refused.output
+    own = "    recipe = Recipe(epochs=6, batch_size=8, learning_rate=0.05)\n"
+    full = "    full_recipe = recipe.with_length(epochs=12, learning_rate=0.1)\n"
+    path.write_text(TASK_FILE.replace(own, own + full))
+    for length in ("full", "brief"):
+        result = run_command(command.replace("full", length), path, out)
+        assert result.exit_code == 0, result.output
+    recipes = [line["recipe"] for line in Results(out).lines]
+    assert [(each["epochs"], each["learning_rate"], each["batch_size"]) for each in recipes] == [
+        (12, 0.1, 8),
+        (12, 0.1, 8),
+        (6, 0.05, 8),
+        (6, 0.05, 8),
+    ]
 
 
 @pytest.mark.long

@@ -48,7 +48,7 @@ def test_regimes_of_labels_need_a_task_that_learns_them(bright):
 
     task = Mean()
     task.load(None)
-    with pytest.raises(ValueError, match="bright has no loss of each sample, so which ones are"):
+    with pytest.raises(ValueError, match="bright has no per-sample losses, so it is unknown"):
         REGIMES["trivial"].samples(task, 0)
 
 
@@ -138,7 +138,7 @@ def test_a_balanced_loss_needs_losses(bright):
 
     task = Mean()
     task.load(None)
-    with pytest.raises(ValueError, match="bright has no loss of each sample, so it cannot be wei"):
+    with pytest.raises(ValueError, match="bright has no per-sample losses, so its loss"):
         plan_runs(task, "long-tailed-balanced", [], [], [0], bright.recipe)
 
 
@@ -147,6 +147,7 @@ def test_a_regime_of_classes_needs_classes(tmp_path):
     path.write_text(TASK_FILE)
     result = run_command("bench run {} --regime long-tailed --out {}", path, tmp_path)
     assert result.exit_code == 2
-    assert "the training set of mine is no TensorDataset of inputs and int64 classes" in " ".join(
-        result.output.split()
+    assert (
+        "the training set of mine is not a TensorDataset of inputs and int64 classes"
+        in " ".join(result.output.split())
     )

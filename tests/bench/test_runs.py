@@ -15,8 +15,9 @@ from dynaprune.bench.fewer_epochs import FewerEpochs
 from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
-from dynaprune.bench.training import to_device, train_run
+from dynaprune.bench.training import train_run
 from dynaprune.bench.ways import DEFAULT, WAYS
+from dynaprune.utils.devices import to_device
 
 
 def test_a_run_learns(bright):
@@ -119,7 +120,7 @@ def test_a_killed_run_goes_on_where_it_stopped(bright, tmp_path):
     assert len(path.read_text().splitlines()) == 6
     assert list(run_all(bright, plan.runs, Results(tmp_path))) == []
     path.write_text("nonsense\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"line 1 of .*results.jsonl is no result of a run"):
+    with pytest.raises(ValueError, match=r"line 1 of .*results.jsonl is not the result of a run"):
         Results(tmp_path)
 
 

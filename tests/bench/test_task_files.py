@@ -34,9 +34,9 @@ def test_what_a_task_cannot_do_is_left_out(tmp_path):
     )
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
-    assert "left out: infobatch of mine, which has no loss of each sample" in words
-    assert "left out: slices-seta of mine, which has no loss of slices" in words
-    assert "left out: bls-infobatch of mine: saving=0.95 cannot be reached" in words
+    assert "left out: infobatch for mine, which has no per-sample losses" in words
+    assert "left out: slices-seta for mine, which has no losses of slices" in words
+    assert "left out: bls-infobatch for mine: saving=0.95 cannot be reached" in words
     lines = Results(tmp_path / "out").lines
     assert [(line["way"], line["budget"]) for line in lines] == [
         ("full", 0),
@@ -60,6 +60,10 @@ def test_what_a_task_cannot_do_is_left_out(tmp_path):
         ),
         (TASK_FILE.replace("0.01, False", "'a', False"), "a number above 0, but it is 'a'"),
         (TASK_FILE.replace("0.01, False", "True, False"), "a number above 0, but it is True"),
+        (
+            TASK_FILE.replace("recipe =", "full_recipe = 12\n    recipe ="),
+            "must have a full_recipe that is a Recipe or None, but it is 12",
+        ),
         (TASK_FILE.replace('"mine"', '"my/task | a"'), "but it is 'my/task | a'"),
         (
             TASK_FILE.replace("higher_is_better =", "lower_is_better ="),
@@ -90,7 +94,7 @@ def test_a_task_file_that_is_none(tmp_path, text, message):
         ),
         (
             TASK_FILE.replace("recipe =", "drop_last = True\n    recipe =").replace("=8", "=65"),
-            "its 64 samples are one such batch: give a smaller batch size",
+            "its 64 samples are one such batch: choose a smaller batch size",
         ),
         (
             TASK_FILE.replace("return float(", "float("),
@@ -162,11 +166,11 @@ def test_errors_of_a_task_file_keep_their_traceback(tmp_path, name):
 
 def test_a_changed_task_file_is_told(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
-    assert "mine: all 1 runs are in" in run_file(tmp_path, TASK_FILE).output
+    assert "mine: all 1 runs are already in" in run_file(tmp_path, TASK_FILE).output
     changed = run_file(tmp_path, TASK_FILE + "# changed\n")
     assert changed.exit_code == 2
     assert "1 runs of mine in" in changed.output
-    assert "give another --out, or --same-task to go on with them" in changed.output
+    assert "give another --out, or --same-task to add to these results" in changed.output
     assert len(Results(tmp_path).lines) == 1
     assert run_file(tmp_path, TASK_FILE + "# changed\n", "--same-task").exit_code == 0
 
@@ -182,7 +186,7 @@ def test_a_change_in_what_a_task_file_imports_is_told(tmp_path, monkeypatch):
     importing = TASK_FILE + "import mine_helps\n"
     assert run_file(tmp_path, importing).exit_code == 0
     (tmp_path / "stranger.py").write_text("number = 2\n")
-    assert "mine: all 1 runs are in" in run_file(tmp_path, importing).output
+    assert "mine: all 1 runs are already in" in run_file(tmp_path, importing).output
     (tmp_path / "mine_is_helped.py").write_text("number = 2\n")
     changed = run_file(tmp_path, importing)
     assert changed.exit_code == 2

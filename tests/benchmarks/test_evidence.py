@@ -229,7 +229,7 @@ def test_checks_on_a_gpu(tables):
     ]
     assert gpu.checks_table(records).splitlines()[2:] == [
         "| a card | compiled | 11 | 3 | 3 |",
-        "| a card | not compiled | stopped for time |  |  |",
+        "| a card | not compiled | out of time |  |  |",
     ]
 
 
@@ -259,7 +259,7 @@ def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
     page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     assert set(parts) >= {"gpu-checks", "gpu-cost", "gpu-cifar10", "gpu-noisy", "gpu-paper"}
     for name, text in parts.items():
-        assert text == "No run was made yet.\n"
+        assert text == "There are no runs yet.\n"
         assert f"<!-- {name} -->" in page
 
 

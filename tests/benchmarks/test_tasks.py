@@ -11,8 +11,9 @@ from torch.utils.data import Subset
 
 from dynaprune import DataLoader, NoPrune
 from dynaprune.bench.registry import find_task, find_tasks
-from dynaprune.bench.training import reader, to_device, train_model
+from dynaprune.bench.training import reader, train_model
 from dynaprune.bench.ways import WAYS
+from dynaprune.utils.devices import to_device
 
 
 @pytest.fixture(autouse=True)

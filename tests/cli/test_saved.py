@@ -10,7 +10,7 @@ from helpers import bls, mean_loss, train_epoch
 
 from dynaprune import DataLoader, InfoBatch, load_checkpoint, save_checkpoint
 from dynaprune.cli.inspect import others_table, rows_of, states_in
-from dynaprune.training.state import sealed
+from dynaprune.training.checksum import sealed
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_tensors_that_claim_to_be_huge(huge, state, tmp_path):
         ("score", None),
         ("score", {"name": "BLS"}),
         ("score.values", [1.0]),
-        ("score.level", "high"),
+        ("score.values", torch.zeros(60, dtype=torch.float16)),
         ("score.history", 3),
         ("score.history", {"visits": torch.zeros(3)}),
         ("totals", [1]),

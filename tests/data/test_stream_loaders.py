@@ -209,12 +209,12 @@ def test_a_copy_of_a_loader_tells_its_workers_itself():
 
 def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    bulletin = SharedArrays()
+    shared = SharedArrays()
     keys = np.arange(5)
     for epoch in range(6):
-        bulletin.publish({"epoch": epoch, "keys": keys, "weights": np.full(5, epoch)})
-    copied = pickle.loads(pickle.dumps(bulletin))
-    bulletin.publish({"epoch": 6, "keys": keys, "weights": np.empty(0)})
+        shared.publish({"epoch": epoch, "keys": keys, "weights": np.full(5, epoch)})
+    copied = pickle.loads(pickle.dumps(shared))
+    shared.publish({"epoch": 6, "keys": keys, "weights": np.empty(0)})
     read = copied.read(latest=False)
     assert (read["epoch"], read["weights"].tolist()) == (5, [5] * 5)
     latest = copied.read(latest=True)
@@ -224,13 +224,13 @@ def test_workers_are_told_by_files_that_go_with_the_process(tmp_path, monkeypatc
     assert sorted(path.name for path in folder.iterdir()) == ["5", "6", "7", "latest"]
     one, other = (folder / issue / "keys.npy" for issue in ("6", "7"))
     assert one.samefile(other)  # what has not changed is not written again
-    del bulletin
+    del shared
     gc.collect()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_look_in_the_first_pass_of_a_stream_of_unknown_length():
-    train = bls_stream(StaticPrune, 40, prune_ratio=0.5)
+    train = bls_stream(StaticPrune, 40, saving=0.5)
     loader, steps = DataLoader(train, batch_size=4), 0
     for batch in loader:
         train.update(mean_loss(batch))

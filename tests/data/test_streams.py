@@ -20,7 +20,7 @@ from dynaprune import (
     SampleLoss,
 )
 from dynaprune.data.keys import KeyTable, fingerprint
-from dynaprune.loading.stream_worker import Kept, shuffled
+from dynaprune.loading.stream_worker import KeptSample, shuffled
 
 
 @pytest.mark.parametrize("method", EACH_KIND)
@@ -167,17 +167,6 @@ def test_functions_that_return_iterators_and_streams_that_are_told_the_epoch():
     assert shards.epochs == [0, 1, 2]
 
 
-def test_half_precision_and_streams():
-    stream = stream_of(Stored(50), shuffle=10)
-    train = BLS(InfoBatch(stream, 5), dtype=torch.float16).proxy()
-    run(train, 2)
-    full = BLS(InfoBatch(stream_of(Stored(50), shuffle=10), 5)).proxy()
-    run(full, 2)
-    assert torch.allclose(train.scores, full.scores, atol=1e-3)
-    state = train.state_dict()
-    assert state["score"]["values"].dtype == torch.float16
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -262,7 +251,7 @@ def test_keys():
 
 
 def test_the_buffer_mixes_and_loses_nothing():
-    kept = [Kept(i, 1.0, i) for i in range(200)]
+    kept = [KeptSample(i, 1.0, i) for i in range(200)]
     mixed = [each.stored for each in shuffled(iter(kept), 50, seed=1)]
     assert sorted(mixed) == list(range(200))
     assert mixed != [each.stored for each in shuffled(iter(kept), 50, seed=2)]

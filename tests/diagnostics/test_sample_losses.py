@@ -19,7 +19,7 @@ from dynaprune import (
     InfoBatch,
     audit,
 )
-from dynaprune.diagnostics.sample_losses import moved
+from dynaprune.utils.devices import to_device
 
 
 class Recorder(nn.Module):
@@ -130,7 +130,7 @@ def test_all_of_a_batch_is_moved_to_the_device():
     device = torch.device("meta")
     image = torch.ones(2)
     batch = {"a": image, "b": [image, (image, 3)], "c": Sample(image, "x")}
-    there = moved(batch, device)
+    there = to_device(batch, device)
     assert there["a"].device == there["b"][0].device == there["b"][1][0].device == device
     assert there["c"].image.device == device
     assert (there["b"][1][1], there["c"].name, type(there["c"])) == (3, "x", Sample)

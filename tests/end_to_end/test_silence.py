@@ -72,7 +72,7 @@ def test_a_class_of_ones_own_has_attributes_of_its_own():
     train.dataset._private = "the dataset's"
     train_epoch(DataLoader(train, batch_size=5), mean_loss)
     assert (train._private, train.dataset._private) == (0, "the dataset's")
-    train.prune_ratio = 0.25
+    train.saving = 0.25
     copied = copy.deepcopy(train)
     copied.calls = 7
     assert (train.calls, copied.calls, train.kept_for_later) == (1, 7, 0)
@@ -227,7 +227,7 @@ class Bar:
 
 def test_the_length_behind_a_loop_is_that_of_its_epoch():
     """`running_loss / len(loader)` and `tqdm(loader)`, in a loop or a function of their own."""
-    train = BLS(RandomPrune(Numbers(100), 6, prune_ratio=0.37)).proxy()
+    train = BLS(RandomPrune(Numbers(100), 6, saving=0.37)).proxy()
     loader = DataLoader(train, batch_size=8)
     for epoch in range(6):
         if epoch % 2:

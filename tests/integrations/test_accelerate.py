@@ -20,7 +20,8 @@ from dynaprune import (
     RandomPrune,
     Sharded,
 )
-from dynaprune.integrations.accelerate import _Last, fetch_through, prepare
+from dynaprune.integrations.accelerate import _RepeatedSamples, fetch_through, prepare
+from dynaprune.planning.share import ShareRequest
 
 pytestmark = [
     pytest.mark.long,
@@ -318,7 +319,7 @@ def divided_once(accelerator):
     loader = accelerator.prepare(loader)
     found = []
     for _ in range(2):
-        plan = sorted(train.begin_epoch(1, 0).plan.order.tolist())
+        plan = sorted(train.begin_epoch(ShareRequest(1, 0)).plan.order.tolist())
         served = []
         for batch, indices in loader:
             train.update(mean_loss(batch), indices=indices)
@@ -386,7 +387,7 @@ def test_two_ranks_divide_an_epoch_once(tmp_path):
 )
 def test_what_is_kept_of_the_last_batches(kept, ranks, batch_size, expected):
     each = -(-kept // ranks)
-    last = _Last(left=each, repeated=ranks * each - kept, ranks=ranks)
+    last = _RepeatedSamples(left=each, repeated=ranks * each - kept, ranks=ranks)
     sizes = [min(batch_size, each - at) for at in range(0, each, batch_size)]
     assert [last.remainder(size) for size in sizes] == [0] * (len(sizes) - 1) + [expected]
 
@@ -399,7 +400,7 @@ def test_ranks_of_which_some_train_on_the_same_samples(monkeypatch):
     train = bls(NoPrune, 10)
     with pytest.raises(RuntimeError, match=r"counts 4 process.* runs with 1"):
         prepare(Accelerator(cpu=True), DataLoader(train))
-    monkeypatch.setattr(Ranks, "in_step", 2)
+    monkeypatch.setattr(Ranks, "world_size", 2)
     train.process_group = object()
     prepare(Accelerator(cpu=True), DataLoader(train))
 
@@ -407,6 +408,6 @@ def test_ranks_of_which_some_train_on_the_same_samples(monkeypatch):
 def test_ranks_that_accelerate_does_not_count(monkeypatch):
     from dynaprune.training.distributed import Ranks
 
-    monkeypatch.setattr(Ranks, "in_step", 2)
+    monkeypatch.setattr(Ranks, "world_size", 2)
     with pytest.raises(RuntimeError, match=r"counts 1 process.* runs with 2: each would"):
         prepare(Accelerator(cpu=True), DataLoader(bls(NoPrune, 10)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from dynaprune.integrations.divisor import is_divided_by
+from dynaprune.integrations.transformers._divisor import is_divided_by
 
 NUMBER = 24.0  # labels of all micro-batches, of which this one has six
 

@@ -45,7 +45,7 @@ def plain(method, arguments=None):
         (InfoBatch, {}, 0),
         (InfoBatch, {}, 1),
         (SeTa, {"prune_ratio": 0.3}, 0),
-        (RandomPrune, {"prune_ratio": 0.4}, 0),
+        (RandomPrune, {"saving": 0.4}, 0),
     ],
 )
 def test_the_same_run_as_without_it(method, arguments, workers, tmp_path):

@@ -134,8 +134,8 @@ class Two(Module):
 
 
 def two(first=60, second=40):
-    a = bls(RandomPrune, first, num_epochs=EPOCHS, prune_ratio=0.5)
-    b = bls(RandomPrune, second, num_epochs=EPOCHS, prune_ratio=0.25, seed=1)
+    a = bls(RandomPrune, first, num_epochs=EPOCHS, saving=0.5)
+    b = bls(RandomPrune, second, num_epochs=EPOCHS, saving=0.25, seed=1)
     return {"a": DataLoader(a, batch_size=5), "b": DataLoader(b, batch_size=5)}
 
 

@@ -78,7 +78,7 @@ def test_validation_in_every_epoch(interval, validates, tmp_path):
 
 def test_an_epoch_shorter_than_the_interval_validates_at_its_end(tmp_path):
     _, module, _ = fit(
-        tmp_path, RandomPrune, arguments={"prune_ratio": 0.5}, val_check_interval=FULL - 1
+        tmp_path, RandomPrune, arguments={"saving": 0.5}, val_check_interval=FULL - 1
     )
     lengths = module.lengths()
     assert lengths == [batches_of(30)] * EPOCHS

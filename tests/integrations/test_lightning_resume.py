@@ -62,7 +62,7 @@ def test_epochs_that_become_longer(options, tmp_path):
 
 def test_pruned_from_the_first_epoch_on(tmp_path):
     resumes_from_everywhere(
-        tmp_path, RandomPrune, max_epochs=3, val_check_interval=4, arguments={"prune_ratio": 0.5}
+        tmp_path, RandomPrune, max_epochs=3, val_check_interval=4, arguments={"saving": 0.5}
     )
 
 

@@ -21,7 +21,7 @@ from transformers_runs import (
     trainer_of,
 )
 
-from dynaprune import NoPrune, RandomPrune
+from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
 from dynaprune.planning.selection import Selection
 
@@ -80,6 +80,61 @@ def test_what_is_of_the_user_is_called_as_by_the_trainer(kind, tmp_path):
     theirs.train()
     assert ours.seen == theirs.seen == [(kind, ["labels", "x"], False, True)] * 6
     assert ours.model.calls == theirs.model.calls == 6
+
+
+class WithMetrics(Trainer):
+    """Takes metrics from the outputs of each training step, as the trainers of TRL do."""
+
+    def __init__(self, *positional, **named):
+        super().__init__(*positional, **named)
+        self.metrics = {"train": [], "eval": []}
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs["use_cache"] = False
+        loss, outputs = super().compute_loss(
+            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        if return_outputs:
+            model(**inputs)  # a caller that wants outputs pays for another forward pass
+        self.metrics["train" if model.training else "eval"].append(outputs["loss"].item())
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs:
+            # the sum over micro-batches: Line does not average them
+            logs = {**logs, "own": sum(self.metrics["train"])}
+            self.metrics["train"].clear()
+        super().log(logs, start_time)
+
+
+class PrunedWithMetrics(PrunedTrainerMixin, WithMetrics):
+    pass
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_trainer_with_metrics_of_its_own(accumulation, tmp_path):
+    """One forward pass a micro-batch, and its metrics and loss are those of the Trainer alone."""
+    trainer = trainer_of(
+        tmp_path,
+        collate_with(LABELS["a tensor"]),
+        PrunedWithMetrics,
+        method=InfoBatch,
+        num_train_epochs=4,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=0.0,
+        logging_steps=1,
+    )
+    micro_batches = []
+    own = trainer.training_step
+    trainer.training_step = lambda *given: (micro_batches.append(1), own(*given))[1]
+    trainer.train()
+    summary = trainer.pruned.summary()
+    assert summary.visits_avoided > 0
+    assert trainer.model.calls == len(micro_batches)
+    logged = [each for each in trainer.state.log_history if "own" in each]
+    assert len(logged) == trainer.state.global_step
+    for each in logged:
+        assert each["loss"] == pytest.approx(each["own"], abs=1e-3)
 
 
 def test_inputs_that_are_no_mapping(tmp_path):

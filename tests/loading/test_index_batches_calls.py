@@ -79,12 +79,12 @@ def test_progress_costs_the_same_after_few_steps_and_many():
     assert len(set(calls[:-1])) == 1
 
 
-def test_a_batch_is_made_by_four_calls():
-    """Those of two constructors, of the tuple in one of them, and of the generator of samples."""
+def test_a_batch_is_made_by_two_calls():
+    """Those of a constructor and of the generator of samples."""
 
     def calls_of_first(length):
         train = BLS(NoPrune(range(length), 10)).proxy()
         return calls_of(lambda: next(iter(train.batches(10))))
 
     calls_of_first(1000)  # imports what is imported once
-    assert calls_of_first(2000) - calls_of_first(1000) == 100 * 4
+    assert calls_of_first(2000) - calls_of_first(1000) == 100 * 2

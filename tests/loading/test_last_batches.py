@@ -67,7 +67,7 @@ def test_stopped_and_resumed(tmp_path):
     """Also before and between the two batches that share the last samples."""
 
     def make():
-        return BLS(RandomPrune(Numbers(40), 5, prune_ratio=0.175)).proxy()  # 33 are kept
+        return BLS(RandomPrune(Numbers(40), 5, saving=0.175)).proxy()  # 33 are kept
 
     def train_on(train, stop_after=None):
         served = []
@@ -108,7 +108,7 @@ def test_streams(workers):
 
 
 def test_a_stream_whose_full_pass_has_a_batch_of_one():
-    train = BLS(RandomPrune(stream_of(Stored(41)), 4, prune_ratio=0.2)).proxy()  # 32 or 33
+    train = BLS(RandomPrune(stream_of(Stored(41)), 4, saving=0.16)).proxy()  # 32 or 33
     loader = DataLoader(train, batch_size=4)
     for expected, last in ((41, 1), (33, 1), (32, 4)):
         served = [train.update(mean_loss(batch)).numel() and len(batch) for batch in loader]

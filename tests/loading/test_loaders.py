@@ -22,6 +22,7 @@ from torch.utils.data import (
 
 import dynaprune
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss
+from dynaprune.planning.planner import Planner
 
 TORCH_ARGUMENTS = inspect.signature(torch.utils.data.DataLoader).parameters
 
@@ -445,19 +446,19 @@ def test_a_batch_lives_no_longer_than_its_step():
         train.update(torch.tensor(1.0))
 
 
-def test_the_plan_that_is_over_is_gone_when_the_next_is_made():
+def test_the_plan_that_is_over_is_gone_when_the_next_is_made(monkeypatch):
     train = bls(InfoBatch, 60)
     loader = DataLoader(train, batch_size=7)
-    make_plan, seen = train._make_plan, []
+    make_plan, seen = Planner.plan, []
     plans: list[weakref.ref] = []
 
-    def made(score, epoch):
+    def made(planner, score, epoch):
         seen.append([each() is not None for each in plans])
-        plan = make_plan(score, epoch)
+        plan = make_plan(planner, score, epoch)
         plans.append(weakref.ref(plan))
         return plan
 
-    train._make_plan = made
+    monkeypatch.setattr(Planner, "plan", made)
     for _ in range(3):
         train_epoch(loader, mean_loss)
         len(loader.batch_sampler)

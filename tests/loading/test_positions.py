@@ -87,7 +87,7 @@ MADE = {
     [*((kind, True) for kind in MADE), ("twice", False), ("three times", False)],
 )
 def test_progress_is_the_share_of_batches_that_are_behind(kind, is_ours):
-    train = bls(RandomPrune, 80, prune_ratio=0.3)
+    train = bls(RandomPrune, 80, saving=0.3)
     batches = MADE[kind](train.sampler)
     if is_ours:
         loader = DataLoader(train, batch_sampler=batches)
@@ -110,7 +110,7 @@ def test_progress_is_the_share_of_batches_that_are_behind(kind, is_ours):
 
 @pytest.mark.parametrize("kind", list(MADE))
 def test_a_schedule_arrives_when_the_run_does(kind):
-    train = bls(RandomPrune, 80, prune_ratio=0.3, num_epochs=3)
+    train = bls(RandomPrune, 80, saving=0.3, num_epochs=3)
     loader = DataLoader(train, batch_sampler=MADE[kind](train.sampler))
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     steps = LambdaLR(optimizer, lambda step: step)
@@ -130,7 +130,7 @@ def resumed(train, **arguments):
     file = io.BytesIO()
     torch.save(train.state_dict(), file)
     file.seek(0)
-    other = bls(RandomPrune, 80, prune_ratio=0.3, **arguments)
+    other = bls(RandomPrune, 80, saving=0.3, **arguments)
     other.load_state_dict(torch.load(file, weights_only=True))
     return other
 
@@ -138,13 +138,13 @@ def resumed(train, **arguments):
 @pytest.mark.parametrize("kind", ["twice", "three times", "drops"])
 @pytest.mark.parametrize("stop_after", [1, 9, 10, 17])
 def test_a_checkpoint_loses_nothing_of_the_epoch(kind, stop_after):
-    whole = bls(RandomPrune, 80, prune_ratio=0.3)
+    whole = bls(RandomPrune, 80, saving=0.3)
     expected = Counter(
         sample
         for batch in DataLoader(whole, batch_sampler=MADE[kind](whole.sampler))
         for sample in batch.tolist()
     )
-    train, visits = bls(RandomPrune, 80, prune_ratio=0.3), Counter()
+    train, visits = bls(RandomPrune, 80, saving=0.3), Counter()
     loader = DataLoader(train, batch_sampler=MADE[kind](train.sampler))
     for number, batch in enumerate(loader, start=1):
         if number > len(loader):
@@ -198,7 +198,7 @@ def test_what_was_skipped_is_behind():
 
 @pytest.mark.parametrize("kind", ["twice", "three times", "rounds"])
 def test_what_is_saved_is_a_share_of_all_visits(kind):
-    train = bls(RandomPrune, 80, num_epochs=3, prune_ratio=0.25)
+    train = bls(RandomPrune, 80, num_epochs=3, saving=0.25)
     for _ in range(3):
         for batch in DataLoader(train, batch_sampler=MADE[kind](train.sampler)):
             train.update(mean_loss(batch))

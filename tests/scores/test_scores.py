@@ -27,7 +27,8 @@ from dynaprune.utils.settings import plain
 )
 def test_bls_equals_updating_step_by_step(seed, alpha, length, batch_size, epochs):
     random = np.random.default_rng(seed)
-    train = BLS(RandomPrune(Numbers(length), epochs, prune_ratio=0.3), alpha=alpha).proxy()
+    saving = 0.3 if length > 1 else 0.0  # an epoch keeps one sample
+    train = BLS(RandomPrune(Numbers(length), epochs, saving=saving), alpha=alpha).proxy()
     loader = DataLoader(train, batch_size=batch_size)
     reference = None
     for _ in range(epochs):
@@ -189,10 +190,9 @@ def test_a_score_of_ones_own_is_copied_whole_and_observes_epochs_whole(monkeypat
     assert score.same is score._values
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("initial", [0.0, 2.5, -1])
-def test_bls_from_a_number_by_its_formula(initial, dtype):
-    train = BLS(NoPrune(Numbers(20), 5), alpha=0.7, initial=initial, dtype=dtype).proxy()
+def test_bls_from_a_number_by_its_formula(initial):
+    train = BLS(NoPrune(Numbers(20), 5), alpha=0.7, initial=initial).proxy()
     assert train.scores.tolist() == [initial] * 20
     expected = [float(initial)] * 20
     for _ in range(4):
@@ -201,9 +201,7 @@ def test_bls_from_a_number_by_its_formula(initial, dtype):
             train.update(loss)
             for i in batch.tolist():
                 expected[i] = 0.7 * expected[i] + 0.3 * float(loss)
-    assert train.scores.tolist() == pytest.approx(
-        expected, abs=1e-6 if dtype.itemsize == 4 else 4e-3
-    )
+    assert train.scores.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_bls_from_a_number_leaves_what_was_not_served_there():
@@ -232,10 +230,9 @@ def test_keys_that_are_new_start_at_the_number(initial):
     assert train.scores[numbers].tolist() == list(expected.values())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_a_start_outlives_a_checkpoint(dtype):
+def test_a_start_outlives_a_checkpoint():
     def made():
-        return BLS(NoPrune(Numbers(4), 5), alpha=0.5, initial=3.0, dtype=dtype).proxy()
+        return BLS(NoPrune(Numbers(4), 5), alpha=0.5, initial=3.0).proxy()
 
     fresh = made()
     fresh.load_state_dict(made().state_dict())  # before any loss

@@ -10,8 +10,6 @@ import inspect
 import itertools
 from functools import partial
 
-import torch
-
 from dynaprune import BLS, KalmanBLS, PrunedDataset, SampleLoss, methods
 from dynaprune.methods import (
     UCB,
@@ -39,8 +37,6 @@ def that_take(argument: str) -> list[type[PrunedDataset]]:
 METHODS = {
     "InfoBatch": InfoBatch,
     "InfoBatch, saving": partial(InfoBatch, saving=0.3),
-    "InfoBatch, confidence": partial(InfoBatch, confidence=0.9),
-    "InfoBatch, Thompson": partial(InfoBatch, thompson=True, saving=0.3),
     "SeTa": SeTa,
     "SeTa, narrow": partial(SeTa, prune_ratio=0.4, num_groups=7, window_scale=0.2),
     "TrimmedLoss": TrimmedLoss,
@@ -54,20 +50,16 @@ METHODS = {
     "RePB": RePB,
     "RePB, short": partial(RePB, prune_ratio=0.9, window=1, max_weight=3),
     "SelectiveBackprop": SelectiveBackprop,
-    "SelectiveBackprop, steep": partial(SelectiveBackprop, beta=30),
+    "SelectiveBackprop, steep": partial(SelectiveBackprop, saving=0.8),
     "RandomPrune": RandomPrune,
     "StaticPrune": StaticPrune,
     "NoPrune": NoPrune,
 }
 
-NEED_ERRORS = {"InfoBatch, confidence", "InfoBatch, Thompson"}
-"""Those that read the scores' errors, which KalmanBLS alone knows."""
-
 WITH_SAVING = {
     "InfoBatch": InfoBatch,
     "InfoBatch, delta": partial(InfoBatch, delta=0.7),
     "InfoBatch, equal": partial(InfoBatch, weighting="equal"),
-    "InfoBatch, Thompson": partial(InfoBatch, thompson=True),
     "SeTa": SeTa,
     "SeTa, narrow": partial(SeTa, num_groups=7, window_scale=0.2, delta=0.5),
     "TrimmedLoss": TrimmedLoss,
@@ -77,6 +69,8 @@ WITH_SAVING = {
     "OrderDP": OrderDP,
     "RandomPrune": RandomPrune,
     "SelectiveBackprop": SelectiveBackprop,
+    "RePB": RePB,
+    "RePB, short": partial(RePB, window=1),
 }
 """Those that meet an exact share, `saving`, with what else they are given."""
 
@@ -91,14 +85,9 @@ SCORES = {
     "KalmanBLS": (KalmanBLS, 1),
     "KalmanBLS, slices": (KalmanBLS, 4),
     "KalmanBLS, vectors": (KalmanBLS, BATCH),
-    "KalmanBLS, half precision": (lambda base: KalmanBLS(base, dtype=torch.float16), 1),
     "SampleLoss": (SampleLoss, BATCH),
     "SampleLoss, slices": (SampleLoss, 2),
 }
 """Each with the number of losses that a batch of `BATCH` samples reports."""
 
-EVERY_PAIR = [
-    (method, score)
-    for method, score in itertools.product(METHODS, SCORES)
-    if score.startswith("KalmanBLS") or method not in NEED_ERRORS
-]
+EVERY_PAIR = list(itertools.product(METHODS, SCORES))

@@ -52,9 +52,11 @@ def test_a_frame_by_ids_goes_to_parquet_and_back(tmp_path):
     again = pandas.read_parquet(tmp_path / "samples.parquet")
     assert again.index.name == "id"
     assert again.loc["image-7.png", "score"] == pytest.approx(float(train.scores[7]))
-    with pytest.raises(ValueError, match="ids must be one a sample, 30 of them, but there are 29"):
+    with pytest.raises(
+        ValueError, match="ids must have one entry per sample, 30 in total, but 29 were given"
+    ):
         train.to_frame(ids=names[1:])
-    with pytest.raises(ValueError, match=r"each sample's own, but 'image-0.png' is there twice"):
+    with pytest.raises(ValueError, match=r"ids must be unique, but 'image-0.png' was given twice"):
         train.to_frame(ids=[*names[:-1], "image-0.png"])
 
 

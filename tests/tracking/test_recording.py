@@ -76,7 +76,6 @@ def test_what_is_said_of_the_run(tmp_path):
         "settings": {
             "prune_ratio": 0.5,
             "delta": 0.875,
-            "thompson": False,
             "weighting": "unbiased",
             "alpha": 0.7,
             "initial": "first",
@@ -266,7 +265,7 @@ def recording_of(folder: Path, epochs: int = 4) -> Path:
 def test_a_recording_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no recording .*nowhere: call train.record\("):
         read_recording(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="holds no epoch, no file epoch-00000.npz"):
+    with pytest.raises(FileNotFoundError, match="holds no epoch, no file such as epoch-00000.npz"):
         read_recording(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no recording in .*has no run.json"):
         read_run(tmp_path)
@@ -279,7 +278,7 @@ def test_an_epoch_is_missing(tmp_path, caplog):
     first, last = (unpack_losses(tmp_path / f"epoch-0000{number}.npz") for number in (0, 3))
     found = read_recording(tmp_path)
     assert [each.losses.tolist() for each in found] == [first.losses.tolist(), last.losses.tolist()]
-    assert "has epochs 0 to 3, but not 1 to 2: what is there is read" in caplog.text
+    assert "has epochs 0 to 3, but not 1 to 2: the existing ones are read" in caplog.text
     assert epoch_numbers(tmp_path) == [0, 3]
     assert [each.number for each in read_epochs(tmp_path)] == [0, 1, 2, 3]
     caplog.clear()

@@ -115,7 +115,7 @@ def kill_at(monkeypatch, train, point):
     """Let the writing of an epoch end when it comes to a file; of the lines, in the middle."""
     recording = recorder_of(train)
     if point == "make room":
-        monkeypatch.setattr(recording, "_make_room", lambda number: raise_killed())
+        monkeypatch.setattr(recording, "_limit_size", lambda number: raise_killed())
     elif point == "a line":
         monkeypatch.setattr(recorder.json, "dumps", half_a_line)
     else:
@@ -210,7 +210,7 @@ def test_a_part_that_was_trained_elsewhere(tmp_path, caplog):
     assert [each.number for each in read_epochs(tmp_path)] == [0, 1, 2, 3, 6, 7]
     assert RecordedRun.read(tmp_path).visits_made == 6 * 40
     assert spectrum(tmp_path).visits == 6
-    assert "has epochs 0 to 7, but not 4 to 5: what is there is read" in caplog.text
+    assert "has epochs 0 to 7, but not 4 to 5: the existing ones are read" in caplog.text
 
 
 def test_going_back_leaves_no_gap_when_it_is_killed(tmp_path, monkeypatch):

@@ -96,12 +96,28 @@ BAD_LOSSES = {
     "no header": (members(losses=b"losses"), (), "damaged"),
     "nothing": (members(losses=b""), (), "damaged"),
     "compressed losses": (members(2**25), ("losses",), "losses are compressed"),
-    "a bomb of sizes": (members(sizes=array(np.ones(2**25, np.int32))), ("sizes",), "said to take"),
-    "a bomb of steps": (members(steps=bytes(2**27)), ("steps",), "said to take 134,217,728 bytes"),
-    "no sizes": (members(sizes=array(np.array([3, 0, 0], np.int32))), (), "do not fit"),
-    "negative sizes": (members(sizes=array(np.array([4, 1, -2], np.int32))), (), "do not fit"),
-    "negative steps": (members(steps=array(np.array([0, -1, 2], np.int32))), (), "do not fit"),
-    "too many indices": (members(indices=array(np.arange(4, dtype=np.int32))), (), "do not fit"),
+    "a bomb of sizes": (
+        members(sizes=array(np.ones(2**25, np.int32))),
+        ("sizes",),
+        "claim to take",
+    ),
+    "a bomb of steps": (members(steps=bytes(2**27)), ("steps",), "claim to take 134,217,728 bytes"),
+    "no sizes": (members(sizes=array(np.array([3, 0, 0], np.int32))), (), "inconsistent lengths"),
+    "negative sizes": (
+        members(sizes=array(np.array([4, 1, -2], np.int32))),
+        (),
+        "inconsistent lengths",
+    ),
+    "negative steps": (
+        members(steps=array(np.array([0, -1, 2], np.int32))),
+        (),
+        "inconsistent lengths",
+    ),
+    "too many indices": (
+        members(indices=array(np.arange(4, dtype=np.int32))),
+        (),
+        "inconsistent lengths",
+    ),
 }
 
 
@@ -134,14 +150,14 @@ def test_an_archive_that_asks_for_a_password(folder):
 def test_a_number_far_away(folder, caplog):
     (folder / "epoch-00002.npz").rename(folder / "epoch-99999999999.npz")
     assert len(read_recording(folder)) == 3
-    assert "but not 2 to 99999999998: what is there is read" in caplog.text
+    assert "but not 2 to 99999999998: the existing ones are read" in caplog.text
 
 
 def test_many_gaps_are_not_all_named(tmp_path, caplog):
     for number in range(0, 60, 2):
         write_zip(tmp_path / f"epoch-{number:05}.npz", members())
     assert len(read_recording(tmp_path)) == 30
-    assert "but not 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and more: what" in caplog.text
+    assert "but not 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and more: the existing ones" in caplog.text
 
 
 BAD_SAMPLES = {
@@ -242,7 +258,9 @@ BAD_RUNS = {
 @pytest.mark.parametrize("what", BAD_RUNS)
 def test_facts_that_are_none(folder, what):
     (folder / "run.json").write_bytes(BAD_RUNS[what])
-    with pytest.raises(RuntimeError, match=r"run.json is damaged, or not of a recording.{1,200}$"):
+    with pytest.raises(
+        RuntimeError, match=r"run.json is damaged, or not part of a recording.{1,200}$"
+    ):
         read_run(folder)
 
 

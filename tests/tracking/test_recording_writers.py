@@ -61,7 +61,7 @@ def test_what_a_killed_process_has_left_is_removed(tmp_path, name):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_no_recording(tmp_path, name, overwrite):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(RuntimeError, match=rf"holds {name}, but no run.json .* directory of its"):
+    with pytest.raises(RuntimeError, match=rf"holds {name}, but no run.json, .* its own directory"):
         make().record(tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == {name: b"mine"}
 
@@ -69,7 +69,9 @@ def test_a_folder_that_is_no_recording(tmp_path, name, overwrite):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_of_another_program(tmp_path, overwrite):
     (tmp_path / "run.json").write_text('{"method": "theirs"}')
-    with pytest.raises(RuntimeError, match=r"run.json is damaged, or not of a recording by dyna"):
+    with pytest.raises(
+        RuntimeError, match=r"run.json is damaged, or not part of a recording by dyna"
+    ):
         make().record(tmp_path, overwrite=overwrite)
     assert (tmp_path / "run.json").read_text() == '{"method": "theirs"}'
 

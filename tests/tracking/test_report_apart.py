@@ -46,7 +46,7 @@ def test_a_library_that_aborts(train, tmp_path, monkeypatch):
     library(tmp_path / "bad", monkeypatch, "import os; os.abort()")
     page = tmp_path / "page.html"
     page.write_text("the last page")
-    with pytest.raises(RuntimeError, match=r"draws it was ended by SIGABRT \(exit code -6\)"):
+    with pytest.raises(RuntimeError, match=r"renders it was ended by SIGABRT \(exit code -6\)"):
         train.report(page)
     assert page.read_text() == "the last page"
     assert train.epoch == 1  # and the training is there
@@ -55,8 +55,8 @@ def test_a_library_that_aborts(train, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("import os; os._exit(3)", r"has ended with exit code 3.*It said:\nnothing"),
-        ("import os; os._exit(0)", r"has ended with exit code 0"),
+        ("import os; os._exit(3)", r"ended with exit code 3.*process:\n\(none\)"),
+        ("import os; os._exit(0)", r"ended with exit code 0"),
         ("raise ValueError('no such chart')", r"(?s:exit code 1\..*ValueError: no such chart$)"),
         ("import sys; sys.exit('gone')", r"(?s:exit code 1\..*gone$)"),
     ],

@@ -37,7 +37,7 @@ def test_a_file_cut_short_anywhere(tmp_path):
     assert other.epoch == 0
     (tmp_path / "state.pt").write_bytes(content)
     other.load_state_dict(load_checkpoint(tmp_path / "state.pt")["train"])
-    assert other.epochs.findings.visits == state["progress"]["indices"].numel() > 0
+    assert other.epochs.progress.visits == state["progress"]["indices"].numel() > 0
 
 
 def test_files_that_are_no_checkpoints(tmp_path):

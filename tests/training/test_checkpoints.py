@@ -24,7 +24,7 @@ from dynaprune import (
     InfoBatch,
     NoPrune,
 )
-from dynaprune.training.state import sealed
+from dynaprune.training.checksum import sealed
 
 LOADERS = [
     {},
@@ -86,7 +86,9 @@ def test_saving_and_loading_change_nothing():
             assert before.keys() == again.keys()
             for name in ("indices", "sizes", "losses", "steps"):
                 assert before["progress"][name].equal(again["progress"][name])
-            assert other.epoch == (train.epoch if train.epochs.samples_due() else train.epoch + 1)
+            assert other.epoch == (
+                train.epoch if train.epochs.position.samples_due() else train.epoch + 1
+            )
             assert other.progress == pytest.approx(train.progress)
     assert served == expected
 
@@ -237,7 +239,10 @@ def damaged(change):
         ),
         (lambda s: s["progress"]["indices"].add_(60), "must be sample numbers from 0 to 59"),
         (lambda s: s["score"].update(values=torch.zeros(61)), "holds scores of 61 samples"),
-        (lambda s: s["score"]["values"].mul_(-1), "in the middle of epoch 1, which the arguments"),
+        (
+            lambda s: s["score"]["values"].mul_(-1),
+            "epoch 1, for which the arguments",
+        ),
     ],
 )
 def test_a_damaged_state_leaves_the_object_as_it_was(change, message):
@@ -257,7 +262,7 @@ def test_a_damaged_state_leaves_the_object_as_it_was(change, message):
 def test_other_arguments_in_the_middle_of_an_epoch():
     _, state = train_on(bls(InfoBatch, 60), stop_after=12)
     other = bls(InfoBatch, 60, prune_ratio=0.9)
-    with pytest.raises(RuntimeError, match="in the middle of epoch 1, which the arguments of this"):
+    with pytest.raises(RuntimeError, match="epoch 1, for which the arguments of this"):
         other.load_state_dict(state)
     assert other.epoch == 0
 

@@ -22,7 +22,8 @@ from dynaprune import (
     RandomPrune,
     SeTa,
 )
-from dynaprune.training.state import sealed
+from dynaprune.planning.share import ShareRequest
+from dynaprune.training.checksum import sealed
 
 LENGTH = 61
 EPOCHS = 5
@@ -406,7 +407,7 @@ def test_shares_are_those_of_distributed_sampler():
         (2, 5, False),
     ]:
         train: PrunedDataset = NoPrune(Numbers(length), 2)
-        order = train.begin_epoch(1, 0).order.tolist()
+        order = train.begin_epoch(ShareRequest(1, 0)).order.tolist()
         for rank in range(world_size):
             theirs = torch.utils.data.DistributedSampler(
                 range(length), world_size, rank, shuffle=False, drop_last=drop_last

@@ -232,7 +232,7 @@ def test_two_datasets_in_one_loop():
 
 
 def test_summary_counts_visits():
-    train = bls(RandomPrune, 100, prune_ratio=0.25)
+    train = bls(RandomPrune, 100, saving=0.25)
     loader = DataLoader(train, batch_size=10)
     assert train.summary().share_saved == 0.0
     for _ in range(4):
@@ -251,7 +251,7 @@ def test_summary_counts_visits():
 
 
 def test_summary_of_an_epoch_left_early_is_in_proportion():
-    train = bls(RandomPrune, 100, prune_ratio=0.5)
+    train = bls(RandomPrune, 100, saving=0.5)
     train_epoch(DataLoader(train, batch_size=10), mean_loss, stop_after=2)
     summary = train.summary()
     assert (summary.visits_made, summary.visits_avoided) == (20, 20)
@@ -259,7 +259,7 @@ def test_summary_of_an_epoch_left_early_is_in_proportion():
 
 def test_one_log_line_an_epoch(caplog):
     caplog.set_level(logging.INFO, logger="dynaprune")
-    train = bls(RandomPrune, 100, prune_ratio=0.25)
+    train = bls(RandomPrune, 100, saving=0.25)
     loader = DataLoader(train, batch_size=10)
     for _ in range(3):
         next(iter(loader))

@@ -232,7 +232,7 @@ def test_indices_on_a_device_are_checked_when_they_are_folded(monkeypatch):
     """A tensor of the host stands for one of a device, which only looks out of place later."""
     train = bls(NoPrune, 8)
     train.begin_epoch()
-    monkeypatch.setattr(train, "_check_indices", lambda indices: torch.tensor(indices))
+    monkeypatch.setattr(train.epochs.source, "check_indices", torch.tensor)
     train.update(torch.tensor(1.0), indices=[-1, 3])
     with pytest.raises(RuntimeError, match="sample numbers from 0 to 7, but -1 was given"):
         train.end_epoch()

@@ -1,4 +1,4 @@
-"""What samplers serve at the moment, and which plan has served a batch, by its indices."""
+"""The shares that samplers serve, and the plan that has served a batch of given samples."""
 
 from __future__ import annotations
 
@@ -17,54 +17,58 @@ T = TypeVar("T")
 
 
 class Begun:
-    """The shares that samplers were given, of the epoch in progress and of the next one.
+    """The shares that samplers serve: of the epoch in progress and of the next one.
 
-    Loaders whose workers live on fetch the next epoch's first batches while this one's last ones
-    are trained, so the share that was begun last need not be that of the batch.
+    Loaders with persistent workers fetch the first batches of the next epoch while the loop trains
+    the last ones of this epoch. So a batch does not always belong to the share that was begun last.
     """
 
     def __init__(self) -> None:
         self._shares: list[Share] = []  # the newest last
-        self._count = 0  # of all that were ever begun
-        self._is_ours = False  # whether a loader of ours has begun the last one
+        self._num_begun = 0
+        self._is_ours = False  # whether our loader has begun the last one
 
     @property
     def last(self) -> Share | None:
-        """What a sampler was given last, if anything."""
+        """The share that a sampler has begun last; `None` if there is none."""
         return self._shares[-1] if self._shares else None
 
     def add(self, share: Share, number: int) -> None:
-        """Remember what a sampler serves from now on.
+        """Remember a share that a sampler begins to serve.
 
         Arguments:
-            share: it.
-            number: of the epoch in progress.
+            share: the share.
+            number: the number of the epoch in progress.
         """
         live = [each for each in self._shares if _may_be_served(each, number)]
         self._shares, self._is_ours = [*live, share], False
-        self._count += 1
+        self._num_begun += 1
 
-    def by(self, call: Callable[[], T]) -> tuple[T, Share | None]:
-        """Return what `call`, of our loader, returns, and the share that it has begun, if any."""
-        count = self._count
+    def begun_during(self, call: Callable[[], T]) -> tuple[T, Share | None]:
+        """Call a function of our loader; return its result and the share that it has begun, if any.
+
+        Arguments:
+            call: the function, which may ask a sampler for an epoch.
+        """
+        num_begun = self._num_begun
         result = call()
-        if self._count == count:
+        if self._num_begun == num_begun:
             return result, None
         self._is_ours = True
         return result, self._shares[-1]
 
     def of(self, plan: Plan | None) -> Share | None:
-        """Return the share of a plan that is served, if one is."""
+        """Return the share of a plan that a sampler serves; `None` if there is none."""
         return next((each for each in self._shares if each.plan is plan), None)
 
     def looked_through(self) -> Plan | None:
-        """Return the plan that another library's loader has drawn to its end, if it has."""
+        """Return the last plan if another library's loader has drawn all of its samples."""
         last = self.last
         is_drawn = last is not None and not self._is_ours and last.drawn.left() == 0
         return last.plan if is_drawn and last is not None else None
 
     def retire(self, number: int) -> None:
-        """Let shares of epochs before `number` hold no more than messages need."""
+        """Free the shares of epochs before `number`, except for what messages need."""
         self._shares = [
             each.retired() if each.plan.epoch < number else each for each in self._shares[-2:]
         ]
@@ -76,12 +80,12 @@ class Begun:
 
         Arguments:
             indices: the batch's samples.
-            plan: of the epoch in progress.
-            number: of that epoch.
-            visits: says how many samples of it were trained on.
+            plan: the plan of the epoch in progress.
+            number: the number of that epoch.
+            visits: returns how many of its samples were trained on.
 
         Raises:
-            RuntimeError: no sampler was asked for an epoch, or the plans of two have the batch.
+            RuntimeError: no sampler was asked for an epoch, or two epochs have the batch's samples.
         """
         if not self._shares:
             raise RuntimeError(
@@ -107,19 +111,19 @@ class Begun:
                 return found[0].plan
         raise RuntimeError(
             "update(loss, indices=...) was called while the loader fetches the next epoch already, "
-            "and both have these samples, so it cannot be told which epoch the batch is of. Call "
+            "and both have these samples, so it cannot be told which epoch they belong to. Call "
             "train.end_epoch() after an epoch that is left early, or use a batch sampler that "
             "keeps the order of train.sampler"
         )
 
 
 def _may_be_served(share: Share, number: int) -> bool:
-    """Whether batches of a share may still come, as far as its sampler can tell."""
+    """Whether a sampler may still serve batches of a share."""
     return share.plan.epoch >= number and not share.drawn.is_given_up()
 
 
 def _has_slice(order: NDArray[np.integer[Any]], wanted: NDArray[np.int64]) -> bool:
-    """Whether `wanted` is in `order`, side by side."""
+    """Whether `order` contains `wanted` as a slice."""
     starts = np.flatnonzero(order == wanted[0])
     return any(np.array_equal(order[each : each + wanted.size], wanted) for each in starts)
 

@@ -1,4 +1,8 @@
-"""Whether a loss was divided by a number, read from its autograd graph without recomputation."""
+"""Whether a loss was divided by a number, read from its autograd graph.
+
+A second forward pass with another number would also say so, but costs time and would run the
+user's code twice.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import torch
 from torch import Tensor
 
 MOST_NODES = 256
-"""Nodes that are visited at most: a loss is a few operations on the losses of its labels."""
+"""The most nodes that are visited: a loss is a few operations on the losses of its labels."""
 
 TOLERANCE = 0.005
 """Relative tolerance of comparisons: bfloat16 has eight significant bits."""

@@ -1,7 +1,7 @@
 """The number of batches that a Lightning Trainer expects of an epoch.
 
-The Trainer counts them once per run and has no public way to change the number. All private
-attributes that the callback sets in the Trainer are set here.
+The Trainer counts them once per run and has no public way to change the number, so private
+attributes of the Trainer are set here.
 """
 
 from __future__ import annotations
@@ -11,28 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..loading.loader import DataLoader
-from ..pruned_dataset import PrunedDataset
-from ..utils.optional_imports import require
+from ...utils.optional_imports import require
+from ._loaders import serves_pruned
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-_Stateful = require("lightning.fabric.utilities.types", "lightning")._Stateful
 sized_len = require("lightning.fabric.utilities.data", "lightning").sized_len
 
 BEFORE_TRAINING = ("setup", "configure_model", "configure_optimizers")
-"""Hooks of a module in which it asks for lengths to plan the whole run."""
-
-
-def serves_pruned(loader: Any) -> bool:
-    """Return whether a loader is one of dynaprune that serves a pruned dataset."""
-    return isinstance(loader, DataLoader) and isinstance(loader.dataset, PrunedDataset)
-
-
-def has_state(loader: Any) -> bool:
-    """Return whether the Trainer saves a loader's state in its checkpoints."""
-    return isinstance(loader, _Stateful)
+"""Hooks of a module that read the length of the whole run, such as for a schedule."""
 
 
 def length_of(loader: Any) -> float:
@@ -50,7 +38,7 @@ def full_length_of(loader: Any) -> float:
 
 
 def count_batches(trainer: Trainer, length: Callable[[Any], float]) -> float:
-    """Return how many batches the Trainer takes from its loaders, and limit each to its share.
+    """Return how many batches the Trainer takes from its loaders, and set the limit of each.
 
     Arguments:
         trainer: the Trainer, which has its loaders.
@@ -71,7 +59,7 @@ def _limited(length: float, limit: float) -> float:
 
 
 def announce(trainer: Trainer, batches: float) -> None:
-    """Set the number of batches that the Trainer expects, with at least one validation in it."""
+    """Set the number of batches that the Trainer expects; at least one validation is in it."""
     trainer.fit_loop.max_batches = batches
     interval = _val_check_interval(trainer)
     if interval is None:
@@ -89,8 +77,8 @@ def check_options(trainer: Trainer) -> None:
     """Check that the Trainer's options suit an epoch that skips nothing.
 
     Raises:
-        ValueError: the validation interval, or the share of batches to train, is more than such an
-            epoch has, or less than one batch.
+        ValueError: the validation interval is longer than such an epoch, or the share of batches
+            to train is less than one batch, or a share of a loader without a length.
     """
     limit, interval = trainer.limit_train_batches, _val_check_interval(trainer)
     if isinstance(limit, float):
@@ -110,7 +98,7 @@ def check_options(trainer: Trainer) -> None:
     if is_within_an_epoch and interval > most and trainer.limit_val_batches > 0:
         raise ValueError(
             f"Trainer(val_check_interval={interval}) was given, but an epoch that skips nothing "
-            f"has {most} batches: give at most as many, limit_val_batches=0 to validate never, or "
+            f"has {most} batches: give at most {most}, limit_val_batches=0 to never validate, or "
             "check_val_every_n_epoch=None to count batches over epochs"
         )
 
@@ -137,7 +125,7 @@ def unchecked_options(trainer: Trainer) -> Iterator[None]:
 
 
 def restarted_at(trainer: Trainer) -> tuple[int, bool]:
-    """Return how many batches of its epoch the Trainer's checkpoint counts, and whether it is over.
+    """Return how many batches of an epoch a checkpoint counts, and whether that epoch is over.
 
     Without a checkpoint, or with one that was saved between epochs, these are 0 and `False`.
     """
@@ -154,7 +142,7 @@ def restarted_at(trainer: Trainer) -> tuple[int, bool]:
 def count_updated_batch(trainer: Trainer) -> None:
     """Count an epoch's last batch as trained, if an error came between its `update` and its end.
 
-    The pruned dataset has no samples due then, but the Trainer would train that batch again.
+    Then the pruned dataset has no samples left, but the Trainer would train that batch again.
     """
     progress = trainer.fit_loop.epoch_loop.batch_progress
     current = progress.current
@@ -176,5 +164,5 @@ def leave_ended_epoch(trainer: Trainer) -> None:
 
 
 def is_planning(trainer: Trainer) -> bool:
-    """Return whether the module is asking for lengths before training, to plan the whole run."""
+    """Return whether a hook of the module reads the length of the whole run, before training."""
     return trainer.lightning_module._current_fx_name in BEFORE_TRAINING

@@ -1,4 +1,4 @@
-"""The position of a run of pruned epochs, and its expected end, in steps of a framework."""
+"""A forecast of a run of pruned epochs: its number of optimizer steps, and where it ends."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..loading.loader import DataLoader
-from ..pruned_dataset import PrunedDataset
+from ...loading.loader import DataLoader
+from ...pruned_dataset import PrunedDataset
 
 SAMPLES = 10_000_000
-"""Samples that forecasts of later epochs select from, in total; at least four epochs are
-forecast."""
+"""The cost of a forecast: the samples of all epochs that are forecast. At least four epochs are."""
 
 EPOCHS = 32
-"""Epochs that are forecast, at most; those between them are interpolated."""
+"""The most epochs that are forecast; those between them are interpolated."""
 
 
-class Outlook:
-    """Estimates where a run ends: only the current epoch has a plan already.
+class Forecast:
+    """Estimates at which optimizer step a run ends.
 
-    For later epochs it asks what the method would select with the current scores.
+    The current epoch has a plan. For later epochs, the method selects with the current scores.
 
     Arguments:
         pruned: the pruned dataset.
         loader: the training loader.
-        accumulation: batches per optimizer step.
-        epochs: how many epochs the run trains; it may end within the last one.
+        accumulation: the number of batches per optimizer step.
+        epochs: the number of epochs that the run trains; it may end within the last one.
     """
 
     def __init__(
@@ -38,15 +37,15 @@ class Outlook:
         self._loader = loader
         self._accumulation = accumulation
         self._end_of_epoch = 0  # the last step of the epoch
-        self._batches_before = 0.0  # batches of the epoch before a checkpoint
-        self._batches_to_come = 1
+        self._batches_before = 0.0  # batches of the epoch that were trained before a checkpoint
+        self._batches_left = 1  # the other batches of the epoch
 
     def steps_for(self, batches: int) -> int:
         """Return the number of optimizer steps of an epoch with this number of batches."""
         return -(-batches // self._accumulation)
 
     def expected_steps(self) -> int:
-        """Return how many optimizer steps are still to come, before the epoch that begins now."""
+        """Return the expected number of optimizer steps from the start of this epoch on."""
         epoch, last = self._pruned.epoch, math.ceil(self.epochs) - 1
         if epoch > last:
             return 0
@@ -54,13 +53,13 @@ class Outlook:
         return self._steps_of_this_epoch() + round(self._steps_of(later, self.epochs - last))
 
     def _steps_of_this_epoch(self) -> int:
-        number, done, total = self._pruned.epochs.position()
+        number, done, total = self._pruned.epochs.position.behind_and_total()
         before = Fraction(done, total)
-        rest = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
-        samples = math.ceil(rest * len(self._loader.sampler))  # type: ignore[arg-type]
-        # the last step may go beyond the target
-        enough = self.steps_for(-(-samples // self._batch_size))
-        return max(0, min(enough, self.steps_for(len(self._loader))))
+        share_due = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
+        samples = math.ceil(share_due * len(self._loader.sampler))  # type: ignore[arg-type]
+        # rounded up: the run ends with the step that reaches its last sample
+        steps = self.steps_for(-(-samples // self._batch_size))
+        return max(0, min(steps, self.steps_for(len(self._loader))))
 
     def _steps_of(self, later: range, share_of_last: Fraction) -> float:
         """Return the expected number of steps of all epochs after this one."""
@@ -74,9 +73,9 @@ class Outlook:
             kept = pruned.next_selection(min(epoch, pruned.num_epochs - 1)).indices.numel()
             samples = -(-kept // ranks)
             steps.append(self.steps_for(self._batches_of(samples)))
-        every = np.interp(later, chosen, steps)
-        every[-1] *= float(share_of_last)
-        return float(every.sum())
+        per_epoch = np.interp(later, chosen, steps)
+        per_epoch[-1] *= float(share_of_last)
+        return float(per_epoch.sum())
 
     def _batches_of(self, samples: int) -> int:
         return (samples if self._loader.drop_last else samples + self._batch_size - 1) // (
@@ -91,12 +90,12 @@ class Outlook:
         """Record where an epoch begins, or continues after a checkpoint.
 
         Arguments:
-            step: the number of optimizer steps made before.
-            batches: the number of batches it will serve from now on.
+            step: the number of optimizer steps made before it.
+            batches: the number of batches that it has yet to serve.
         """
         epochs = self._pruned.epochs
-        self._batches_before = epochs.findings.visits / (epochs.ranks.size * self._batch_size)
-        self._batches_to_come = batches
+        self._batches_before = epochs.progress.visits / (epochs.ranks.size * self._batch_size)
+        self._batches_left = batches
         self._end_of_epoch = step + self.steps_for(batches)
 
     def ends_after(self, step: int, reached: Fraction) -> bool:
@@ -104,24 +103,26 @@ class Outlook:
 
         Arguments:
             step: its number, from 1.
-            reached: how many epochs of full training the run has then reached.
+            reached: the number of epochs of full training that the run has reached after it.
         """
         is_last_epoch = self._pruned.epochs.number + 1 >= self.epochs
         return reached >= self.epochs or (is_last_epoch and step >= self._end_of_epoch)
 
-    def makes_no_batch_of_the_rest(self) -> bool:
-        """Return whether too few samples are left in the current epoch for another batch."""
-        return self._loader.drop_last and self._pruned.epochs.samples_due() < self._batch_size
+    def leaves_no_batch(self) -> bool:
+        """Return whether the rest of the current epoch is too small for another batch."""
+        due = self._pruned.epochs.position.samples_due()
+        return self._loader.drop_last and due < self._batch_size
 
     def position(self, epoch: float) -> float:
         """Return the run's position in epochs, 2.5 in the middle of the third.
 
         Arguments:
-            epoch: the Trainer's position, which counts batches since a checkpoint as a full epoch.
+            epoch: the Trainer's position, which takes the batches after a checkpoint for a whole
+                epoch.
         """
         if self._batches_before == 0:
             return epoch
         number = self._pruned.epochs.number
-        done = round((epoch - number) * self._batches_to_come)
+        done = round((epoch - number) * self._batches_left)
         before = self._batches_before
-        return number + (before + done) / (before + self._batches_to_come)
+        return number + (before + done) / (before + self._batches_left)
