@@ -45,7 +45,7 @@ METHODS: dict[str, Callable[..., PrunedDataset]] = {"InfoBatch": InfoBatch, "SeT
 
 def train_epoch(train: PrunedDataset, generator: torch.Generator) -> None:
     """Make all updates of the current epoch."""
-    share = train.epochs.begun.last
+    share = train.epochs.served_shares.last
     assert share is not None
     order = share.order
     batch = max(128, -(-len(order) // BATCHES))
@@ -111,7 +111,7 @@ def measure_sampler(samples: int) -> dict[str, float]:
     """Return the memory for yielding all indices, and that of a list of them."""
     train: PrunedDataset = BLS(InfoBatch(range(samples), 100)).proxy()
     served = iter(train.sampler)
-    share = train.epochs.begun.last
+    share = train.epochs.served_shares.last
     assert share is not None
     ours = traced_peak_of(lambda: deque(served, maxlen=0))
     return {"ours": ours, "list": traced_peak_of(share.order.tolist)}

@@ -136,7 +136,7 @@ class Loop:
         self.served = []
         self.batches = iter(self.loader)
         self.fetch()
-        current = self.train.epochs.passes.under_way()
+        current = self.train.epochs.passes.open_pass()
         self.planned = [] if current is None else current.plan.order.tolist()
 
     def fetch(self) -> None:

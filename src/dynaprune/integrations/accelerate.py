@@ -173,7 +173,7 @@ class _RepeatCounter:
         repeated: _RepeatedSamples | None = None
         for fetched in self.loader:
             if repeated is None:  # the epoch has a plan once its first batch was fetched
-                repeated = _RepeatedSamples.of(self.train.epochs.begun.last)
+                repeated = _RepeatedSamples.of(self.train.epochs.served_shares.last)
             self.loader.remainder = repeated.remainder(len(fetched.indices))
             yield fetched
 

@@ -69,10 +69,10 @@ class IndexBatches:
     def _begin(self) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         epochs = self.train.epochs
         with epochs.lock:
-            share, _ = epochs.begun.begun_during(self.train.begin_epoch)
+            share, _ = epochs.served_shares.begun_during(self.train.begin_epoch)
             sizes = self._sizes(len(share))
             if sizes.size == 0:
-                epochs.skip_empty(share.plan)
+                epochs.skip_empty_epoch(share.plan)
                 return None
             current = LoaderPass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
         return current, chain.from_iterable(self._tracked(share, sizes))

@@ -172,7 +172,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         `train.mean_loss`.
         """
         length = self._coming_length()
-        if self._ended is None or self._train().epochs.passes.under_way() is not None:
+        if self._ended is None or self._train().epochs.passes.open_pass() is not None:
             return length
         callers, length_of_ended = self._ended
         return length_of_ended if is_after_loop(callers, sys._getframe(1)) else length
@@ -226,7 +226,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._is_begun = True
         with resuming():
             # with workers the epoch begins now, without them with the first batch
-            fetched, share = train.epochs.begun.begun_during(partial(self._fetcher.begin, train))
+            fetched, share = train.epochs.served_shares.begun_during(
+                partial(self._fetcher.begin, train)
+            )
         if not self._is_replaced:
             resuming = nullcontext
         begin = partial(self._begin, self._fetcher, fetched, share, train.epochs.passes, resuming)
@@ -302,20 +304,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         fetcher: Fetcher,
         fetched: Iterator[Any],
         begun: Share | None,
-        home: PassTracker,
+        tracker: PassTracker,
         resuming: Callable[[], AbstractContextManager[None]],
     ) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         """Begin a pass when its first batch is requested, and return it with its batches."""
         train = self._train()
         with resuming():  # a framework's wrapper creates torch's iterator only now
-            first, begun_now = train.epochs.begun.begun_during(partial(next, fetched, _END))
+            first, begun_now = train.epochs.served_shares.begun_during(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
         if begun is None:
-            home = train.epochs.passes
+            tracker = train.epochs.passes
         if first is _END:
             if share is not None:
                 with train.epochs.lock:
-                    train.epochs.skip_empty(share.plan)
+                    train.epochs.skip_empty_epoch(share.plan)
             return None
         if share is None:
             raise RuntimeError(
@@ -323,12 +325,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current = LoaderPass(share.plan, *self._count_served(share), home)
+        current = LoaderPass(share.plan, *self._count_served(share), tracker)
         return current, fetcher.tracked(chain(_once(first), fetched), share)
 
     def _note_end(self, current: LoaderPass) -> None:
         """Remember the callers of a pass, and how many batches it had."""
-        self._ended = current.callers, current.num_batches or current.num_handed_over
+        self._ended = current.callers, current.num_batches or current.num_yielded
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
         """Return the numbers of samples and batches of a share, `None` if unknown.

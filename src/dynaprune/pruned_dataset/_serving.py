@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..planning.share import Share, ShareRequest
 from ..scores import Score
-from ..training.passes import LoaderPass
+from ..training.loader_pass import LoaderPass
 from ._base import Base
 
 

@@ -11,7 +11,8 @@ from ..losses.measurements import Indices
 from ..losses.reweighting import check_loss, check_scaled, scale, scale_slices
 from ..planning.plan import Plan
 from ..planning.weights import SampleWeights
-from ..training.passes import Batch, LoaderPass
+from ..training.batch import Batch
+from ..training.loader_pass import LoaderPass
 from ..utils.compiling import not_compiled
 from ._serving import Serving
 
@@ -73,7 +74,7 @@ class Updating(Serving):
                 self._require_indices("update(loss, indices=...) was called", "leave indices out")
                 current, found = self._find(epochs.source.check_indices(indices))
             elif batch is not None:
-                current, found = epochs.passes.holding(batch)
+                current, found = epochs.passes.find_by_content(batch)
             else:
                 current, found = epochs.passes.to_update()
             measured, size = loss if mean_loss is None else mean_loss, len(found.indices)
@@ -89,9 +90,9 @@ class Updating(Serving):
             else:
                 scaled = scale(loss, found.mean_weight)
             if current is not None and not (indices is None and batch is None):
-                current.be_told(found, by_indices=indices is not None)
+                current.note_named(found, by_indices=indices is not None)
             epochs.report(plan, found, measured, current)
-            if current is not None and current.is_whole and not current.waiting:
+            if current is not None and current.is_complete and not current.waiting:
                 self.finish(current)
             return scaled
 
@@ -106,8 +107,8 @@ class Updating(Serving):
             RuntimeError: no batch waits for its update.
         """
         with self.epochs.lock:
-            skipped = self.epochs.passes.skip()
-            if skipped.is_whole:  # the loop has fetched ahead
+            skipped = self.epochs.passes.skip_waiting()
+            if skipped.is_complete:  # the loop has fetched ahead
                 self.finish(skipped)
 
     @property
@@ -127,7 +128,7 @@ class Updating(Serving):
 
     def _find(self, indices: Indices) -> tuple[LoaderPass | None, Batch]:
         """Return the batch that has these samples, and its pass if our loader has served it."""
-        found = self.epochs.passes.of(indices)
+        found = self.epochs.passes.find_by_indices(indices)
         return found or (None, Batch(indices, 1.0, None, (), 0))
 
 

@@ -18,13 +18,15 @@ from ..planning.plan import Plan
 from ..planning.planner import Planner
 from ..planning.share import Share
 from ..scores import Score
-from .begun import Begun
+from .batch import Batch
 from .epoch import Epoch
 from .fold import Fold
+from .loader_pass import LoaderPass
 from .messages import log_start, warn_no_batch, warn_not_finite, warn_past_end, warn_whole_look
-from .passes import Batch, LoaderPass, PassTracker
+from .passes import PassTracker
 from .progress import EpochProgress, SavedProgress
 from .readings import Readings
+from .served_shares import ServedShares
 from .sources import SampleSource
 from .summary import Summary
 
@@ -89,7 +91,7 @@ class Epochs(Readings):
         """
         progress = EpochProgress(self.ranks, resumed)
         self.was_restored = True
-        self.passes, self.begun = PassTracker(), Begun()
+        self.passes, self.served_shares = PassTracker(), ServedShares()
         self.source.start_over()
         self._have_agreed, self._looks = False, 0
         self.now = Epoch(number, score, progress, totals, mean_loss, plan)
@@ -118,10 +120,10 @@ class Epochs(Readings):
 
     def serve(self, share: Share) -> Share:
         """Remember what the sampler serves from now on, and return it."""
-        looked_at = self.begun.looked_through()
+        looked_at = self.served_shares.fully_drawn_plan()
         if looked_at is not None:
             self._note_whole_look(looked_at)
-        self.begun.add(share, self.number)
+        self.served_shares.add(share, self.number)
         return share
 
     def resumed_visits(self, plan: Plan) -> int:
@@ -129,12 +131,14 @@ class Epochs(Readings):
         return self.progress.resumed.visits if plan is self.plan else 0
 
     def plan_of(self, indices: Indices) -> Plan:
-        """Return the plan by which another library's loader has served a batch; see `Begun`.
+        """Return the plan by which another library's loader has served a batch; see `ServedShares`.
 
         Raises:
             RuntimeError: no sampler was asked for an epoch, or the plans of two have the batch.
         """
-        return self.begun.plan_of(indices, self.plan, self.number, lambda: self.record.num_visits)
+        return self.served_shares.plan_of(
+            indices, self.plan, self.number, lambda: self.record.num_visits
+        )
 
     def counted_by(self, plan: Plan, call: Callable[[], T]) -> T:
         """Return what `call` returns, which counts samples or batches, for a plan.
@@ -157,7 +161,7 @@ class Epochs(Readings):
             if not self.knows_all():
                 return self._next_plan(planner)
             self.advance()  # whatever is read says the same after it; the old plan's memory is free
-        follower = self.passes.follower()
+        follower = self.passes.next_pass()
         return self.now.planned(planner) if follower is None else follower.plan
 
     def _next_plan(self, planner: Planner) -> Plan:
@@ -182,7 +186,7 @@ class Epochs(Readings):
             loss: its mean loss, those of its slices, or one loss a sample.
             current: the pass that has served it, or `None` if another library's loader has.
         """
-        if current is not None and current.home is not self.passes:
+        if current is not None and current.tracker is not self.passes:
             raise RuntimeError(
                 "this batch is of a loop that was begun before load_state_dict() was called: leave "
                 f"that loop, and begin a new one to go on in epoch {self.number}"
@@ -200,12 +204,12 @@ class Epochs(Readings):
             record.append(batch.indices, loss)
             if is_of_next:
                 self._enter(epoch)
-            self.passes.take(current, batch)
+            self.passes.note_updated(current, batch)
         except BaseException:  # Ctrl-C, say, which leaves all with the step or without it
             if record.last is batch.indices:
                 if is_of_next:
                     self._enter(epoch)
-                self.passes.take(current, batch)
+                self.passes.note_updated(current, batch)
             raise
         if is_first:
             self._looks = 0
@@ -220,7 +224,7 @@ class Epochs(Readings):
         """Return the samples of a plan in the order in which this rank serves them, if known."""
         if plan.keys is not None:  # the samples of a stream are recorded by keys of 64 bits
             return torch.empty(0, dtype=torch.int64, device="cpu")
-        share = self.begun.of(plan)
+        share = self.served_shares.of(plan)
         return plan.order[:0] if share is None else share.order
 
     def _begun_by_training(self, plan: Plan) -> Epoch:
@@ -255,7 +259,7 @@ class Epochs(Readings):
                 self.advance()
                 return True
             return False
-        if current.is_trained or not current.is_graded or current.is_over:
+        if current.is_trained or not current.has_gradients or current.is_over:
             return False
         if self.ranks.world_size > 1 and self._joins(current):
             if current.plan is not self.plan:  # it was begun after an epoch that was left early
@@ -324,7 +328,7 @@ class Epochs(Readings):
             number: key for number, key in self.first_keys.items() if number >= epoch.number
         }
         self.passes.retire(epoch.number)  # the memory of a plan is wanted for the next one
-        self.begun.retire(epoch.number)
+        self.served_shares.retire(epoch.number)
 
     def conclude(self) -> None:
         """Tell callbacks what the epoch, which is over, came to: one rank does it for all.
@@ -351,7 +355,7 @@ class Epochs(Readings):
             )
             self.callbacks.clear()
 
-    def skip_empty(self, plan: Plan) -> None:
+    def skip_empty_epoch(self, plan: Plan) -> None:
         """Go on to the epoch after `plan`, of which the loader could not make a single batch.
 
         Raises:

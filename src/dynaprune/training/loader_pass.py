@@ -25,53 +25,53 @@ class LoaderPass:
         num_samples: the number of samples in its batches: all of the share, or all but those that
             `drop_last` leaves out. `None` if a batch sampler of the user may repeat or drop some.
         num_batches: the number of its batches; `None` if unknown.
-        home: the tracker of the pass. Loading a state replaces it: then the pass is outdated.
+        tracker: the tracker of the pass. Loading a state replaces it: then the pass is outdated.
 
     Attributes:
         waiting: the batches that were yielded and have no update, the latest one last.
         first: the first batch that was updated.
-        num_handed_over: the number of batches that it has yielded.
-        samples_handed_over: the number of samples in these.
+        num_yielded: the number of batches that it has yielded.
+        samples_yielded: the number of samples in these.
         last_weight: the mean weight of the batch that was yielded last.
         callers: the functions that asked for its first batch, the innermost one first.
         thread: the thread that did.
         was_ahead: whether a batch was asked for while another one waited.
         callers_differ: whether it was then asked for at another place in the code.
         is_open: whether more batches may come.
-        is_whole: whether all of its batches were yielded.
+        is_complete: whether all of its batches were yielded.
         is_over: whether its epoch is over.
         is_explicit: whether a loop that fetches ahead has named the batch of an update.
         is_explicit_by_indices: whether it did so by indices, and may keep only copies of batches.
         is_followed: whether the next pass began while batches of this one still waited for updates.
         is_trained: whether one of its batches was updated.
-        is_graded: whether gradients were enabled when its first batch was asked for.
+        has_gradients: whether gradients were enabled when its first batch was asked for.
         was_passed_over: whether an update went to another pass while a batch waited here.
     """
 
     def __init__(
-        self, plan: Plan, num_samples: int | None, num_batches: int | None, home: PassTracker
+        self, plan: Plan, num_samples: int | None, num_batches: int | None, tracker: PassTracker
     ) -> None:
         self.plan = plan
-        self.home = home
+        self.tracker = tracker
         self.num_samples = num_samples
         self.num_batches = num_batches
         self.waiting: list[Batch] = []
         self.first: Batch | None = None
-        self.num_handed_over = 0
-        self.samples_handed_over = 0
+        self.num_yielded = 0
+        self.samples_yielded = 0
         self.last_weight: float | Tensor = 1.0
         self.callers: tuple[Caller, ...] = ()
         self.thread = 0
         self.was_ahead = False
         self.callers_differ = False
         self.is_open = True
-        self.is_whole = False
+        self.is_complete = False
         self.is_over = False
         self.is_explicit = False
         self.is_explicit_by_indices = False
         self.is_followed = False
         self.is_trained = False
-        self.is_graded = True
+        self.has_gradients = True
         self.was_passed_over = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class LoaderPass:
         """
         return self.first is not None and self.first.is_alive()
 
-    def be_told(self, batch: Batch, by_indices: bool) -> None:
+    def note_named(self, batch: Batch, by_indices: bool) -> None:
         """Note that the loop has named the batch of an update.
 
         Arguments:
@@ -110,13 +110,13 @@ class LoaderPass:
         Those that wait were skipped, unless the loop fetches ahead and names the batches that it
         updates; a pass that has made no update yet may still make one.
         """
-        self.is_whole = True
+        self.is_complete = True
         if self.is_trained and not self.is_explicit:
             self.waiting = []
 
     def is_awaited(self) -> bool:
         """Whether a loop that has fetched the last batches ahead will still update some."""
-        if not (self.is_whole and self.is_explicit):
+        if not (self.is_complete and self.is_explicit):
             return False
         return self.is_followed or any(map(self._may_be_updated, self.waiting))
 
@@ -127,7 +127,7 @@ class LoaderPass:
             recorded: the samples of the last step. Their batch no longer waits, even if `update`
                 was interrupted, or a signal handler asks in the middle of it.
         """
-        return self.samples_handed_over - self._num_waiting(recorded)
+        return self.samples_yielded - self._num_waiting(recorded)
 
     def samples_left(self, recorded: Indices | None) -> int | None:
         """Return how many samples are still to be trained on; `None` if unknown.
@@ -137,11 +137,11 @@ class LoaderPass:
         """
         waiting = self._num_waiting(recorded)
         if self.num_samples is not None:
-            return max(0, self.num_samples - self.samples_handed_over) + waiting
+            return max(0, self.num_samples - self.samples_yielded) + waiting
         if self.num_batches is None:
             return None
-        to_come = max(0, self.num_batches - self.num_handed_over)
-        return -(-to_come * self.samples_handed_over // max(1, self.num_handed_over)) + waiting
+        to_come = max(0, self.num_batches - self.num_yielded)
+        return -(-to_come * self.samples_yielded // max(1, self.num_yielded)) + waiting
 
     def _num_waiting(self, recorded: Indices | None) -> int:
         if not self.waiting:  # as in nearly every step

@@ -16,8 +16,6 @@ from .callers import CallSite, call_site_of, callers_from
 from .loader_pass import LoaderPass
 from .updated_batch import check_skipped, pass_to_update
 
-__all__ = ["Batch", "LoaderPass", "PassTracker"]
-
 MOST_WAITING = 256
 """The most batches without an update that a pass remembers: a pass that evaluates has many."""
 
@@ -52,20 +50,20 @@ class PassTracker:
         if not current.callers:
             current.callers = tuple(callers_from(sys._getframe(2)))
             current.thread = threading.get_ident()
-            current.is_graded = torch.is_grad_enabled()
+            current.has_gradients = torch.is_grad_enabled()
         if current.waiting:
             del current.waiting[:-MOST_WAITING]
             current.was_ahead = True
             current.callers_differ |= sys._getframe(2).f_lasti != current.callers[0].instruction
         current.waiting.append(batch)
         current.last_weight = batch.mean_weight
-        current.num_handed_over += 1
-        current.samples_handed_over += batch.indices.shape[0]
+        current.num_yielded += 1
+        current.samples_yielded += batch.indices.shape[0]
         if not self._passes or self._passes[-1] is not current:
             others = [each for each in self._passes if each is not current]
             for each in others:
                 each.is_followed |= each.is_awaited()
-            live = [each for each in others if each.is_open or (each.is_whole and each.waiting)]
+            live = [each for each in others if each.is_open or (each.is_complete and each.waiting)]
             self._passes = [*live, current]
 
     def close(self, current: LoaderPass) -> None:
@@ -108,7 +106,7 @@ class PassTracker:
             return latest.last_weight
         return self.to_update(done)[1].mean_weight
 
-    def holding(self, content: Any) -> tuple[LoaderPass, Batch]:
+    def find_by_content(self, content: Any) -> tuple[LoaderPass, Batch]:
         """Return the waiting batch that `content` is, or is a part of, and its pass.
 
         Raises:
@@ -125,7 +123,7 @@ class PassTracker:
             "and call update(loss, indices=indices)"
         )
 
-    def of(self, indices: Indices) -> tuple[LoaderPass, Batch] | None:
+    def find_by_indices(self, indices: Indices) -> tuple[LoaderPass, Batch] | None:
         """Return the waiting batch that has these samples, in this order, and its pass, if any."""
         if not self._passes or isinstance(indices, Tensor):
             return None
@@ -138,7 +136,7 @@ class PassTracker:
         alive = [each for each in found if not each[1].is_gone()]
         return next(iter(alive or found), None)
 
-    def take(self, current: LoaderPass | None, batch: Batch) -> None:
+    def note_updated(self, current: LoaderPass | None, batch: Batch) -> None:
         """Note that a batch was updated: neither it nor those before it wait any longer.
 
         If an interrupt has cut it short, it may be called again.
@@ -150,7 +148,7 @@ class PassTracker:
         if current is None:
             self.forget()
             return
-        is_first = not current.is_trained and current.num_handed_over == 1
+        is_first = not current.is_trained and current.num_yielded == 1
         if is_first and not current.is_fetched_by_thread():
             self._plain.add(call_site_of(current.callers))
         if current.waiting and current.waiting[-1] is batch:
@@ -165,7 +163,7 @@ class PassTracker:
         current.is_trained, current.was_passed_over = True, False
         self.trained = current
 
-    def skip(self) -> LoaderPass:
+    def skip_waiting(self) -> LoaderPass:
         """Remove the waiting batches of the latest pass, because the loop skips the last one.
 
         Returns:
@@ -196,14 +194,14 @@ class PassTracker:
                 each.plan, each.is_over = each.plan.retired(), True
                 each.first = None  # its weights may be a part of those of the whole epoch
 
-    def under_way(self) -> LoaderPass | None:
+    def open_pass(self) -> LoaderPass | None:
         """Return the pass that has yielded a batch last, if more may come."""
         latest = self._latest
         return latest if latest is not None and latest.is_open else None
 
-    def follower(self) -> LoaderPass | None:
+    def next_pass(self) -> LoaderPass | None:
         """Return the pass over the next epoch that began before the last updates of this one."""
-        latest = self.under_way()
+        latest = self.open_pass()
         if self.trained is None or not self.trained.is_followed or latest is self.trained:
             return None
         return latest

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .begun import Begun
 from .epoch import Epoch
-from .passes import LoaderPass, PassTracker
+from .loader_pass import LoaderPass
+from .passes import PassTracker
+from .served_shares import ServedShares
 from .sources import SampleSource
 
 
@@ -17,13 +18,13 @@ class Position:
     Attributes:
         now: the epoch.
         passes: the passes of loaders that are under way.
-        begun: what samplers serve.
+        served_shares: what samplers serve.
         source: the data set.
     """
 
     now: Epoch
     passes: PassTracker
-    begun: Begun
+    served_shares: ServedShares
     source: SampleSource
 
     def is_over(self) -> bool:
@@ -51,10 +52,10 @@ class Position:
     def training_pass(self) -> LoaderPass | None:
         """Return the pass of our loader that trains the epoch, if one does."""
         plan, record = self.now.plan, self.now.progress.record
-        trained, current = self.passes.trained, self.passes.under_way()
+        trained, current = self.passes.trained, self.passes.open_pass()
         if trained is not None and trained.plan is plan and record:
             return trained
-        joins = self.source.ranks.world_size > 1 and current is not None and current.is_graded
+        joins = self.source.ranks.world_size > 1 and current is not None and current.has_gradients
         return current if joins and current is not None and current.plan is plan else None
 
     def step(self) -> int:
@@ -62,7 +63,7 @@ class Position:
         if self.source.ranks.size == 1:  # then the visits tell everything
             return 0
         current = self.training_pass() or self.passes.trained
-        return 0 if current is None else current.num_handed_over
+        return 0 if current is None else current.num_yielded
 
     def samples_due(self) -> int:
         """Return how many samples of the epoch this rank has still to train on.
@@ -124,7 +125,7 @@ class Position:
     def _share_length(self) -> int:
         """Return how many samples of the epoch a sampler serves on this rank, from its start on."""
         assert self.now.plan is not None
-        share, size = self.begun.of(self.now.plan), self.source.ranks.size
+        share, size = self.served_shares.of(self.now.plan), self.source.ranks.size
         if share is not None:
             return -(-len(share) * share.world_size // size)
         return -(-self.now.plan.due.numel() // size)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..losses.buffer import LossBuffer
 from ..planning.plan import Plan
 from ..scores import Score
-from .begun import Begun
 from .callbacks import Callbacks, EpochResult
 from .epoch import Epoch
 from .fold import Fold, fold
 from .passes import PassTracker
 from .position import Position
 from .progress import EpochProgress, SavedProgress
+from .served_shares import ServedShares
 from .sources import SampleSource
 from .summary import Summary
 
@@ -46,7 +46,7 @@ class Readings:
         source: the data set.
         ranks: the processes that train together.
         passes: the passes of loaders that are under way.
-        begun: what samplers serve.
+        served_shares: what samplers serve.
         identity: the identity, with that of the data set.
         first_keys: by epoch, the fingerprint of the first key of a stream that is the same on all
             ranks.
@@ -59,7 +59,7 @@ class Readings:
         self.source, self.ranks = source, source.ranks
         self.callbacks = Callbacks()
         self.identity = {**identity, **source.identity}
-        self.passes, self.begun = PassTracker(), Begun()
+        self.passes, self.served_shares = PassTracker(), ServedShares()
         self.first_keys: dict[int, int] = {}
         self._have_agreed = False
         self._counts_visits = False
@@ -92,7 +92,7 @@ class Readings:
     @property
     def position(self) -> Position:
         """Where the run is in the epoch."""
-        return Position(self.now, self.passes, self.begun, self.source)
+        return Position(self.now, self.passes, self.served_shares, self.source)
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""

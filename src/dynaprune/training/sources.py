@@ -26,8 +26,8 @@ from ..scores import Score
 from ..utils.sampling import count_distinct
 from ..utils.validation import check_map_style
 from .distributed import Ranks
-from .lengths import Lengths
 from .progress import SavedProgress
+from .share_lengths import ShareLengths
 
 logger = logging.getLogger("dynaprune")
 
@@ -241,7 +241,7 @@ class ShardedSource(IndexedSource):
         self.identity["dataset"] = f"Sharded {type(dataset.dataset).__name__}"
         self.part = {"rank": dataset.rank, "world_size": dataset.world_size}
         self.ranks.are_apart = True
-        self._lengths = Lengths(self.ranks)
+        self._lengths = ShareLengths(self.ranks)
 
     def share(self, plan: Plan, request: ShareRequest, resumed_visits: int) -> Share:
         self._check_parts(request)
@@ -273,7 +273,7 @@ class ShardedSource(IndexedSource):
             self._lengths.agree(plan)
 
     def start_over(self) -> None:
-        self._lengths = Lengths(self.ranks)
+        self._lengths = ShareLengths(self.ranks)
 
     def retire(self, number: int) -> None:
         self._lengths.forget(number)

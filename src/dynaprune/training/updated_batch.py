@@ -43,7 +43,7 @@ def pass_to_update(passes: list[LoaderPass], done: str) -> LoaderPass:
             "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
             "use prepare of dynaprune.integrations.accelerate"
         )
-    waiting = [each for each in passes if each.waiting and not each.is_whole]
+    waiting = [each for each in passes if each.waiting and not each.is_complete]
     candidates = [each for each in waiting if not each.is_over or each is latest]
     if not candidates:
         raise RuntimeError(_nothing_waits(latest, done))

@@ -16,7 +16,7 @@ from ..planning.share import Share
 T = TypeVar("T")
 
 
-class Begun:
+class ServedShares:
     """The shares that samplers serve: of the epoch in progress and of the next one.
 
     Loaders with persistent workers fetch the first batches of the next epoch while the loop trains
@@ -61,7 +61,7 @@ class Begun:
         """Return the share of a plan that a sampler serves; `None` if there is none."""
         return next((each for each in self._shares if each.plan is plan), None)
 
-    def looked_through(self) -> Plan | None:
+    def fully_drawn_plan(self) -> Plan | None:
         """Return the last plan if another library's loader has drawn all of its samples."""
         last = self.last
         is_drawn = last is not None and not self._is_ours and last.drawn.left() == 0

@@ -6,7 +6,7 @@ from ..planning.plan import Plan
 from .distributed import Ranks
 
 
-class Lengths:
+class ShareLengths:
     """The fewest and the most samples that are due on a rank, as ranks have exchanged them.
 
     They exchange them at a point that every rank reaches. An epoch that begins without that, after
