@@ -1,12 +1,26 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests.
+
+They import what they need only when they are used: the tests in `gpu` run on machines that have no
+more than torch and pytest.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from shared import VARIABLE, find_shared_data
+
+if TYPE_CHECKING:
+    from bench_commands import Bright
+
+    from dynaprune.tracking.report.drawing import Page
+
+# helpers that compare say what differs, as tests do
+pytest.register_assert_rewrite("helpers", "loop_driver")
 
 # tests read what commands print: without colours, and as wide as they ask for
 for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"):
@@ -16,3 +30,28 @@ for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPA
 @pytest.fixture
 def shared_data() -> Path:
     return find_shared_data(os.environ.get(VARIABLE))
+
+
+@pytest.fixture
+def bright() -> Bright:
+    """A task of the benchmark that is learned in a few steps."""
+    from bench_commands import Bright
+
+    task = Bright()
+    task.load(None)
+    return task
+
+
+@pytest.fixture
+def drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw pages in this process: to start one takes longer than most of these tests.
+
+    `test_report_apart.py` has those of the process.
+    """
+    from dynaprune.tracking.report import drawing
+
+    def draw(page: Page) -> bytes:
+        drawing.check_libraries()
+        return drawing.render(drawing.Page.unpack(io.BytesIO(page.pack())))
+
+    monkeypatch.setattr("dynaprune.tracking.report.page.draw", draw)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from every_method import CLASSES, that_take
 from helpers import Numbers, bls, mean_loss, train_epoch
 from torch.utils.data import IterableDataset
 
@@ -14,7 +15,8 @@ from dynaprune import (
     DataLoader,
     InfoBatch,
     NoPrune,
-    RandomPrune,
+    OrderDP,
+    RePB,
     SampleLoss,
     SeTa,
     SkipConverged,
@@ -29,9 +31,6 @@ from dynaprune.methods import (
     StaticPrune,
 )
 from dynaprune.training.checksum import sealed
-
-SHARES = [EpsilonGreedy, UCB, OrderDP, RePB, SelectiveBackprop, SeTa, RandomPrune, StaticPrune]
-METHODS = [InfoBatch, *SHARES, TrimmedLoss, SkipConverged, NoPrune]
 
 
 class Stream(IterableDataset):
@@ -54,7 +53,7 @@ class LengthUnknown(NoLength):
         raise NotImplementedError("length of a stream")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLASSES)
 @pytest.mark.parametrize(
     ("dataset", "num_epochs", "further", "error", "message"),
     [
@@ -81,7 +80,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
     [
         *(
             (method, {"prune_ratio": value}, error, message)
-            for method in (InfoBatch, SeTa, RePB)
+            for method in that_take("prune_ratio")
             for value, error, message in [
                 (1.0, ValueError, r"prune_ratio must be in \[0, 1\), but 1.0 was given"),
                 (-0.1, ValueError, r"prune_ratio must be in \[0, 1\), but -0.1 was given"),
@@ -91,7 +90,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
         ),
         *(
             (method, {"saving": value}, error, message)
-            for method in (InfoBatch, TrimmedLoss, *SHARES)
+            for method in that_take("saving")
             for value, error, message in [
                 (1.0, ValueError, r"saving must be in \[0, 1\), but 1.0 was given"),
                 (-0.1, ValueError, r"saving must be in \[0, 1\), but -0.1 was given"),
@@ -101,7 +100,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
         ),
         *(
             (method, {"delta": value}, ValueError, rf"delta must be in \[0, 1\], but {value} was")
-            for method in (InfoBatch, SeTa, SkipConverged)
+            for method in that_take("delta")
             for value in (1.5, -0.5)
         ),
         *(
@@ -111,7 +110,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
                 ValueError,
                 "give prune_ratio or saving, not both: prune_ratio=0.5 and saving=0.3 were given",
             )
-            for method in (InfoBatch, SeTa, RePB)
+            for method in that_take("prune_ratio")
         ),
         (
             TrimmedLoss,

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_transformers import (
+from transformers import BatchEncoding, Trainer, TrainerCallback
+from transformers_runs import (
+    LABELS,
     LENGTH,
     InOrder,
+    Line,
     Sentences,
     arguments,
     classifier,
+    collate_with,
     means_of,
+    points,
     pruning,
     steps_of,
+    trainer_of,
 )
-from torch import nn
-from transformers import BatchEncoding, Trainer, TrainerCallback
 
 from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.integrations.transformers import PrunedTrainer, PrunedTrainerMixin
@@ -25,63 +29,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.filterwarnings("default"),  # its own warnings are not ours to mend
 ]
-
-
-class Line(nn.Module):
-    """The mean of (w·x − 3)², with labels of any form that nobody but its user knows.
-
-    It takes further arguments, so the Trainer counts labels for it, and it does not use them.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(2.0))
-        self.dropout = nn.Dropout(0.0)
-        self.calls = 0
-
-    def forward(self, x, labels=None, **others):
-        self.calls += 1
-        return {"loss": (self.dropout(x) * self.weight - 3).square().mean()}
-
-
-def points():
-    return [{"x": float(i)} for i in range(12)]
-
-
-def collate_with(labels_of):
-    def collate(samples):
-        x = torch.tensor([sample["x"] for sample in samples])
-        return {"x": x, **labels_of(x)}
-
-    return collate
-
-
-def boxes(x):
-    return {"labels": [{"boxes": torch.ones(2, 4), "class": torch.tensor([1])} for _ in x]}
-
-
-LABELS = {
-    "a list of dicts": boxes,
-    "none": lambda x: {},
-    "None": lambda x: {"labels": None},
-    "a list of tensors": lambda x: {"labels": [torch.ones(3) for _ in x]},
-    "a dict": lambda x: {"labels": {"boxes": torch.ones(len(x), 4)}},
-    "strings": lambda x: {"labels": ["a cat"] * len(x)},
-    "a tensor": lambda x: {"labels": torch.ones(len(x), dtype=torch.long)},
-}
-
-
-def trainer_of(folder, collate, kind=PrunedTrainer, model=None, method=NoPrune, **options):
-    options = {"num_train_epochs": 1, "gradient_accumulation_steps": 3, **options}
-    epochs = options["num_train_epochs"]
-    given = {"pruning": pruning(method, epochs)} if issubclass(kind, PrunedTrainerMixin) else {}
-    return kind(
-        model or Line(),
-        arguments(folder, remove_unused_columns=False, **options),
-        train_dataset=points(),
-        data_collator=collate,
-        **given,
-    )
 
 
 @pytest.mark.parametrize("form", LABELS)

@@ -7,10 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_transformers import Sentences, arguments, language_model, make, pruning
-from test_transformers_inputs import LABELS, Line, collate_with, points, trainer_of
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+from transformers_runs import (
+    LABELS,
+    Line,
+    Sentences,
+    arguments,
+    collate_with,
+    language_model,
+    make,
+    points,
+    pruning,
+    trainer_of,
+)
 
 from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.integrations.transformers import PrunedTrainer

@@ -93,7 +93,7 @@ def test_streams(workers):
     loader = DataLoader(train, batch_size=4, num_workers=workers)
     lone = 0
     for _ in range(12):
-        kept = len(train.epochs.coming_plan(train._planner)) or 40
+        kept = sum(1 for _ in DataLoader(train, batch_size=None))  # a look
         sizes = []
         for batch in loader:
             train.update(mean_loss(batch))

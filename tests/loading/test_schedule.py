@@ -230,9 +230,9 @@ def test_it_is_the_scheduler_for_all_else():
 
 
 def test_any_loader_of_a_pruned_dataset():
-    train = bls(NoPrune, 20)
-    scheduler = SCHEDULERS["cosine"](optimizer_of(), 10)
+    train = bls(RandomPrune, 20)
     plain = torch.utils.data.DataLoader
+    schedulers = []
     for loader in (
         train,
         DataLoader(train),
@@ -240,7 +240,17 @@ def test_any_loader_of_a_pruned_dataset():
         plain(train.with_indices(), sampler=train.sampler),
         plain(train.with_indices(), batch_sampler=BatchSampler(train.sampler, 4, False)),
     ):
-        assert PrunedScheduler(scheduler, loader, 5)._train is train
+        scheduler = SCHEDULERS["cosine"](optimizer_of(), 50)
+        schedulers.append(PrunedScheduler(scheduler, loader, 5))
+    expected = rates_of("cosine", 50)
+    for epoch in range(1, 4):
+        for batch in DataLoader(train, batch_size=5):
+            train.update(mean_loss(batch))
+            for scheduler in schedulers:
+                scheduler.optimizer.step()
+                scheduler.step()
+        for scheduler in schedulers:  # two steps have the rates of five
+            assert scheduler.get_last_lr() == [pytest.approx(expected[5 * epoch])]
 
 
 def test_bad_arguments():

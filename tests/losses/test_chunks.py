@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_losses import FLOATS
+from loss_checks import FLOATS
 from torch import Tensor, nn
 from transformers import BatchEncoding
 from transformers.modeling_outputs import SequenceClassifierOutput

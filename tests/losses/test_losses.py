@@ -7,19 +7,9 @@ import math
 import pytest
 import torch
 from helpers import Numbers, bls, train_epoch, with_scores
-from torch.utils._python_dispatch import TorchDispatchMode
+from loss_checks import FLOATS, Operations, weighted
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
-
-FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-
-
-def weighted(length=64):
-    """A dataset in an epoch with weights, and its batches of 16."""
-    scores = torch.arange(length) % 7 + 0.5
-    train = with_scores(InfoBatch(Numbers(length), 10, prune_ratio=0.4), scores)
-    train.epochs.score.needs_loss_vector = False  # takes both, as BLS does
-    return train
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -169,16 +159,6 @@ def test_an_epoch_of_nothing_but_nan():
     assert sum(batch.numel() for batch in loader) == 12  # nothing is known, nothing is pruned
     train_epoch(loader, lambda batch: torch.tensor(1.0))
     assert train.scores.tolist() == [1.0] * 12
-
-
-class Operations(TorchDispatchMode):
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.names.append(str(function))
-        return function(*args, **(kwargs or {}))
 
 
 def test_update_reads_no_loss_and_moves_nothing():

@@ -10,11 +10,11 @@ import torch
 from helpers import Numbers, bls, sample_losses, train_in_pieces, with_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_checks import FLOATS, Operations, weighted
 from other_libraries import TheirInfoBatch
 from ranks import Traffic, on_ranks
 from stopped_runs import train_on
 from streams import Stored, bls_stream, stream_of
-from test_losses import FLOATS, Operations, weighted
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, SampleLoss, chunked
 from dynaprune.losses.buffer import LossBuffer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from test_losses import Operations
+from loss_checks import Operations
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.testing import assert_close

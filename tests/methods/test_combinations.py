@@ -5,26 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from every_method import BATCH, EVERY_PAIR, METHODS, SCORES
 from helpers import Numbers, sample_losses
 from ranks import on_ranks
-from test_methods import METHODS
 
-from dynaprune import BLS, DataLoader, KalmanBLS, PrunedIterableDataset, SampleLoss, chunked
-
-BATCH = 6
-SCORES = {
-    "BLS": (BLS, 1),
-    "BLS, slices": (BLS, 3),
-    "BLS, vectors": (BLS, BATCH),
-    "KalmanBLS": (KalmanBLS, 1),
-    "KalmanBLS, slices": (KalmanBLS, 4),
-    "KalmanBLS, vectors": (KalmanBLS, BATCH),
-    "SampleLoss": (SampleLoss, BATCH),
-    "SampleLoss, slices": (SampleLoss, 2),
-}
-"""Each with the number of losses that a batch reports."""
-
-EVERY = list(itertools.product(METHODS, SCORES))
+from dynaprune import DataLoader, PrunedIterableDataset, chunked
 
 
 def make(method, score, length=61):
@@ -43,7 +28,7 @@ def train_epoch(train, criterion, loader, stop_after=None):
     return served
 
 
-@pytest.mark.parametrize(("method", "score"), EVERY)
+@pytest.mark.parametrize(("method", "score"), EVERY_PAIR)
 def test_resumes_exactly_in_mid_epoch(method, score):
     train, criterion = make(method, score)
     loader = DataLoader(train, batch_size=BATCH)
@@ -73,7 +58,7 @@ def test_resumes_exactly_in_mid_epoch(method, score):
 def on_rank(rank):
     """Train every combination for some epochs; return what each rank has served and knows."""
     found = {}
-    for method, score in EVERY:
+    for method, score in EVERY_PAIR:
         train, criterion = make(method, score)
         loader = DataLoader(train, batch_size=BATCH)
         served = [train_epoch(train, criterion, loader) for _ in range(5)]
@@ -84,7 +69,7 @@ def on_rank(rank):
 @pytest.mark.long
 def test_two_ranks_know_the_same():
     first, second = on_ranks(2, on_rank)
-    for each in EVERY:
+    for each in EVERY_PAIR:
         served, scores, reliability, length = first[each]
         others, scores_there, reliability_there, length_there = second[each]
         assert scores.equal(scores_there), each

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
+from every_method import METHODS
 from helpers import Numbers, beside, bls, mean_loss, train_epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,13 +14,12 @@ from streams import Stored, stream_of
 from dynaprune import (
     BLS,
     DataLoader,
-    InfoBatch,
+    EpsilonGreedy,
     NoPrune,
     PrunedIterableDataset,
     RandomPrune,
-    SeTa,
-    SkipConverged,
-    TrimmedLoss,
+    SelectiveBackprop,
+    StaticPrune,
 )
 from dynaprune.methods import (
     UCB,
@@ -34,28 +32,6 @@ from dynaprune.methods import (
 from dynaprune.planning.plan import make_plan
 from dynaprune.scores.loss_shape import LossShape
 from dynaprune.utils.rng import epoch_generator
-
-METHODS = {
-    "InfoBatch": InfoBatch,
-    "InfoBatch, saving": partial(InfoBatch, saving=0.3),
-    "SeTa": SeTa,
-    "SeTa, narrow": partial(SeTa, prune_ratio=0.4, num_groups=7, window_scale=0.2),
-    "TrimmedLoss": TrimmedLoss,
-    "TrimmedLoss, trim": partial(TrimmedLoss, trim=0.4, start=0.0, refresh=0.0),
-    "TrimmedLoss, saving": partial(TrimmedLoss, saving=0.3),
-    "SkipConverged": SkipConverged,
-    "SkipConverged, floor": partial(SkipConverged, loss_share=0.9, floor=-3.0, refresh=0.0),
-    "EpsilonGreedy": EpsilonGreedy,
-    "UCB": UCB,
-    "OrderDP": OrderDP,
-    "RePB": RePB,
-    "RePB, short": partial(RePB, prune_ratio=0.9, window=1, max_weight=3),
-    "SelectiveBackprop": SelectiveBackprop,
-    "SelectiveBackprop, steep": partial(SelectiveBackprop, saving=0.8),
-    "RandomPrune": RandomPrune,
-    "StaticPrune": StaticPrune,
-    "NoPrune": NoPrune,
-}
 
 EXACT = {"RandomPrune", "EpsilonGreedy", "UCB", "OrderDP", "SelectiveBackprop", "StaticPrune"}
 """Those that skip a given share of all visits."""

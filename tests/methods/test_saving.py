@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import pytest
+from every_method import WITH_SAVING
 from helpers import Numbers, mean_loss
 from streams import Stored, stream_of
 
@@ -14,36 +14,11 @@ from dynaprune import (
     DataLoader,
     InfoBatch,
     RandomPrune,
-    SeTa,
-    TrimmedLoss,
-)
-from dynaprune.methods import (
-    UCB,
-    EpsilonGreedy,
-    OrderDP,
-    RePB,
     SelectiveBackprop,
     StaticPrune,
 )
 
 LENGTH = 37
-
-METHODS = {
-    "InfoBatch": InfoBatch,
-    "InfoBatch, delta": partial(InfoBatch, delta=0.7),
-    "InfoBatch, equal": partial(InfoBatch, weighting="equal"),
-    "SeTa": SeTa,
-    "SeTa, narrow": partial(SeTa, num_groups=7, window_scale=0.2, delta=0.5),
-    "TrimmedLoss": TrimmedLoss,
-    "TrimmedLoss, late": partial(TrimmedLoss, start=0.6, refresh=0.3),
-    "EpsilonGreedy": EpsilonGreedy,
-    "UCB": UCB,
-    "OrderDP": OrderDP,
-    "RandomPrune": RandomPrune,
-    "SelectiveBackprop": SelectiveBackprop,
-    "RePB": RePB,
-    "RePB, short": partial(RePB, window=1),
-}
 
 
 def selecting_epochs(name, num_epochs, is_stream):
@@ -66,7 +41,7 @@ def most_skipped(name):
 
 @pytest.mark.parametrize("is_stream", [False, True])
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 7, 10])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", WITH_SAVING)
 def test_saving_is_met_to_the_sample_or_refused(name, num_epochs, is_stream):
     for saving in (0.0, 0.1, 0.3, 0.61):
         dataset = stream_of(Stored(LENGTH), num_samples=LENGTH) if is_stream else Numbers(LENGTH)
@@ -75,9 +50,9 @@ def test_saving_is_met_to_the_sample_or_refused(name, num_epochs, is_stream):
         if wanted > can:
             reached = rf"saving={saving} cannot be reached: .*{can / (LENGTH * num_epochs):.3f} can"
             with pytest.raises(ValueError, match=reached):
-                METHODS[name](dataset, num_epochs, saving=saving)
+                WITH_SAVING[name](dataset, num_epochs, saving=saving)
             continue
-        train = BLS(METHODS[name](dataset, num_epochs, saving=saving)).proxy()
+        train = BLS(WITH_SAVING[name](dataset, num_epochs, saving=saving)).proxy()
         loader, served = DataLoader(train, batch_size=8), []
         for _ in range(num_epochs):
             served.append(0)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 from typer.testing import CliRunner, Result
 
+from dynaprune.bench.recipe import Recipe
+from dynaprune.bench.tasks.classification import Classification
 from dynaprune.cli.app import app
 
 TASK_FILE = """
@@ -42,3 +48,30 @@ def run_command(command: str, *paths: Path) -> Result:
     places = map(str, paths)
     words = [next(places) if word == "{}" else word for word in command.split()]
     return CliRunner().invoke(app, words)
+
+
+class Bright(Classification):
+    """Bright and dark images, which a network tells apart in a few steps."""
+
+    name, kind, dataset, model = "bright", "image classification", "made", "linear"
+    recipe = Recipe(epochs=8, batch_size=8, learning_rate=0.05)
+
+    def load(self, root):
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(120) % 3
+        noise = torch.randint(0, 60, (120, 1, 8, 8), generator=generator)
+        images = (noise + 90 * labels[:, None, None, None]).to(torch.uint8)
+        self.train = TensorDataset(images, labels)
+        self.test = TensorDataset(images[:20], labels[:20])
+
+    def make_model(self):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    def outputs(self, model, batch):
+        return model(batch[0].float() / 127.5 - 1)
+
+
+def run_file(folder: Path, text: str, options: str = "", name: str = "mine") -> Any:
+    (folder / f"{name}.py").write_text(text)
+    command = f"bench run {{}} --methods full --seeds 1 --out {{}} {options}"
+    return run_command(command, folder / f"{name}.py", folder)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import torch
-from helpers import mean_loss
+from helpers import (
+    Numbers,
+    mean_loss,
+    train_epoch,
+)
 
-from dynaprune import DataLoader
+from dynaprune import (
+    DataLoader,
+)
 
 EPOCHS = 5
 
@@ -24,3 +30,15 @@ def train_on(train, epochs=EPOCHS, *, stop_after=None, loss_of=mean_loss, **argu
             if len(served) == stop_after:
                 return served, loader.state_dict()
     return served, train.state_dict()
+
+
+class Noisy(Numbers):
+    """Random augmentation by the global generator of torch."""
+
+    def __getitem__(self, index):
+        return torch.tensor([float(index), float(torch.rand(()))])
+
+
+def run(train, epochs, loss_of=mean_loss):
+    loader = DataLoader(train, batch_size=7)
+    return [train_epoch(loader, loss_of) for _ in range(epochs)]

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from helpers import mean_loss
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dynaprune import BLS, PrunedDataset, PrunedIterableDataset
+from dynaprune import (
+    BLS,
+    DataLoader,
+    PrunedDataset,
+    PrunedIterableDataset,
+)
 
 
 class Stored:
@@ -55,3 +61,31 @@ def bls_stream(
         method(stream_of(Stored(length), shuffle=shuffle), **arguments)
     ).proxy()
     return train
+
+
+LOADERS = [
+    {},
+    {"drop_last": True},
+    {"num_workers": 2},
+    {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 4},
+    {"batch_size": None},
+]
+
+
+def run(train, epochs=5, *, stop_after=None, loss_of=mean_loss, loader=None, **arguments):
+    """Train from where `train` is, and return (epoch, samples) of each batch, and the state."""
+    if loader is None:
+        loader = DataLoader(train, **{"batch_size": 7, **arguments})
+    served = []
+    for epoch in range(train.epoch, epochs):
+        for batch in loader:
+            batch = torch.atleast_1d(batch)
+            train.update(loss_of(batch))
+            served.append((epoch, batch.tolist()))
+            if len(served) == stop_after:
+                return served, loader.state_dict()
+    return served, train.state_dict()
+
+
+def visits_of(served, epoch):
+    return [sample for number, batch in served for sample in batch if number == epoch]

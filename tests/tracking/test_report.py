@@ -2,98 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import Numbers, bls, set_current
-from PIL import Image
+from report_pages import EVIL, Images, Page, train_on
 from streams import bls_stream
-from torch.utils.data import Dataset, Subset, TensorDataset
 from typer.testing import CliRunner
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
 from dynaprune.cli.app import app
-from dynaprune.data.labels import class_names, labels_of
-from dynaprune.methods import StaticPrune
 from dynaprune.tracking.recording import read_epochs
-from dynaprune.tracking.report import drawing
 from dynaprune.tracking.report.run import RecordedRun
-from dynaprune.tracking.report.sample_view import label_of, show
 
-EVIL = "</script><script>alert(1)</script>"
-
-
-@pytest.fixture(autouse=True)
-def _drawn_here(monkeypatch):
-    """Draw pages in this process: to start one takes longer than most of these tests.
-
-    `test_report_apart.py` has those of the process.
-    """
-
-    def draw(page: drawing.Page) -> bytes:
-        drawing.check_libraries()
-        return drawing.render(drawing.Page.unpack(io.BytesIO(page.pack())))
-
-    monkeypatch.setattr("dynaprune.tracking.report.page.draw", draw)
-
-
-class Page(HTMLParser):
-    """What a page is made of."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.text = ""
-        self.scripts: dict[str, str] = {}
-        self._within: tuple[str, dict] = ("", {})
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self._within = (tag, dict(attrs))
-        self.tags.append(self._within)
-
-    def handle_endtag(self, tag):
-        self._within = ("", {})
-
-    def handle_data(self, data):
-        tag, attributes = self._within
-        if tag == "script" and "id" in attributes:
-            self.scripts[attributes["id"]] = self.scripts.get(attributes["id"], "") + data
-        elif tag not in ("script", "style"):
-            self.text += f" {data}"
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-class Images(Dataset):
-    """Small images with names of classes that mean harm."""
-
-    classes = ("plain", EVIL)
-
-    def __init__(self, count: int) -> None:
-        self.targets = [int(number % 3 == 0) for number in range(count)]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int):
-        return torch.full((3, 8, 8), index % 256, dtype=torch.uint8), self.targets[index]
-
-
-def train_on(train, epochs, loss_of=lambda batch: batch[0].float().mean() / 255, optimizer=None):
-    for _ in range(epochs):
-        for batch in DataLoader(train, batch_size=8):
-            train.update(loss_of(batch))
-            if optimizer is not None:
-                optimizer.param_groups[0]["lr"] *= 0.5
+pytestmark = pytest.mark.usefixtures("drawn_here")
 
 
 def test_a_page_of_images(tmp_path):
@@ -298,74 +223,6 @@ def test_a_stream(tmp_path):
     assert "Skipped most" not in text
 
 
-TEXT = "not <b>bold</b> & " + "long " * 100
-
-
-@pytest.mark.parametrize(
-    ("sample", "kind"),
-    [
-        ((torch.rand(3, 20, 10), 1), "image"),
-        ((torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8), 1), "image"),
-        (torch.rand(28, 28), "image"),
-        ({"image": np.zeros((20, 10, 3), np.uint8), "label": 1}, "image"),
-        ((Image.new("RGB", (200, 50)), 1), "image"),
-        ({"label": 1, "sentence": TEXT}, "text"),
-        ((TEXT, 1), "text"),
-        ((torch.randn(1, 8000), 1), "sound"),
-        ({"audio": {"array": np.zeros(8000), "sampling_rate": 8000}, "label": 2}, "sound"),
-        ((torch.randn(13), 1.0), "other"),
-        ((torch.zeros(64, dtype=torch.int64), 1), "other"),
-        (7, "other"),
-    ],
-)
-def test_what_is_shown_of_a_sample(sample, kind):
-    found, content = show(sample)
-    assert found == kind
-    if kind == "image":
-        picture = Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2])))
-        assert max(picture.size) == 96
-    if kind == "text":
-        assert len(content) == 280
-        assert content.startswith("not <b>bold")
-    if kind == "sound":
-        points = [tuple(map(float, point.split(","))) for point in content.split()]
-        assert len(points) == 240
-        assert all(0 <= x < 120 and 0 < y < 40 for x, y in points)
-
-
-def test_what_one_wants_shown():
-    assert show((torch.zeros(5, dtype=torch.int64), 1), lambda pair: "five words") == (
-        "text",
-        "five words",
-    )
-
-
-def test_labels():
-    pairs = TensorDataset(torch.zeros(6, 2), torch.tensor([3, 1, 2, 3, 1, 0]))
-    assert labels_of(pairs).tolist() == [3, 1, 2, 3, 1, 0]
-    assert labels_of(Subset(pairs, [5, 0])).tolist() == [0, 3]
-    assert labels_of(TensorDataset(torch.zeros(6, 2), torch.rand(6))) is None
-    assert labels_of(TensorDataset(torch.zeros(6, 2))) is None
-    assert labels_of(Numbers(4)) is None
-    assert labels_of(Images(4)).tolist() == [1, 0, 0, 1]
-    assert class_names(Subset(Images(4), [0])) == Images.classes
-    assert label_of(Images(4)[0], Images.classes) == EVIL
-    assert label_of({"x": 1, "label": torch.tensor(1)}, None) == "1"
-    assert label_of((torch.rand(3, 8, 8), torch.rand(4)), None) == ""
-
-
-def test_columns_of_hugging_face():
-    datasets = pytest.importorskip("datasets")
-    features = datasets.Features(
-        text=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"])
-    )
-    data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
-    assert labels_of(data).tolist() == [1, 0]
-    assert list(class_names(data)) == ["bad", "good"]
-    assert label_of(data[0], class_names(data)) == "good"
-    assert show(data[0]) == ("text", "a")
-
-
 def test_a_million_samples_are_a_small_page(tmp_path):
     train = BLS(InfoBatch(range(1_000_000), num_epochs=3, saving=0.3)).proxy()
     train.record(tmp_path)
@@ -385,8 +242,7 @@ def test_the_command(tmp_path):
     train_on(train, 2)
     file = tmp_path / "data.py"
     file.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_report import Images\n"
+        "from report_pages import Images\n"
         "def make(): return Images(60)\n"
         "def other(): return Images(50)\n"
         "def nothing(): return None\n"
@@ -425,60 +281,6 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(ImportError, match=r"altair.*\[report\]"):
         train.report(tmp_path / "report.html")
-
-
-@pytest.mark.parametrize(
-    "sample",
-    [
-        None,
-        torch.empty(0, 5),
-        torch.empty(5, 0),
-        torch.eye(6).to_sparse(),
-        torch.randn(6, 6, dtype=torch.complex64).conj(),
-        torch.empty(6, 6, device="meta"),
-        Image.new("RGB", (0, 0)),
-        {f"key {number}": "x" * 1000 for number in range(2)} | {"image": None},
-        {number: number for number in range(10_000)},
-        np.array(["a", "b"]),
-        b"bytes",
-    ],
-)
-def test_odd_samples_are_shown_somehow(sample):
-    kind, content = show(sample)
-    assert kind in ("other", "text")
-    assert len(content) <= 280
-
-
-def test_pictures_of_many_bits_keep_their_contrast():
-    ramp = np.linspace(0, 60_000, 96 * 96).reshape(96, 96)
-    for picture in (
-        Image.fromarray(ramp.astype(np.uint16)),
-        Image.fromarray((ramp / 60_000).astype(np.float32)),
-    ):
-        _, content = show({"name": "file.png", "image": picture})
-        shown = Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2]))).convert("L")
-        assert len(np.unique(np.asarray(shown))) > 200
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [[None, "a"] * 10, torch.rand(20, requires_grad=True), [[1, 2], [3]] * 10, ["\ud800"] * 20],
-)
-def test_odd_labels(tmp_path, labels):
-    train = bls(NoPrune, 20)
-    train.record(tmp_path)
-    train_on(train, 1, lambda batch: batch.float().mean())
-    assert train.report(tmp_path / "report.html", labels=labels).exists()
-
-
-def test_odd_labels_of_a_dataset_are_none():
-    values = [torch.rand(4, dtype=torch.bfloat16), torch.rand(4, requires_grad=True)]
-    for each in values:
-        assert labels_of(TensorDataset(torch.zeros(4), each)) is None
-
-    ragged = Numbers(2)
-    ragged.targets = [[1, 2], [3]]
-    assert labels_of(ragged) is None
 
 
 def test_a_report_changes_nothing(tmp_path):

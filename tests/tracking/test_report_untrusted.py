@@ -13,11 +13,13 @@ import torch
 from helpers import bls
 from markupsafe import Markup
 from PIL import Image
-from test_report import Page, _drawn_here, train_on  # noqa: F401 - used for every test
+from report_pages import Page
 from torch.utils.data import Dataset
 
 from dynaprune import NoPrune
 from dynaprune.tracking.report.sample_view import label_of, show
+
+pytestmark = pytest.mark.usefixtures("drawn_here")
 
 EVIL = "<script>alert(1)</script>"
 

@@ -79,8 +79,8 @@ def train_on_rank(rank, method, kind):
         before = train.scores
         sent = len(traffic.sent)
         length, served = len(loader), []
-        plan = train.epochs.coming_plan(train._planner).order.tolist()
         for batch in loader:
+            plan = train.epochs.plan.order.tolist()
             numbers = batch[0] if kind in FOREIGN else batch
             loss = (sample_losses if kind == "vectors" else mean_loss)(numbers)
             train.update(loss, indices=batch[1] if kind in FOREIGN else None)

@@ -310,5 +310,9 @@ def test_with_numbers_of_another_process():
 
     train = bls(InfoBatch, 100_000)
     assert len(pickle.dumps(train.with_indices())) < 1000
-    loader = DataLoader(train)
-    assert len(pickle.dumps(loader._fetcher.loader.dataset)) < 1000
+    loader = DataLoader(
+        train,
+        num_workers=1,
+        collate_fn=lambda _: len(pickle.dumps(torch.utils.data.get_worker_info().dataset)),
+    )
+    assert next(iter(loader)) < 1000

@@ -15,6 +15,7 @@ from types import FrameType
 import numpy as np
 import pytest
 import torch
+from every_method import EACH_KIND
 from repository import ROOT
 
 import dynaprune
@@ -22,9 +23,7 @@ from dynaprune import (
     BLS,
     DataLoader,
     InfoBatch,
-    NoPrune,
     PrunedDataset,
-    RandomPrune,
     SeTa,
 )
 from dynaprune.losses.buffer import LossBuffer
@@ -72,7 +71,7 @@ def calls_of_fold_and_plan(method: type[PrunedDataset], num_samples: int) -> int
     return calls
 
 
-@pytest.mark.parametrize("method", [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune])
+@pytest.mark.parametrize("method", EACH_KIND)
 def test_fold_and_plan_make_no_call_for_a_sample_or_a_batch(method):
     calls_of_fold_and_plan(method, 400_000)  # imports what is imported once
     few, many = (calls_of_fold_and_plan(method, size) for size in (200_000, 400_000))
