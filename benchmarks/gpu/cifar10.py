@@ -57,18 +57,24 @@ class Planned:
 def plan(lengths: tuple[int, ...] = LENGTHS, seeds: int = 20) -> Iterator[Planned]:
     """Yield all runs, in their order: seed by seed, so that a cut leaves whole pairs.
 
-    What the first answer needs comes first, and once more in its place among all.
+    What the first answer needs comes first.
     """
+    runs: dict[Planned, None] = {}  # in the order of their first mention
     for epochs, seed in product(lengths, range(min(3, seeds))):
-        yield Planned(FULL, epochs, 0.0, seed)
-        for saved, way in product(BUDGETS, MAIN):
-            yield Planned(way, epochs, saved, seed)
+        runs |= dict.fromkeys(_runs(epochs, seed, (), MAIN))
     for first in range(0, seeds, ROUND):
         for epochs, seed in product(lengths, range(first, min(first + ROUND, seeds))):
-            for way in (FULL, *UNASKED):
-                yield Planned(way, epochs, 0.0, seed)
-            for saved, way in product(BUDGETS, CHOICES):
-                yield Planned(way, epochs, saved, seed)
+            runs |= dict.fromkeys(_runs(epochs, seed, UNASKED, CHOICES))
+    yield from runs
+
+
+def _runs(
+    epochs: int, seed: int, unasked: tuple[str, ...], choices: tuple[str, ...]
+) -> Iterator[Planned]:
+    for way in (FULL, *unasked):
+        yield Planned(way, epochs, 0.0, seed)
+    for saved, way in product(BUDGETS, choices):
+        yield Planned(way, epochs, saved, seed)
 
 
 def data_of(session: Session) -> Data:

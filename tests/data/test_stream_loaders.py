@@ -14,16 +14,9 @@ from every_method import EACH_KIND
 from helpers import check_same_counts, mean_loss, train_in_pieces
 from streams import LOADERS, Split, Stored, bls_stream, run, second, stream_of, visits_of
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    InfoBatch,
-    NoPrune,
-    PrunedIterableDataset,
-    PrunedScheduler,
-    StaticPrune,
-)
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, PrunedIterableDataset, PrunedScheduler
 from dynaprune.loading.shared_arrays import SharedArrays
+from dynaprune.methods import StaticPrune
 
 
 @pytest.mark.parametrize("arguments", LOADERS)

@@ -21,7 +21,6 @@ from dynaprune import (
 )
 from dynaprune.data.keys import KeyTable, fingerprint
 from dynaprune.loading.stream_worker import KeptSample, shuffled
-from dynaprune.methods import StaticPrune
 
 
 @pytest.mark.parametrize("method", EACH_KIND)

@@ -15,8 +15,6 @@ from dynaprune import (
     DataLoader,
     InfoBatch,
     NoPrune,
-    OrderDP,
-    RePB,
     SampleLoss,
     SeTa,
     SkipConverged,
@@ -27,8 +25,6 @@ from dynaprune.methods import (
     EpsilonGreedy,
     OrderDP,
     RePB,
-    SelectiveBackprop,
-    StaticPrune,
 )
 from dynaprune.training.checksum import sealed
 

@@ -11,21 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import Stored, stream_of
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    EpsilonGreedy,
-    NoPrune,
-    PrunedIterableDataset,
-    RandomPrune,
-    SelectiveBackprop,
-    StaticPrune,
-)
+from dynaprune import BLS, DataLoader, NoPrune, PrunedIterableDataset, RandomPrune
 from dynaprune.methods import (
     UCB,
     EpsilonGreedy,
     OrderDP,
-    RePB,
     SelectiveBackprop,
     StaticPrune,
 )

@@ -9,14 +9,8 @@ from every_method import WITH_SAVING
 from helpers import Numbers, mean_loss
 from streams import Stored, stream_of
 
-from dynaprune import (
-    BLS,
-    DataLoader,
-    InfoBatch,
-    RandomPrune,
-    SelectiveBackprop,
-    StaticPrune,
-)
+from dynaprune import BLS, DataLoader, InfoBatch, RandomPrune, SeTa
+from dynaprune.methods import UCB, EpsilonGreedy, OrderDP, SelectiveBackprop, StaticPrune
 
 LENGTH = 37
 

@@ -9,13 +9,8 @@ import torch
 from helpers import Numbers, with_scores
 from torch import Tensor, nn
 
-from dynaprune import (
-    Audit,
-    InfoBatch,
-    PrunedDataset,
-    Selection,
-    audit,
-)
+from dynaprune import InfoBatch, PrunedDataset, Selection, audit
+from dynaprune.diagnostics import Audit
 
 RANDOM = np.random.default_rng(0)
 

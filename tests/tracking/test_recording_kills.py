@@ -13,9 +13,9 @@ import torch
 from helpers import train_epoch
 from recorded_runs import contents, make, recorded, run
 
-from dynaprune import DataLoader, Summary, read_recording
+from dynaprune import DataLoader
 from dynaprune.diagnostics.spectrum import spectrum
-from dynaprune.tracking import EpochResult
+from dynaprune.tracking import EpochResult, read_recording
 from dynaprune.tracking.recording import (
     epoch_numbers,
     read_epochs,
@@ -24,6 +24,7 @@ from dynaprune.tracking.recording import (
 )
 from dynaprune.tracking.recording.start import recorder_of
 from dynaprune.tracking.report.run import RecordedRun
+from dynaprune.training.summary import Summary
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -13,7 +13,8 @@ from helpers import Numbers, bls, mean_loss, set_current, train_epoch
 from ranks import on_ranks
 from recorded_runs import contents, make, recorded, run
 
-from dynaprune import DataLoader, InfoBatch, NoPrune, read_recording
+from dynaprune import DataLoader, InfoBatch, NoPrune
+from dynaprune.tracking import read_recording
 from dynaprune.tracking.recording import (
     epoch_numbers,
     read_epochs,

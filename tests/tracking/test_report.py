@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
 from dynaprune.cli.app import app
+from dynaprune.methods import StaticPrune
 from dynaprune.tracking.recording import read_epochs
 from dynaprune.tracking.report.run import RecordedRun
 

@@ -10,7 +10,8 @@ import torch
 from fetching import ALPHA, copied_ahead, held_back, moving_average
 from helpers import Numbers, bls, mean_loss
 
-from dynaprune import BLS, DataLoader, InfoBatch, NoPrune, read_recording
+from dynaprune import BLS, DataLoader, InfoBatch, NoPrune
+from dynaprune.tracking import read_recording
 
 
 def test_the_batch_may_be_said_by_itself():

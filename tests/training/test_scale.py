@@ -28,7 +28,6 @@ from dynaprune import (
 )
 from dynaprune.losses.buffer import LossBuffer
 from dynaprune.losses.measurements import Measurements
-from dynaprune.methods import StaticPrune
 from dynaprune.methods import _histogram as histograms
 from dynaprune.methods._histogram import histogram
 from dynaprune.planning.weights import Weights

@@ -14,16 +14,15 @@ from helpers import Numbers, bls, mean_loss, sample_losses
 
 from dynaprune import (
     BLS,
-    UCB,
     DataLoader,
     InfoBatch,
     KalmanBLS,
     PrunedIterableDataset,
-    RePB,
     SeTa,
     Sharded,
     TrimmedLoss,
 )
+from dynaprune.methods import UCB, RePB
 from dynaprune.training.checksum import sealed
 
 
