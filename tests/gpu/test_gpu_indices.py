@@ -18,7 +18,7 @@ def weighted(device, monkeypatch):
     """Return a dataset in an epoch with weights, which takes indices on the device as they are."""
     train = pruned(LENGTH)
     if device.type == "cpu":  # a tensor of the host stands for one of a device
-        monkeypatch.setattr(train, "_check_indices", torch.clone)
+        monkeypatch.setattr(train.epochs.source, "check_indices", torch.clone)
     for indices in train.batches(8, device=device):
         train.update(exact_losses(indices).mean())
     train.begin_epoch()
