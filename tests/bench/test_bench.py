@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from zoo.presets.paper_cifar import PaperCifar
 
 from dynaprune import InfoBatch, NoPrune
-from dynaprune.bench.demo import DEMO_WAYS
+from dynaprune.bench.demo import DEMO_VARIANTS
 from dynaprune.bench.drawn_scores import DrawnScores
 from dynaprune.bench.fewer_epochs import FewerEpochs
 from dynaprune.bench.lars import LARS
@@ -35,7 +35,7 @@ from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.task import Task
 from dynaprune.bench.tasks.classification import Classification
 from dynaprune.bench.training import train_run
-from dynaprune.bench.ways import DEFAULT, WAYS
+from dynaprune.bench.variants import DEFAULT, VARIANTS
 from dynaprune.cli.app import app
 from dynaprune.utils.devices import to_device
 
@@ -138,13 +138,15 @@ def test_fewer_epochs_make_exactly_as_many_visits(bright, visits, monkeypatch):
 
 
 def test_all_ways_of_a_budget_make_as_many_visits(bright, tmp_path):
-    ways = (*DEFAULT, "drawn-infobatch", "equal-infobatch", "slices-equal-infobatch")
-    plan = plan_runs(bright, "as-is", ways, [0.25], range(2), bright.recipe)
+    variants = (*DEFAULT, "drawn-infobatch", "equal-infobatch", "slices-equal-infobatch")
+    plan = plan_runs(bright, "as-is", variants, [0.25], range(2), bright.recipe)
     assert plan.left_out == []
     results = Results(tmp_path)
     lines = [found for _, found in run_all(bright, plan.runs, results)]
-    assert [line["way"] for line in lines] == 2 * [name for name in WAYS if name in ways]
-    visits = {line["way"]: line["visits"] for line in lines}
+    assert [line["variant"] for line in lines] == 2 * [
+        name for name in VARIANTS if name in variants
+    ]
+    visits = {line["variant"]: line["visits"] for line in lines}
     assert visits.pop("full") == 960
     assert set(visits.values()) == {720}
     assert {line["full_visits"] for line in lines} == {960}
@@ -303,7 +305,7 @@ def test_what_a_task_cannot_do_is_left_out(tmp_path):
     assert "left out: slices-seta for mine, which has no losses of slices" in words
     assert "left out: bls-infobatch for mine: saving=0.95 cannot be reached" in words
     lines = Results(tmp_path / "out").lines
-    assert [(line["way"], line["budget"]) for line in lines] == [
+    assert [(line["variant"], line["budget"]) for line in lines] == [
         ("full", 0),
         ("bls-infobatch", 0.2),
     ]
@@ -370,10 +372,10 @@ def test_a_balanced_loss_is_trained_and_judged_by_what_it_was(bright, tmp_path, 
     task.load(None)
     recipe = Recipe(epochs=4, batch_size=8, learning_rate=rate)
     found = {
-        (regime, way): line
+        (regime, variant): line
         for regime in ("long-tailed", "long-tailed-balanced")
-        for (way, line) in [
-            (line["way"], line)
+        for (variant, line) in [
+            (line["variant"], line)
             for _, line in run_all(
                 task,
                 plan_runs(task, regime, ["bls-infobatch"], [0.2], [0], recipe).runs,
@@ -381,8 +383,8 @@ def test_a_balanced_loss_is_trained_and_judged_by_what_it_was(bright, tmp_path, 
             )
         ]
     }
-    for way in ("full", "bls-infobatch"):
-        plain, weighted = found["long-tailed", way], found["long-tailed-balanced", way]
+    for variant in ("full", "bls-infobatch"):
+        plain, weighted = found["long-tailed", variant], found["long-tailed-balanced", variant]
         assert plain["visits"] == weighted["visits"]
         assert plain["source"] == weighted["source"]
         assert plain["about"] == weighted["about"]
@@ -474,7 +476,9 @@ def test_the_report(bright, tmp_path):
 
 def check_outputs(out: Path, seeds: int, epochs: int, task: str) -> list[dict]:
     lines = Results(out).lines
-    assert [line["way"] for line in lines] == seeds * [name for name in WAYS if name in DEMO_WAYS]
+    assert [line["variant"] for line in lines] == seeds * [
+        name for name in VARIANTS if name in DEMO_VARIANTS
+    ]
     for line in lines:
         assert line["task"] == task
         assert line["recipe"]["epochs"] == epochs
@@ -772,10 +776,18 @@ def test_a_run_that_diverges_is_null_in_its_file(tmp_path):
 def test_a_report_of_unknown_variants(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
     path = tmp_path / "results.jsonl"
-    path.write_text(path.read_text().replace('"way": "full"', '"way": "best"'))
+    path.write_text(path.read_text().replace('"variant": "full"', '"variant": "best"'))
     result = run_command("bench report {}", tmp_path)
     assert result.exit_code == 2
     assert "has the variant 'best', which this version of dynaprune does not know" in result.output
+
+
+def test_older_results_name_the_variant_otherwise(tmp_path):
+    assert run_file(tmp_path, TASK_FILE).exit_code == 0
+    path = tmp_path / "results.jsonl"
+    path.write_text(path.read_text().replace('"variant": "full"', '"way": "full"'))
+    assert [line["variant"] for line in Results(tmp_path).lines] == ["full"]
+    assert "all 1 runs are already in" in run_file(tmp_path, TASK_FILE).output
 
 
 def test_the_list_of_tasks():
@@ -798,7 +810,7 @@ def test_the_recipe_of_the_paper_for_a_few_steps(tmp_path):
     )
     assert result.exit_code == 0, result.output
     lines = Results(tmp_path / "out").lines
-    assert [line["way"] for line in lines] == ["full", "bls-infobatch"]
+    assert [line["variant"] for line in lines] == ["full", "bls-infobatch"]
     assert lines[0]["recipe"]["optimizer"] == "lars"
 
 
@@ -858,8 +870,8 @@ def test_the_demo_as_it_ships(tmp_path):
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     lines = check_outputs(tmp_path, 5, 30, "digits-cnn")
-    for way in DEMO_WAYS:
-        accuracy = np.mean([line["quality"] for line in lines if line["way"] == way])
+    for variant in DEMO_VARIANTS:
+        accuracy = np.mean([line["quality"] for line in lines if line["variant"] == variant])
         assert accuracy > 0.97
 
 
