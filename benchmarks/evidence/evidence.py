@@ -32,7 +32,7 @@ from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import Planned, make_run, plan_runs, warm_up
 from dynaprune.bench.task import Task
-from dynaprune.bench.ways import BASELINES, FULL, RANDOM
+from dynaprune.bench.variants import BASELINES, FULL, RANDOM
 
 ZOO = Path(__file__).parents[1] / "zoo"
 RESULTS = Path(__file__).parents[1] / "results"
@@ -87,14 +87,14 @@ class Stage:
     Attributes:
         task: the name of the task.
         regime: the name of the regime.
-        ways: the names of the variants.
+        variants: the names of the variants.
         budgets: the shares of visits to save.
         rate: the factor on the learning rate of the task's recipe.
     """
 
     task: str
     regime: str
-    ways: tuple[str, ...]
+    variants: tuple[str, ...]
     budgets: tuple[float, ...]
     rate: float = 1.0
 
@@ -109,7 +109,7 @@ def stages() -> list[Stage]:
         found.append(Stage(task, "as-is", ("drawn-infobatch",), (SAVED,)))
     for task, regimes in REGIMES.items():
         for regime in ("as-is", *regimes):
-            asked = [way for way, places in ONLY_IN.items() if regime in places]
+            asked = [variant for variant, places in ONLY_IN.items() if regime in places]
             found.append(Stage(task, regime, (*BY_REGIME, *asked), REGIME_BUDGETS))
     return found
 
@@ -132,7 +132,7 @@ def planned(root: Path, results: Results, seeds: int, stages: Sequence[Stage]) -
             task = loaded(stage.task, root)
             usual = type(task).recipe
             recipe = replace(usual, learning_rate=stage.rate * usual.learning_rate)
-            plan = plan_runs(task, stage.regime, stage.ways, stage.budgets, [seed], recipe)
+            plan = plan_runs(task, stage.regime, stage.variants, stage.budgets, [seed], recipe)
             for run in plan.runs:
                 if run.key not in results and repr(run.key) not in asked:
                     asked.add(repr(run.key))
@@ -175,7 +175,7 @@ def run_missing(coming: Iterator[Planned], root: Path, results: Results, process
                 key = running.pop(ended).key
                 line = results.add(key, ended.result())
                 print(
-                    f"seed {key.seed}  {key.task}  {key.regime}  {key.way} {key.budget:.0%}: "
+                    f"seed {key.seed}  {key.task}  {key.regime}  {key.variant} {key.budget:.0%}: "
                     f"{line['quality']:.4g} in {line['seconds']:.1f} s",
                     flush=True,
                 )

@@ -30,7 +30,7 @@ from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.statistics import Verdict
 from dynaprune.bench.task import Task
-from dynaprune.bench.ways import BASELINES, FULL, WAYS
+from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
 
 ZOO = Path(__file__).parents[1] / "zoo"
 RESULTS = Path(__file__).parents[1] / "results"
@@ -48,7 +48,7 @@ COMPARED = (
 )
 BUDGETS = (0.3, 0.5)
 SMALLER, LARGER = 0.2, 0.7
-"""For a way that is not lossless at the smaller of the budgets, or is at the larger one."""
+"""For a variant that is not lossless at the smaller of the budgets, or is at the larger one."""
 
 SEEDS = 5
 
@@ -144,39 +144,40 @@ class FullLength:
         if job.seed < self._seeds:
             self._run(task, job.recipe, COMPARED, BUDGETS, [job.seed])
         else:
-            for way, budgets in self._added_budgets(task, job.recipe).items():
-                self._run(task, job.recipe, [way], budgets, range(self._seeds))
+            for variant, budgets in self._added_budgets(task, job.recipe).items():
+                self._run(task, job.recipe, [variant], budgets, range(self._seeds))
         self._done.add((job.task, job.seed))
 
     def _run(
         self,
         task: Task,
         recipe: Recipe,
-        ways: Iterable[str],
+        variants: Iterable[str],
         budgets: Iterable[float],
         seeds: Iterable[int],
     ) -> None:
-        plan = plan_runs(task, "as-is", list(ways), list(budgets), list(seeds), recipe)
+        plan = plan_runs(task, "as-is", list(variants), list(budgets), list(seeds), recipe)
         for planned, line in run_all(task, plan.runs, self._evidence):
             key = planned.key
             print(
-                f"seed {key.seed}  {key.task}  {key.way} {key.budget:.0%}: {line['quality']:.4g} "
+                f"seed {key.seed}  {key.task}  {key.variant} {key.budget:.0%}: "
+                f"{line['quality']:.4g} "
                 f"in {line['seconds']:.0f} s",
                 flush=True,
             )
 
     def _added_budgets(self, task: Task, recipe: Recipe) -> dict[str, list[float]]:
-        """Return the budgets that each way gets besides, by what five seeds have shown."""
+        """Return the budgets that each variant gets besides, by what five seeds have shown."""
         lines = [line for line in self._evidence.lines if line["task"] == task.name]
         added: dict[str, list[float]] = {}
         for row in compare(lines, task.margin, task.higher_is_better):
-            if not WAYS[row.way].has_budget or row.way == FULL:
+            if not VARIANTS[row.variant].has_budget or row.variant == FULL:
                 continue
             is_lossless = row.verdict is Verdict.LOSSLESS
             if row.budget == BUDGETS[0] and not is_lossless:
-                added.setdefault(row.way, []).append(SMALLER)
+                added.setdefault(row.variant, []).append(SMALLER)
             if row.budget == BUDGETS[1] and is_lossless:
-                added.setdefault(row.way, []).append(LARGER)
+                added.setdefault(row.variant, []).append(LARGER)
         return added
 
 
@@ -197,7 +198,7 @@ def brief_trainings(runs: Results, timed: Results) -> dict[str, tuple[float, flo
 
 def full_runs(results: Results) -> Iterator[dict[str, Any]]:
     """Yield the results of full training on the data as they are."""
-    return (line for line in results.lines if line["way"] == FULL and line["regime"] == "as-is")
+    return (line for line in results.lines if line["variant"] == FULL and line["regime"] == "as-is")
 
 
 def described(found: Found) -> str:

@@ -14,7 +14,7 @@ from dynaprune.bench.comparison import compare
 from dynaprune.bench.sections import Section
 from dynaprune.bench.statistics import mean_of
 from dynaprune.bench.tables import details
-from dynaprune.bench.ways import FULL
+from dynaprune.bench.variants import FULL
 
 FOLDER = Path(__file__).parents[1] / "results" / "gpu"
 
@@ -113,7 +113,7 @@ def section_of(runs: Records, title: str) -> Section:
     full_visits = {each["seed"]: each["visits"] for each in runs if each["way"] == FULL}
     lines = [
         {
-            "way": each["way"],
+            "variant": each["way"],
             "budget": each["saved"],
             "seed": each["seed"],
             "quality": each["accuracy"],

@@ -20,7 +20,7 @@ from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.results import Key, Results, machine, source_of
 from dynaprune.bench.task import Task
 from dynaprune.bench.training import train_run
-from dynaprune.bench.ways import FULL
+from dynaprune.bench.variants import FULL
 from dynaprune.methods import NoPrune
 
 SEEDS = (100, 101, 102, 103)

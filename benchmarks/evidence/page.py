@@ -17,7 +17,7 @@ from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
 from dynaprune.bench.sections import Section, sections_of
 from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
-from dynaprune.bench.ways import BASELINES, DEFAULT, FULL, WAYS
+from dynaprune.bench.variants import BASELINES, DEFAULT, FULL, VARIANTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 PICTURES = PAGE.parent / "images" / "evidence"
@@ -31,7 +31,7 @@ WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
 EVERYWHERE = (*DEFAULT, *WITHOUT_BUDGET)
 """The variants with which all tasks are trained."""
 
-IN_SETTINGS_WAYS = (
+IN_SETTINGS_VARIANTS = (
     *BASELINES,
     "drawn-infobatch",
     "infobatch",
@@ -58,13 +58,13 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
         old.unlink()
     pictures = draw_all(sections, PICTURES)
     as_is = [
-        replace(section, rows=[row for row in section.rows if row.way in EVERYWHERE])
+        replace(section, rows=[row for row in section.rows if row.variant in EVERYWHERE])
         for section in sections
         if section.regime == "as-is"
     ]
     parts = {
         "seeds": seeds_line(sections),
-        "ways": ways_list(sections),
+        "variants": variants_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
         "unasked": unasked_table(as_is),
@@ -102,32 +102,38 @@ def seeds_line(sections: list[Section]) -> str:
     )
 
 
-def ways_list(sections: list[Section]) -> str:
+def variants_list(sections: list[Section]) -> str:
     """Return descriptions of the variants that occur."""
-    occurring = {row.way for section in sections for row in section.rows}
-    return "".join(f"- `{way}`: {WAYS[way].about}\n" for way in WAYS if way in occurring)
+    occurring = {row.variant for section in sections for row in section.rows}
+    return "".join(
+        f"- `{variant}`: {VARIANTS[variant].about}\n"
+        for variant in VARIANTS
+        if variant in occurring
+    )
 
 
 def seconds_table(sections: list[Section]) -> str:
     """Return the table of the wall-clock time saved at one budget."""
     saved = {
         section.title: {
-            row.way: row.seconds_saved.value
+            row.variant: row.seconds_saved.value
             for row in section.rows
             if row.budget == SAVED and row.seconds_saved is not None
         }
         for section in sections
     }
-    ways = [way for way in DEFAULT if any(way in found for found in saved.values())]
+    variants = [variant for variant in DEFAULT if any(variant in found for found in saved.values())]
     lines = [
-        f"| task | full training, s | {' | '.join(ways)} |",
-        f"| --- | ---: |{' ---: |' * len(ways)}",
+        f"| task | full training, s | {' | '.join(variants)} |",
+        f"| --- | ---: |{' ---: |' * len(variants)}",
     ]
     for section in sections:
-        spent = [line["seconds"] for line in section.lines if line["way"] == FULL]
-        found = [saved[section.title].get(way) for way in ways]
+        spent = [line["seconds"] for line in section.lines if line["variant"] == FULL]
+        found = [saved[section.title].get(variant) for variant in variants]
         lines.append(_seconds_row(section.title, f"{np.median(spent):.1f}" if spent else "", found))
-    medians = [float(np.median([found[w] for found in saved.values() if w in found])) for w in ways]
+    medians = [
+        float(np.median([found[w] for found in saved.values() if w in found])) for w in variants
+    ]
     return "\n".join([*lines, _seconds_row("**median**", "", medians)]) + "\n"
 
 
@@ -143,16 +149,17 @@ def regimes_table(sections: list[Section]) -> str:
     """
     changed = {section.task["name"] for section in sections if section.regime != "as-is"}
     lines = [
-        f"| setting | full training % | {' | '.join(IN_SETTINGS_WAYS)} |",
-        f"| --- | ---: |{' ---: |' * len(IN_SETTINGS_WAYS)}",
+        f"| setting | full training % | {' | '.join(IN_SETTINGS_VARIANTS)} |",
+        f"| --- | ---: |{' ---: |' * len(IN_SETTINGS_VARIANTS)}",
     ]
     for section in sections:
         if section.task["name"] not in changed:
             continue
-        rows = {row.way: row for row in section.rows if row.budget in (0.0, SAVED)}
-        full = next(row for row in section.rows if row.way == FULL)
+        rows = {row.variant: row for row in section.rows if row.budget in (0.0, SAVED)}
+        full = next(row for row in section.rows if row.variant == FULL)
         cells = [
-            cell(section, rows.get(way), own=not WAYS[way].has_budget) for way in IN_SETTINGS_WAYS
+            cell(section, rows.get(variant), own=not VARIANTS[variant].has_budget)
+            for variant in IN_SETTINGS_VARIANTS
         ]
         quality = full.quality.text(*scale_of(section))
         lines.append(f"| {section.title} | {quality} | {' | '.join(cells)} |")

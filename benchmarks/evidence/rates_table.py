@@ -13,7 +13,7 @@ from dynaprune.bench.comparison import Line
 from dynaprune.bench.sections import Section
 from dynaprune.bench.statistics import mean_of
 from dynaprune.bench.tables import scale_of
-from dynaprune.bench.ways import FULL, RANDOM
+from dynaprune.bench.variants import FULL, RANDOM
 
 TASKS = ("mnist5k-ddpm", "mnist5k-vae", "mnist5k-fixmatch", "shakespeare-gpt2")
 """The tasks on which InfoBatch at 50% was better than both baselines."""
@@ -36,9 +36,9 @@ def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
     columns = [
         (WEIGHTED, 1.0),
         (RANDOM, 1.0),
-        *((way, rate) for way in (RANDOM, FULL) for rate in RATES),
+        *((variant, rate) for variant in (RANDOM, FULL) for rate in RATES),
     ]
-    heads = ["infobatch", *(_head(way, rate) for way, rate in columns[1:])]
+    heads = ["infobatch", *(_head(variant, rate) for variant, rate in columns[1:])]
     lines = [f"| task | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
     for section in sections:
         if section.task["name"] not in TASKS:
@@ -47,7 +47,7 @@ def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
         found: dict[tuple[str, float], dict[int, float]] = {}
         for line in (*section.lines, *(o for o in others if o["task"] == section.task["name"])):
             if line["budget"] in (0.0, SAVED):
-                pair = line["way"], round(line["recipe"]["learning_rate"] / usual, 6)
+                pair = line["variant"], round(line["recipe"]["learning_rate"] / usual, 6)
                 found.setdefault(pair, {})[line["seed"]] = line["quality"]
         full = found[FULL, 1.0]
         cells = [_difference(section, found.get(pair, {}), full) for pair in columns]
@@ -55,8 +55,8 @@ def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _head(way: str, rate: float) -> str:
-    return way if rate == 1 else f"{way}, {rate:g} × the rate"
+def _head(variant: str, rate: float) -> str:
+    return variant if rate == 1 else f"{variant}, {rate:g} × the rate"
 
 
 def _difference(section: Section, quality: Mapping[int, float], full: Mapping[int, float]) -> str:

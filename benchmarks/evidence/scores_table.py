@@ -36,16 +36,16 @@ def scores_table(sections: Sequence[Section]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def differences(section: Section, way: str, other: str, budget: float) -> list[float]:
+def differences(section: Section, variant: str, other: str, budget: float) -> list[float]:
     """Return how much better a variant is than another one, in margins: one number per seed."""
     sign = 1 if section.task["higher_is_better"] else -1
     first, second = (
         {
             line["seed"]: line["quality"]
             for line in section.lines
-            if line["way"] == name and line["budget"] == budget
+            if line["variant"] == name and line["budget"] == budget
         }
-        for name in (way, other)
+        for name in (variant, other)
     )
     found = [sign * (first[seed] - second[seed]) for seed in first if seed in second]
     return [value / section.task["margin"] for value in found if math.isfinite(value)]

@@ -10,14 +10,14 @@ import numpy as np
 
 from dynaprune.bench.sections import Section
 from dynaprune.bench.signs import shown_by
-from dynaprune.bench.ways import BASELINES
+from dynaprune.bench.variants import BASELINES
 from dynaprune.diagnostics.advice import FEW, MANY
 from dynaprune.diagnostics.estimates import rank_correlation
 
 SAVED = (0.2, 0.3, 0.4)
 """The budgets whose effects are averaged, as far as a setting was run with them."""
 
-WAYS = (*BASELINES, "infobatch", "bls-infobatch")
+VARIANTS = (*BASELINES, "infobatch", "bls-infobatch")
 
 LEARNED = (FEW, MANY)
 RISES = (1.0, 5.0)
@@ -48,9 +48,9 @@ class Setting:
         """The effect of the better baseline."""
         return max(self.effects[baseline] for baseline in BASELINES)
 
-    def gain(self, way: str) -> float:
+    def gain(self, variant: str) -> float:
         """Return how much better a variant is than the better baseline."""
-        return self.effects.get(way, math.nan) - self.baseline
+        return self.effects.get(variant, math.nan) - self.baseline
 
 
 def setting_of(section: Section) -> Setting | None:
@@ -59,11 +59,11 @@ def setting_of(section: Section) -> Setting | None:
     shown = shown_by(section.lines, section.task["higher_is_better"])
     effects: dict[str, list[float]] = {}
     for row in section.rows:
-        if row.way in WAYS and row.budget in SAVED and row.against_full is not None:
-            effects.setdefault(row.way, []).append(row.against_full.value / margin)
+        if row.variant in VARIANTS and row.budget in SAVED and row.against_full is not None:
+            effects.setdefault(row.variant, []).append(row.against_full.value / margin)
     if shown is None or math.isnan(shown.learned) or any(b not in effects for b in BASELINES):
         return None
-    means = {way: float(np.mean(values)) for way, values in effects.items()}
+    means = {variant: float(np.mean(values)) for variant, values in effects.items()}
     return Setting(section.title, shown.learned, shown.rise / margin, shown.fall, means)
 
 
@@ -73,11 +73,11 @@ def signs_tables(sections: Sequence[Section]) -> str:
     shown.sort(key=lambda one: -one.learned)
     lines = [
         "| setting | learned at half | rise of the metric | fall of the loss | "
-        f"{' | '.join(f'{way} − full' for way in WAYS)} |",
-        f"| --- |{' ---: |' * (3 + len(WAYS))}",
+        f"{' | '.join(f'{variant} − full' for variant in VARIANTS)} |",
+        f"| --- |{' ---: |' * (3 + len(VARIANTS))}",
     ]
     for one in shown:
-        effects = ["" if w not in one.effects else f"{one.effects[w]:+.1f}" for w in WAYS]
+        effects = ["" if w not in one.effects else f"{one.effects[w]:+.1f}" for w in VARIANTS]
         lines.append(
             f"| {one.title} | {100 * one.learned:.0f}% | {one.rise:+.1f} | {100 * one.fall:.0f}% | "
             f"{' | '.join(effects)} |"
@@ -95,9 +95,9 @@ def signs_tables(sections: Sequence[Section]) -> str:
         "| --- | ---: | ---: | ---: |",
     ]
     effects_of = {"the better baseline − full": [one.baseline for one in shown]}
-    for way in ("infobatch", "bls-infobatch"):
-        effects_of[f"{way} − full"] = [one.effects.get(way, math.nan) for one in shown]
-        effects_of[f"{way} − the better baseline"] = [one.gain(way) for one in shown]
+    for variant in ("infobatch", "bls-infobatch"):
+        effects_of[f"{variant} − full"] = [one.effects.get(variant, math.nan) for one in shown]
+        effects_of[f"{variant} − the better baseline"] = [one.gain(variant) for one in shown]
     for name, effects_there in effects_of.items():
         cells = [
             _correlation([getattr(one, sign) for one in shown], effects_there)

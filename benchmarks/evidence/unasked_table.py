@@ -34,22 +34,22 @@ def unasked_table(sections: Sequence[Section]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     free = saved_and_cost(sections, UNASKED, 0.0)
-    for way in (UNASKED, *OTHERS):
-        found = free if way == UNASKED else saved_and_cost(sections, way, SHARE)
+    for variant in (UNASKED, *OTHERS):
+        found = free if variant == UNASKED else saved_and_cost(sections, variant, SHARE)
         tasks = [title for title in found if title in free]
         if not tasks:
             continue
         saved = mean_of([found[title][0] for title in tasks]).value
         cost = mean_of([found[title][1] for title in tasks])
         gain = mean_of([free[title][1] - found[title][1] for title in tasks])
-        cells = [way, f"{len(tasks)}", f"{100 * saved:.1f}", cost.text(digits=1, sign=True)]
-        cells.append("" if way == UNASKED else gain.text(digits=1, sign=True))
+        cells = [variant, f"{len(tasks)}", f"{100 * saved:.1f}", cost.text(digits=1, sign=True)]
+        cells.append("" if variant == UNASKED else gain.text(digits=1, sign=True))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def saved_and_cost(
-    sections: Sequence[Section], way: str, budget: float
+    sections: Sequence[Section], variant: str, budget: float
 ) -> dict[str, tuple[float, float]]:
     """Return, for each task, the share of visits saved and the difference to full training.
 
@@ -59,5 +59,5 @@ def saved_and_cost(
         section.title: (row.visits_saved.value, row.against_full.value / section.task["margin"])
         for section in sections
         for row in section.rows
-        if (row.way, row.budget) == (way, budget) and row.against_full is not None
+        if (row.variant, row.budget) == (variant, budget) and row.against_full is not None
     }

@@ -16,7 +16,7 @@ from trainer import Reads, Rule, Trainer, train_run
 
 from dynaprune import NoPrune, PrunedDataset
 from dynaprune.bench.recipe import one_cycle
-from dynaprune.bench.ways import FULL, WAYS
+from dynaprune.bench.variants import FULL, VARIANTS
 
 RATE, MOMENTUM = 0.1, 0.9  # the rate is that of stage `rates`
 BATCH = 128
@@ -106,9 +106,9 @@ def make(trainer: Trainer, planned: Planned) -> dict[str, Any]:
         train: PrunedDataset = NoPrune(samples, planned.epochs, seed=planned.seed)
         reads, kept = "hardest", round((1 - planned.saved) * trainer.batch_size)
     else:
-        way = WAYS[planned.way]
-        train = way.make(samples, planned.epochs, planned.seed, planned.saved)
-        reads = way.reads
+        variant = VARIANTS[planned.way]
+        train = variant.make(samples, planned.epochs, planned.seed, planned.saved)
+        reads = variant.reads
     trained = train_run(trainer, train, rates, planned.seed, reads, kept)
     return asdict(planned) | asdict(trained)
 

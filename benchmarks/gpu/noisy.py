@@ -15,7 +15,7 @@ from torch import Tensor
 from trainer import Reads, Trainer, train_run
 
 from dynaprune import KalmanBLS, NoPrune, PrunedDataset, SampleLoss
-from dynaprune.bench.ways import BASELINES, FULL, WAYS
+from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
 
 TRIMMING = ("trimmed", "slices-trimmed", "kalman-trimmed")
 
@@ -66,8 +66,8 @@ def make(trainer: Trainer, planned: Planned, right: Tensor, given: Tensor) -> di
         reads, score = READINGS[planned.way]
         train: PrunedDataset = score(NoPrune(samples, epochs, seed=seed)).proxy()
     else:
-        way = WAYS[planned.way]
-        train, reads = way.make(samples, epochs, seed, float(saved)), way.reads
+        variant = VARIANTS[planned.way]
+        train, reads = variant.make(samples, epochs, seed, float(saved)), variant.reads
     found: dict[str, list[float]] = {"auroc": [], "precision": []}
     quarters = [-(-epochs * part // 4) - 1 for part in (1, 2, 3, 4)]
 

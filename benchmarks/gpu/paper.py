@@ -16,7 +16,7 @@ from trainer import Rule, Trainer, train_run
 
 from dynaprune import BLS, InfoBatch, NoPrune, PrunedDataset
 from dynaprune.bench.lars import LARS
-from dynaprune.bench.ways import FULL
+from dynaprune.bench.variants import FULL
 
 sys.path.append(str(Path(__file__).parents[1]))  # the zoo is beside this folder
 from zoo.models.resnet import ResNet

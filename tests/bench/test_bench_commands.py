@@ -66,7 +66,7 @@ def test_commands_used_wrongly(arguments, message):
 def test_a_report_of_unknown_variants(tmp_path):
     assert run_file(tmp_path, TASK_FILE).exit_code == 0
     path = tmp_path / "results.jsonl"
-    path.write_text(path.read_text().replace('"way": "full"', '"way": "best"'))
+    path.write_text(path.read_text().replace('"variant": "full"', '"variant": "best"'))
     result = run_command("bench report {}", tmp_path)
     assert result.exit_code == 2
     assert "has the variant 'best', which this version of dynaprune does not know" in result.output

@@ -12,15 +12,17 @@ from image_folders import write_zip
 from PIL import Image
 from typer.testing import CliRunner
 
-from dynaprune.bench.demo import DEMO_WAYS
+from dynaprune.bench.demo import DEMO_VARIANTS
 from dynaprune.bench.results import Results
-from dynaprune.bench.ways import WAYS
+from dynaprune.bench.variants import VARIANTS
 from dynaprune.cli.app import app
 
 
 def check_outputs(out: Path, seeds: int, epochs: int, task: str) -> list[dict]:
     lines = Results(out).lines
-    assert [line["way"] for line in lines] == seeds * [name for name in WAYS if name in DEMO_WAYS]
+    assert [line["variant"] for line in lines] == seeds * [
+        name for name in VARIANTS if name in DEMO_VARIANTS
+    ]
     for line in lines:
         assert line["task"] == task
         assert line["recipe"]["epochs"] == epochs
@@ -79,8 +81,8 @@ def test_the_demo_as_it_ships(tmp_path):
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     lines = check_outputs(tmp_path, 5, 30, "digits-cnn")
-    for way in DEMO_WAYS:
-        accuracy = np.mean([line["quality"] for line in lines if line["way"] == way])
+    for variant in DEMO_VARIANTS:
+        accuracy = np.mean([line["quality"] for line in lines if line["variant"] == variant])
         assert accuracy > 0.97
 
 

@@ -108,5 +108,5 @@ def test_the_recipe_of_the_paper_for_a_few_steps(tmp_path):
     )
     assert result.exit_code == 0, result.output
     lines = Results(tmp_path / "out").lines
-    assert [line["way"] for line in lines] == ["full", "bls-infobatch"]
+    assert [line["variant"] for line in lines] == ["full", "bls-infobatch"]
     assert lines[0]["recipe"]["optimizer"] == "lars"

@@ -113,10 +113,10 @@ def test_a_balanced_loss_is_trained_and_judged_by_what_it_was(bright, tmp_path, 
     task.load(None)
     recipe = Recipe(epochs=4, batch_size=8, learning_rate=rate)
     found = {
-        (regime, way): line
+        (regime, variant): line
         for regime in ("long-tailed", "long-tailed-balanced")
-        for (way, line) in [
-            (line["way"], line)
+        for (variant, line) in [
+            (line["variant"], line)
             for _, line in run_all(
                 task,
                 plan_runs(task, regime, ["bls-infobatch"], [0.2], [0], recipe).runs,
@@ -124,8 +124,8 @@ def test_a_balanced_loss_is_trained_and_judged_by_what_it_was(bright, tmp_path, 
             )
         ]
     }
-    for way in ("full", "bls-infobatch"):
-        plain, weighted = found["long-tailed", way], found["long-tailed-balanced", way]
+    for variant in ("full", "bls-infobatch"):
+        plain, weighted = found["long-tailed", variant], found["long-tailed-balanced", variant]
         assert plain["visits"] == weighted["visits"]
         assert plain["source"] == weighted["source"]
         assert plain["about"] == weighted["about"]

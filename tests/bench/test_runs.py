@@ -16,7 +16,7 @@ from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.training import train_run
-from dynaprune.bench.ways import DEFAULT, WAYS
+from dynaprune.bench.variants import DEFAULT, VARIANTS
 from dynaprune.utils.devices import to_device
 
 
@@ -80,13 +80,15 @@ def test_fewer_epochs_make_exactly_as_many_visits(bright, visits, monkeypatch):
 
 
 def test_all_ways_of_a_budget_make_as_many_visits(bright, tmp_path):
-    ways = (*DEFAULT, "drawn-infobatch", "equal-infobatch", "slices-equal-infobatch")
-    plan = plan_runs(bright, "as-is", ways, [0.25], range(2), bright.recipe)
+    variants = (*DEFAULT, "drawn-infobatch", "equal-infobatch", "slices-equal-infobatch")
+    plan = plan_runs(bright, "as-is", variants, [0.25], range(2), bright.recipe)
     assert plan.left_out == []
     results = Results(tmp_path)
     lines = [found for _, found in run_all(bright, plan.runs, results)]
-    assert [line["way"] for line in lines] == 2 * [name for name in WAYS if name in ways]
-    visits = {line["way"]: line["visits"] for line in lines}
+    assert [line["variant"] for line in lines] == 2 * [
+        name for name in VARIANTS if name in variants
+    ]
+    visits = {line["variant"]: line["visits"] for line in lines}
     assert visits.pop("full") == 960
     assert set(visits.values()) == {720}
     assert {line["full_visits"] for line in lines} == {960}

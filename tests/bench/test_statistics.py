@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from dynaprune.bench.comparison import compare, lossless_budget
-from dynaprune.bench.scoreboard import score_ways
+from dynaprune.bench.scoreboard import score_variants
 from dynaprune.bench.signs import shown_by
 from dynaprune.bench.statistics import Verdict, judge, mean_of
 
@@ -56,9 +56,9 @@ def test_a_training_that_has_diverged_is_a_loss(quality):
     assert judge([0.0, 0.0, 0.001, 0.0, quality], 0.005) is Verdict.LOSES
 
 
-def line(way, budget, seed, quality, visits, seconds=10.0):
+def line(variant, budget, seed, quality, visits, seconds=10.0):
     return {
-        "way": way,
+        "variant": variant,
         "budget": budget,
         "seed": seed,
         "quality": quality,
@@ -68,14 +68,14 @@ def line(way, budget, seed, quality, visits, seconds=10.0):
     }
 
 
-def of_seeds(way, budget, qualities, visits):
-    return [line(way, budget, seed, each, visits) for seed, each in enumerate(qualities)]
+def of_seeds(variant, budget, qualities, visits):
+    return [line(variant, budget, seed, each, visits) for seed, each in enumerate(qualities)]
 
 
 def test_a_diverged_full_training_says_nothing_of_others():
     lines = of_seeds("full", 0.0, [0.9] * 5 + [math.nan], 1000)
     lines += of_seeds("random", 0.2, [0.95, 0.951, 0.949, 0.95, 0.95, 0.95], 800)
-    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    rows = {row.variant: row for row in compare(lines, 0.005, higher_is_better=True)}
     assert rows["full"].diverged == 1
     assert rows["random"].verdict is Verdict.LOSSLESS
     assert rows["random"].compared == 5
@@ -86,12 +86,12 @@ def test_a_way_that_diverges_loses_everywhere():
     lines += of_seeds("random", 0.2, [0.89, 0.9, 0.9, 0.89, 0.9], 800)
     lines += of_seeds("infobatch", 0.2, [math.nan] * 5, 800)
     lines += of_seeds("seta", 0.2, [math.nan, math.nan, 0.99, 0.98, 0.99], 800)
-    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
-    for way in ("infobatch", "seta"):
-        assert rows[way].verdict is Verdict.LOSES
-        assert not rows[way].is_better("random")
-        assert rows[way].is_worse("random")
-    scores = {score.way: score for score in score_ways([(0.005, list(rows.values()))])}
+    rows = {row.variant: row for row in compare(lines, 0.005, higher_is_better=True)}
+    for variant in ("infobatch", "seta"):
+        assert rows[variant].verdict is Verdict.LOSES
+        assert not rows[variant].is_better("random")
+        assert rows[variant].is_worse("random")
+    scores = {score.variant: score for score in score_variants([(0.005, list(rows.values()))])}
     assert scores["infobatch"].verdicts[Verdict.LOSES] == 1
     assert scores["infobatch"].against_full is None
     assert scores["seta"].against["random"].better == 0
@@ -100,7 +100,7 @@ def test_a_way_that_diverges_loses_everywhere():
 def test_few_seeds_are_neither_better_nor_worse():
     lines = of_seeds("full", 0.0, [0.9, 0.91], 1000)
     lines += of_seeds("random", 0.2, [0.8, 0.81], 800) + of_seeds("seta", 0.2, [0.9, 0.91], 800)
-    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    rows = {row.variant: row for row in compare(lines, 0.005, higher_is_better=True)}
     assert rows["seta"].against["random"].is_above_zero
     assert not rows["seta"].is_better("random")
 
@@ -109,7 +109,7 @@ def test_seconds_are_compared_on_one_machine():
     lines = [line("full", 0.0, 0, 0.9, 1000, 10.0), line("random", 0.2, 0, 0.9, 800, 1.0)]
     for each, name in zip(lines, "ab", strict=True):
         each["machine"] = {"processor": name}
-    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    rows = {row.variant: row for row in compare(lines, 0.005, higher_is_better=True)}
     assert rows["random"].seconds_saved is None
 
 
@@ -118,7 +118,7 @@ def test_differences_are_paired_by_seed():
     for seed, base in enumerate((0.9, 0.8, 0.7)):
         lines.append(line("full", 0.0, seed, base, 1000, 10.0 + seed))
         lines.append(line("infobatch", 0.2, seed, base + 0.01 * seed, 800, 5.0 + seed / 2))
-    rows = {row.way: row for row in compare(lines, 0.005, higher_is_better=True)}
+    rows = {row.variant: row for row in compare(lines, 0.005, higher_is_better=True)}
     assert rows["full"].against_full is None
     expected = mean_of([0.0, 0.01, 0.02])
     assert rows["infobatch"].against_full.value == pytest.approx(expected.value)
@@ -126,7 +126,7 @@ def test_differences_are_paired_by_seed():
     assert rows["infobatch"].visits_saved.value == pytest.approx(0.2)
     assert rows["infobatch"].seconds_saved.value == pytest.approx(0.5)
     assert rows["infobatch"].seconds_saved.half_width == pytest.approx(0, abs=1e-12)
-    worse = {row.way: row for row in compare(lines, 0.005, higher_is_better=False)}
+    worse = {row.variant: row for row in compare(lines, 0.005, higher_is_better=False)}
     assert worse["infobatch"].against_full.value == pytest.approx(-0.01)
 
 
@@ -140,7 +140,7 @@ def test_baselines_are_compared_at_the_same_number_of_visits():
             line("skip-converged", 0.0, seed, 0.75, 700),  # saves what it likes
             line("kalman-repb", 0.0, seed, 0.5, 300),  # more than any baseline
         ]
-    rows = {(row.way, row.budget): row for row in compare(lines, 0.005, higher_is_better=True)}
+    rows = {(row.variant, row.budget): row for row in compare(lines, 0.005, higher_is_better=True)}
     assert rows["skip-converged", 0.0].against["random"].value == pytest.approx(0.05)
     assert rows["kalman-repb", 0.0].against == {}
     assert rows["random", 0.2].against == {}

@@ -38,7 +38,7 @@ def test_what_a_task_cannot_do_is_left_out(tmp_path):
     assert "left out: slices-seta for mine, which has no losses of slices" in words
     assert "left out: bls-infobatch for mine: saving=0.95 cannot be reached" in words
     lines = Results(tmp_path / "out").lines
-    assert [(line["way"], line["budget"]) for line in lines] == [
+    assert [(line["variant"], line["budget"]) for line in lines] == [
         ("full", 0),
         ("bls-infobatch", 0.2),
     ]
@@ -173,6 +173,14 @@ def test_a_changed_task_file_is_told(tmp_path):
     assert "give another --out, or --same-task to add to these results" in changed.output
     assert len(Results(tmp_path).lines) == 1
     assert run_file(tmp_path, TASK_FILE + "# changed\n", "--same-task").exit_code == 0
+
+
+def test_older_results_name_the_variant_otherwise(tmp_path):
+    assert run_file(tmp_path, TASK_FILE).exit_code == 0
+    path = tmp_path / "results.jsonl"
+    path.write_text(path.read_text().replace('"variant": "full"', '"way": "full"'))
+    assert [line["variant"] for line in Results(tmp_path).lines] == ["full"]
+    assert "all 1 runs are already in" in run_file(tmp_path, TASK_FILE).output
 
 
 def test_a_change_in_what_a_task_file_imports_is_told(tmp_path, monkeypatch):

@@ -34,10 +34,10 @@ def unasked(tables):
 
 
 def section(title, margin, higher_is_better, qualities):
-    """Return results at 20% saved, where `qualities` has a list over seeds for each way."""
+    """Return results at 20% saved, where `qualities` has a list over seeds for each variant."""
     lines = [
-        {"way": way, "budget": 0.2, "seed": seed, "quality": quality}
-        for way, found in qualities.items()
+        {"variant": variant, "budget": 0.2, "seed": seed, "quality": quality}
+        for variant, found in qualities.items()
         for seed, quality in enumerate(found)
     ]
     task = {"margin": margin, "higher_is_better": higher_is_better}
@@ -69,11 +69,11 @@ def test_differences_go_by_seed(scores):
     assert scores.differences(made, "bls-infobatch", "infobatch", 0.3) == []
 
 
-def line(way, budget, seed, quality, rate=0.1):
+def line(variant, budget, seed, quality, rate=0.1):
     recipe = {"learning_rate": rate}
     return {
         "task": "mnist5k-ddpm",
-        "way": way,
+        "variant": variant,
         "budget": budget,
         "seed": seed,
         "quality": quality,
@@ -115,9 +115,9 @@ def test_other_rates_are_held_against_the_own_one(rates):
 def test_what_is_saved_unasked_is_held_against_a_share_of_each_task(unasked):
     def made(title, margin, higher_is_better, qualities):
         lines = [
-            {"way": way, "budget": budget, "seed": seed, "quality": quality}
+            {"variant": variant, "budget": budget, "seed": seed, "quality": quality}
             | {"visits": visits, "full_visits": 100, "seconds": 1.0}
-            for way, budget, visits, found in qualities
+            for variant, budget, visits, found in qualities
             for seed, quality in enumerate(found)
         ]
         task = {"margin": margin, "higher_is_better": higher_is_better}
@@ -164,9 +164,9 @@ def test_what_is_saved_unasked_is_held_against_a_share_of_each_task(unasked):
     ]
 
 
-def gpu_record(way, saved, seed, accuracy, visits, **more):
+def gpu_record(variant, saved, seed, accuracy, visits, **more):
     facts = {"card": "a card", "torch": "2.11", "seconds": visits / 1000, "epochs": 10}
-    run = {"way": way, "saved": saved, "seed": seed, "accuracy": accuracy, "visits": visits}
+    run = {"way": variant, "saved": saved, "seed": seed, "accuracy": accuracy, "visits": visits}
     return facts | run | more
 
 
@@ -188,13 +188,13 @@ def test_ways_on_a_gpu_against_full_training_and_baselines(tables):
         line.split(" | ")[0]: line.split(" | ") for line in gpu.cifar10_table(records).split("\n")
     }
     assert lines["| full"][1:3] == ["0.0", "90.20 ± 0.20"]
-    way = lines["| infobatch"]
-    assert way[1] == "30.0"
-    assert way[3].startswith("+0.10 ± ")
-    assert way[4].startswith("+1.10 ± ")  # against fewer epochs
-    assert way[5].startswith("+2.11 ± ")  # against random
-    assert way[6].startswith("30")
-    assert way[7:] == ["**lossless**", "5 |"]
+    variant = lines["| infobatch"]
+    assert variant[1] == "30.0"
+    assert variant[3].startswith("+0.10 ± ")
+    assert variant[4].startswith("+1.10 ± ")  # against fewer epochs
+    assert variant[5].startswith("+2.11 ± ")  # against random
+    assert variant[6].startswith("30")
+    assert variant[7:] == ["**lossless**", "5 |"]
     assert lines["| hardest-of-batch"][3].startswith("-3.00 ± ")
     assert lines["| hardest-of-batch"][7:] == ["**loses**", "5 |"]
     assert lines["| random"][8] == "5 |"

@@ -143,7 +143,7 @@ def test_all_of_it_needs_nobody_and_goes_on(toy, evidence, tmp_path, capsys):
     lines = Results(tmp_path / "bench-full").lines
     assert {line["seed"] for line in lines} == {0, 1}
     assert {line["recipe"]["epochs"] for line in lines} == {found.recipe.epochs}
-    # two seeds show nothing to be lossless: all ways get the smaller budget, too
+    # two seeds show nothing to be lossless: all variants get the smaller budget, too
     assert {line["budget"] for line in lines} == {0.0, 0.2, 0.3, 0.5}
     toy().run()
     assert len(Results(tmp_path / "bench-full").lines) == len(lines)

@@ -12,7 +12,7 @@ from torch.utils.data import Subset
 from dynaprune import DataLoader, NoPrune
 from dynaprune.bench.registry import find_task, find_tasks
 from dynaprune.bench.training import reader, train_model
-from dynaprune.bench.ways import WAYS
+from dynaprune.bench.variants import VARIANTS
 from dynaprune.utils.devices import to_device
 
 
@@ -42,13 +42,13 @@ def test_a_task_for_a_few_steps(name, shared_data):
     task.load(shared_data)
     recipe = replace(task.recipe, epochs=6, batch_size=8)
     few = Subset(task.train, range(24))
-    for way in ("full", "bls-infobatch", "infobatch", "slices-seta"):
-        if not WAYS[way].fits(task):
+    for variant in ("full", "bls-infobatch", "infobatch", "slices-seta"):
+        if not VARIANTS[variant].fits(task):
             continue
-        train = WAYS[way].make(few, recipe.epochs, 0, 0.3)
-        model = train_model(task, recipe, train, seed=0, reads=WAYS[way].reads)
+        train = VARIANTS[variant].make(few, recipe.epochs, 0, 0.3)
+        model = train_model(task, recipe, train, seed=0, reads=VARIANTS[variant].reads)
         visits = train.summary().visits_made
-        assert visits == (144 if way == "full" else 101)  # 70%
+        assert visits == (144 if variant == "full" else 101)  # 70%
         assert all(parameter.isfinite().all() for parameter in model.parameters())
     model.eval()
     with torch.no_grad():

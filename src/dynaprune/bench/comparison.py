@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .statistics import MIN_SEEDS, Mean, Verdict, judge, mean_of
-from .ways import BASELINES, FULL, WAYS
+from .variants import BASELINES, FULL, VARIANTS
 
 Line = dict[str, Any]
 
@@ -20,7 +20,7 @@ class Row:
     """The results of a variant at a budget, over seeds.
 
     Attributes:
-        way: the name of the variant.
+        variant: the name of the variant.
         budget: the share of visits that it was asked to save.
         seeds: the number of seeds.
         compared: the number of seeds with a run of full training to compare with.
@@ -35,7 +35,7 @@ class Row:
         verdict: the result of the test against full training.
     """
 
-    way: str
+    variant: str
     budget: float
     seeds: int
     compared: int
@@ -74,24 +74,24 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
     """
     runs: dict[tuple[str, float], dict[int, Line]] = {}
     for line in lines:
-        runs.setdefault((line["way"], line["budget"]), {})[line["seed"]] = line
+        runs.setdefault((line["variant"], line["budget"]), {})[line["seed"]] = line
     sign = 1 if higher_is_better else -1
     full = runs.get((FULL, 0.0), {})
-    order = {way: place for place, way in enumerate(WAYS)}  # unknown ones come last
+    order = {variant: place for place, variant in enumerate(VARIANTS)}  # unknown ones come last
     rows = []
-    for way, budget in sorted(runs, key=lambda pair: (order.get(pair[0], len(order)), pair[1])):
-        by_seed = runs[way, budget]
+    for variant, budget in sorted(runs, key=lambda pair: (order.get(pair[0], len(order)), pair[1])):
+        by_seed = runs[variant, budget]
         found = list(by_seed.values())
         pairs = [
             (run, full[seed])
             for seed, run in by_seed.items()
-            if way != FULL and seed in full and math.isfinite(full[seed]["quality"])
+            if variant != FULL and seed in full and math.isfinite(full[seed]["quality"])
         ]
         differences = [sign * (run["quality"] - base["quality"]) for run, base in pairs]
         qualities = [run["quality"] for run in found if math.isfinite(run["quality"])]
         rows.append(
             Row(
-                way,
+                variant,
                 budget,
                 len(found),
                 len(pairs),
@@ -106,7 +106,7 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
                     ]
                 ),
                 _mean(differences),
-                _against_baselines(runs, way, by_seed, sign),
+                _against_baselines(runs, variant, by_seed, sign),
                 judge(differences, margin) if differences else None,
             )
         )
@@ -125,7 +125,7 @@ def _mean(values: Sequence[float]) -> Mean | None:
 
 def _against_baselines(
     runs: dict[tuple[str, float], dict[int, Line]],
-    way: str,
+    variant: str,
     by_seed: dict[int, Line],
     sign: int,
 ) -> dict[str, Mean]:
@@ -137,7 +137,7 @@ def _against_baselines(
     """
     found = {}
     for baseline in BASELINES:
-        if way in (FULL, baseline):
+        if variant in (FULL, baseline):
             continue
         differences: list[float] = []
         is_beyond = False
@@ -162,10 +162,12 @@ def _against_baselines(
     return found
 
 
-def lossless_budget(rows: Iterable[Row], way: str) -> Row | None:
+def lossless_budget(rows: Iterable[Row], variant: str) -> Row | None:
     """Return the row of a variant's largest saving up to which all savings are lossless."""
     best = None
-    for row in sorted((r for r in rows if r.way == way), key=lambda r: r.visits_saved.value):
+    for row in sorted(
+        (r for r in rows if r.variant == variant), key=lambda r: r.visits_saved.value
+    ):
         if row.verdict is not Verdict.LOSSLESS:
             break
         best = row

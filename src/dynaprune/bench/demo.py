@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from .comparison import Row
-from .ways import BASELINES, FULL
+from .variants import BASELINES, FULL
 
 TASKS = {"digits": "digits-cnn", "mnist5k": "mnist5k-cnn", "cifar10": "cifar10-cnn"}
 """The names of the demo's tasks, by data set."""
 
-DEMO_WAYS = (FULL, *BASELINES, "infobatch", "bls-infobatch", "bls-seta", "kalman-infobatch")
+DEMO_VARIANTS = (FULL, *BASELINES, "infobatch", "bls-infobatch", "bls-seta", "kalman-infobatch")
 SAVED = 0.25
 
 
@@ -24,10 +24,10 @@ def as_table(rows: Sequence[Row], title: str, metric: str) -> Table:
         table.add_column(f"{name} %", justify="right")
     for row in rows:
         table.add_row(
-            row.way,
+            row.variant,
             row.quality.percent(),
             "" if row.against_full is None else row.against_full.percent(sign=True),
-            "" if row.way == FULL else f"{100 * row.visits_saved.value:.1f}",
+            "" if row.variant == FULL else f"{100 * row.visits_saved.value:.1f}",
             "" if row.seconds_saved is None else row.seconds_saved.percent(),
         )
     return table

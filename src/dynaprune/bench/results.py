@@ -28,7 +28,7 @@ class Key:
     Attributes:
         task: the name of the task.
         regime: the name of the regime.
-        way: the name of the variant.
+        variant: the name of the variant.
         budget: the share of all sample visits to save; 0 for variants without a budget.
         seed: the seed of the run.
         recipe: the fields of the recipe.
@@ -36,7 +36,7 @@ class Key:
 
     task: str
     regime: str
-    way: str
+    variant: str
     budget: float
     seed: int
     recipe: dict[str, Any]
@@ -70,7 +70,7 @@ class Results:
         self._is_cut = bool(text) and text != "".join(f"{line}\n" for line in lines)
         for number, line in enumerate(lines, start=1):
             try:
-                found = json.loads(line)
+                found = _from_json(line)
                 self._known.add(_text_of(key_of(found)))
                 check_fields(found)
             except (ValueError, KeyError, TypeError):
@@ -108,6 +108,13 @@ def key_of(line: dict[str, Any]) -> Key:
     return Key(**{field.name: line[field.name] for field in fields(Key)})
 
 
+def _from_json(text: str) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(text)
+    if "way" in line:  # the name of this field in older results
+        line["variant"] = line.pop("way")
+    return line
+
+
 def _to_json(line: dict[str, Any]) -> str:
     """Return a result as JSON, with null for the metric of a diverged run: JSON has no NaN."""
     quality = line["quality"] if math.isfinite(line["quality"]) else None
@@ -126,7 +133,7 @@ def check_fields(line: dict[str, Any]) -> None:
 
 def _is_result(line: str) -> bool:
     try:
-        key_of(json.loads(line))
+        key_of(_from_json(line))
     except (ValueError, KeyError, TypeError):
         return False
     return True

@@ -19,7 +19,7 @@ from .results import Key, Results, machine, source_of
 from .signs import Signs
 from .task import Task
 from .training import train_run
-from .ways import FULL, WAYS
+from .variants import FULL, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
 def plan_runs(
     task: Task,
     regime: str,
-    ways: Sequence[str],
+    variants: Sequence[str],
     budgets: Sequence[float],
     seeds: Sequence[int],
     recipe: Recipe,
@@ -77,17 +77,17 @@ def plan_runs(
         )
     recipe = REGIMES[regime].recipe(recipe)
     pairs, left_out = [], []
-    for name in WAYS:
-        way = WAYS[name]
-        if name != FULL and name not in ways:
+    for name in VARIANTS:
+        variant = VARIANTS[name]
+        if name != FULL and name not in variants:
             continue
-        if not way.fits(task):
-            lacks = "per-sample losses" if way.reads == "samples" else "losses of slices"
+        if not variant.fits(task):
+            lacks = "per-sample losses" if variant.reads == "samples" else "losses of slices"
             left_out.append(f"{name} for {task.name}, which has no {lacks}")
             continue
-        for budget in budgets if way.has_budget else (0.0,):
+        for budget in budgets if variant.has_budget else (0.0,):
             try:
-                way.make(samples, recipe.epochs, 0, budget)
+                variant.make(samples, recipe.epochs, 0, budget)
             except ValueError as error:
                 left_out.append(f"{name} for {task.name}: {error}")
             else:
@@ -134,19 +134,19 @@ def make_run(
     task: Task, planned: Planned, on_epoch: Callable[[int], None] = lambda epoch: None
 ) -> dict[str, Any]:
     """Make a run of a loaded task, and return its results."""
-    key, recipe, way = planned.key, planned.recipe, WAYS[planned.key.way]
+    key, recipe, variant = planned.key, planned.recipe, VARIANTS[planned.key.variant]
     regime = REGIMES[key.regime]
     data = regime.samples(task, key.seed)
     trained = regime.task(task, data)
-    train = way.make(data, recipe.epochs, key.seed, key.budget)
-    signs = Signs(trained, data, recipe.epochs, recipe.batch_size) if key.way == FULL else None
+    train = variant.make(data, recipe.epochs, key.seed, key.budget)
+    signs = Signs(trained, data, recipe.epochs, recipe.batch_size) if key.variant == FULL else None
 
     def look(epoch: int, model: nn.Module) -> None:
         if signs is not None:
             signs.look(epoch, model)
         on_epoch(epoch)
 
-    found = train_run(trained, recipe, train, key.seed, reads=way.reads, on_epoch=look)
+    found = train_run(trained, recipe, train, key.seed, reads=variant.reads, on_epoch=look)
     more = {} if signs is None else {"signs": signs.found}
     return {
         **asdict(found),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .comparison import Row
 from .statistics import MIN_SEEDS, Mean, Verdict, mean_of
-from .ways import BASELINES, FULL, WAYS
+from .variants import BASELINES, FULL, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Score:
     """The results of a variant at a budget, over tasks.
 
     Attributes:
-        way: the name of the variant.
+        variant: the name of the variant.
         budget: the share of visits that it was asked to save.
         is_tested: whether any task has enough seeds for a verdict.
         verdicts: the number of tasks with each verdict.
@@ -43,7 +43,7 @@ class Score:
         against: the comparison with each baseline at the same number of visits.
     """
 
-    way: str
+    variant: str
     budget: float
     is_tested: bool
     verdicts: dict[Verdict, int]
@@ -51,8 +51,8 @@ class Score:
     against: dict[str, Against]
 
 
-def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
-    """Return one score per variant and budget, in the order of `WAYS`.
+def score_variants(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
+    """Return one score per variant and budget, in the order of `VARIANTS`.
 
     Arguments:
         tasks: the margin and the rows of each task.
@@ -60,12 +60,12 @@ def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
     found: dict[tuple[str, float], list[tuple[float, Row]]] = {}
     for margin, rows in tasks:
         for row in rows:
-            if row.way != FULL and row.verdict is not None:
-                found.setdefault((row.way, row.budget), []).append((margin, row))
-    order = list(WAYS)
+            if row.variant != FULL and row.verdict is not None:
+                found.setdefault((row.variant, row.budget), []).append((margin, row))
+    order = list(VARIANTS)
     scores = []
-    for way, budget in sorted(found, key=lambda pair: (order.index(pair[0]), pair[1])):
-        mine = found[way, budget]
+    for variant, budget in sorted(found, key=lambda pair: (order.index(pair[0]), pair[1])):
+        mine = found[variant, budget]
         known = [row.against_full.value / m for m, row in mine if row.against_full is not None]
         against = {
             baseline: compared
@@ -75,7 +75,7 @@ def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
         verdicts = {v: sum(row.verdict is v for _, row in mine) for v in Verdict}
         is_tested = any(row.compared >= MIN_SEEDS for _, row in mine)
         mean = mean_of(known) if known else None
-        scores.append(Score(way, budget, is_tested, verdicts, mean, against))
+        scores.append(Score(variant, budget, is_tested, verdicts, mean, against))
     return scores
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .comparison import Line, Row, compare
 from .regimes import REGIMES
 from .results import Results
-from .ways import WAYS
+from .variants import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def sections_of(results: Results) -> list[Section]:
     """
     groups: dict[str, list[Line]] = {}
     for number, line in enumerate(results.lines, start=1):
-        for field, kind, known in (("way", "variant", WAYS), ("regime", "regime", REGIMES)):
+        for field, known in (("variant", VARIANTS), ("regime", REGIMES)):
             if line[field] not in known:
                 raise ValueError(
-                    f"line {number} of {results.path} has the {kind} {line[field]!r}, which this "
+                    f"line {number} of {results.path} has the {field} {line[field]!r}, which this "
                     f"version of dynaprune does not know: it knows {', '.join(known)}"
                 )
         key = json.dumps([line["task"], line["regime"], line["recipe"]], sort_keys=True)

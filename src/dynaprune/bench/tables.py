@@ -7,43 +7,45 @@ from collections.abc import Sequence
 
 from .comparison import Row, lossless_budget
 from .regimes import REGIMES
-from .scoreboard import Against, score_ways
+from .scoreboard import Against, score_variants
 from .sections import Section
 from .signs import shown_by
 from .statistics import MIN_SEEDS, Mean, Verdict
-from .ways import BASELINES, FULL, WAYS
+from .variants import BASELINES, FULL, VARIANTS
 
 
 def overview(sections: Sequence[Section]) -> str:
     """Return the table of the largest lossless saving of each task and variant."""
-    ways = [w for w in WAYS if w != FULL and any(r.way == w for s in sections for r in s.rows)]
-    if not ways:
+    variants = [
+        w for w in VARIANTS if w != FULL and any(r.variant == w for s in sections for r in s.rows)
+    ]
+    if not variants:
         return ""
     lines = [
         "## The largest lossless saving\n",
         "The largest budget that is shown to be lossless together with all smaller ones, in % of "
         "sample visits; 0 if not even the smallest budget is. Parentheses: a baseline is lossless "
         f"at the same saving, so no score is needed. A dash: fewer than {MIN_SEEDS} seeds.\n",
-        f"| task | {' | '.join(ways)} |",
-        f"| --- |{' ---: |' * len(ways)}",
+        f"| task | {' | '.join(variants)} |",
+        f"| --- |{' ---: |' * len(variants)}",
     ]
     for section in sections:
-        best = {way: lossless_budget(section.rows, way) for way in ways}
+        best = {variant: lossless_budget(section.rows, variant) for variant in variants}
         without = max(
             (row.visits_saved.value for b in BASELINES if (row := best.get(b)) is not None),
             default=0.0,
         )
         cells = []
-        for way in ways:
-            row = best[way]
-            if all(r.way != way for r in section.rows):
+        for variant in variants:
+            row = best[variant]
+            if all(r.variant != variant for r in section.rows):
                 cells.append("")
             elif row is None:
-                enough = any(r.compared >= MIN_SEEDS for r in section.rows if r.way == way)
+                enough = any(r.compared >= MIN_SEEDS for r in section.rows if r.variant == variant)
                 cells.append("0" if enough else "–")
             else:
                 saved = row.visits_saved.value
-                needs_none = way not in BASELINES and saved <= without + 1e-3
+                needs_none = variant not in BASELINES and saved <= without + 1e-3
                 cells.append(f"({100 * saved:.0f})" if needs_none else f"{100 * saved:.0f}")
         lines.append(f"| {section.title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -51,7 +53,7 @@ def overview(sections: Sequence[Section]) -> str:
 
 def scoreboard(sections: Sequence[Section]) -> str:
     """Return the table of the results of each variant and budget over all sections."""
-    scores = score_ways((float(section.task["margin"]), section.rows) for section in sections)
+    scores = score_variants((float(section.task["margin"]), section.rows) for section in sections)
     lines = [
         "| variant | budget % | lossless | undecided | loses | − full training | − fewer epochs | "
         "better / worse | − random | better / worse |",
@@ -60,8 +62,8 @@ def scoreboard(sections: Sequence[Section]) -> str:
     for score in scores:
         verdicts = (Verdict.LOSSLESS, Verdict.UNDECIDED, Verdict.LOSES)
         cells = [
-            score.way,
-            f"{100 * score.budget:.0f}" if WAYS[score.way].has_budget else "",
+            score.variant,
+            f"{100 * score.budget:.0f}" if VARIANTS[score.variant].has_budget else "",
             *(str(score.verdicts[v]) if score.is_tested else "–" for v in verdicts),
             "" if score.against_full is None else score.against_full.text(1, 1, sign=True),
         ]
@@ -85,7 +87,7 @@ def about(section: Section) -> str:
     margin = f"{scale * task['margin']:g}"
     if task["in_percent"]:
         margin += " point" if margin == "1" else " points"
-    full = next((row for row in section.rows if row.way == FULL), None)
+    full = next((row for row in section.rows if row.variant == FULL), None)
     reached = "" if full is None else f"; full training reaches {_quality(section, full)}"
     return (
         f"{task['kind'].capitalize()}: {task['model']} on {task['dataset']}, "
@@ -122,17 +124,19 @@ def _signs(section: Section) -> str:
 
 def matrix(section: Section) -> str:
     """Return the table of differences to full training: one row per variant, column per budget."""
-    budgets = sorted({row.budget for row in section.rows if WAYS[row.way].has_budget})
-    rows = [row for row in section.rows if row.way != FULL]
-    has_own = any(not WAYS[row.way].has_budget for row in rows)
+    budgets = sorted({row.budget for row in section.rows if VARIANTS[row.variant].has_budget})
+    rows = [row for row in section.rows if row.variant != FULL]
+    has_own = any(not VARIANTS[row.variant].has_budget for row in rows)
     columns = [f"{100 * budget:.0f}% saved" for budget in budgets] + ["own saving"] * has_own
     lines = [f"| − full training | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for way in dict.fromkeys(row.way for row in rows):
-        mine = {row.budget: row for row in rows if row.way == way}
+    for variant in dict.fromkeys(row.variant for row in rows):
+        mine = {row.budget: row for row in rows if row.variant == variant}
         cells = [cell(section, mine.get(budget)) for budget in budgets]
         if has_own:
-            cells.append("" if WAYS[way].has_budget else cell(section, mine.get(0.0), own=True))
-        lines.append(f"| {way} | {' | '.join(cells)} |")
+            cells.append(
+                "" if VARIANTS[variant].has_budget else cell(section, mine.get(0.0), own=True)
+            )
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -192,7 +196,7 @@ def _row(row: Row, scale: float, digits: int) -> str:
         return "" if mean is None else mean.text(scale, digits, sign=True)
 
     cells = [
-        row.way,
+        row.variant,
         f"{100 * row.visits_saved.value:.1f}",
         row.quality.text(scale, digits),
         difference(row.against_full),

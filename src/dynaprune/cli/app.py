@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..bench.comparison import compare
-from ..bench.demo import DEMO_WAYS, SAVED, TASKS, as_table
+from ..bench.demo import DEMO_VARIANTS, SAVED, TASKS, as_table
 from ..bench.figures import draw_quality
 from ..bench.registry import find_task
 from ..bench.results import Results, key_of
@@ -95,13 +95,13 @@ def demo(
         torch.set_num_threads(task.recipe.threads or torch.get_num_threads())
         task.load(root)
         recipe = task.recipe if epochs is None else replace(task.recipe, epochs=epochs)
-        plan = plan_runs(task, "as-is", DEMO_WAYS, [SAVED], range(seeds), recipe)
+        plan = plan_runs(task, "as-is", DEMO_VARIANTS, [SAVED], range(seeds), recipe)
         results = Results(out)
     except (ImportError, OSError, ValueError) as error:
         raise failed("demo", error) from None
     console.print(
         f"{data.value}: {len(task.train):,} training images, "
-        f"variants: {len(DEMO_WAYS)}, seeds: {seeds}, epochs: {recipe.epochs}"
+        f"variants: {len(DEMO_VARIANTS)}, seeds: {seeds}, epochs: {recipe.epochs}"
     )
     started = time.perf_counter()
     show_runs(console, task, plan, results)

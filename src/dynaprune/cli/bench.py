@@ -18,7 +18,7 @@ from ..bench.report import write_report
 from ..bench.results import Results, source_of
 from ..bench.runner import Plan, Planned, check_losses, plan_runs, run_all
 from ..bench.task import Task
-from ..bench.ways import BASELINES, DEFAULT, FULL, WAYS
+from ..bench.variants import BASELINES, DEFAULT, FULL, VARIANTS
 from ..utils.user_code import is_users
 from .terminal import Console, failed, progress_of_runs
 
@@ -63,7 +63,7 @@ def list_tasks(
         )
     console = Console()
     console.print(table)
-    for title, entries in (("variants (--methods)", WAYS), ("regimes (--regime)", REGIMES)):
+    for title, entries in (("variants (--methods)", VARIANTS), ("regimes (--regime)", REGIMES)):
         table = Table(title=title)
         for name in ("name", "description"):
             table.add_column(name)
@@ -125,7 +125,7 @@ def run_tasks(
     console = Console()
     own_files = [Path(place) for place in places or [] if place.endswith(".py")]
     try:
-        ways, shares, training_length = _ways(methods), _budgets(budgets), _length(length)
+        variants, shares, training_length = _variants(methods), _budgets(budgets), _length(length)
         if regime not in REGIMES:
             raise ValueError(f"--regime must be one of {', '.join(REGIMES)}, but it is {regime!r}")
         results = Results(out)
@@ -157,12 +157,12 @@ def run_tasks(
         try:
             task.load(data_root)
             check_losses(task, recipe)
-            plans.append(plan_runs(task, regime, ways, shares, range(seeds), recipe))
+            plans.append(plan_runs(task, regime, variants, shares, range(seeds), recipe))
         except EXPECTED_ERRORS as error:
             if is_users(error, own_files):
                 raise
             raise failed("bench run", error) from None
-    if not all(baseline in ways for baseline in BASELINES):
+    if not all(baseline in variants for baseline in BASELINES):
         console.print(
             f"without {' and '.join(BASELINES)} the results cannot show whether scores help",
             style="dim",
@@ -197,11 +197,11 @@ def show_runs(console: Console, task: Task, plan: Plan, results: Results) -> Non
         def show(planned: Planned, epoch: int) -> None:
             share = (epoch + 1) / planned.recipe.epochs
             key = planned.key
-            budget = f" {key.budget:.0%}" if WAYS[key.way].has_budget else ""
+            budget = f" {key.budget:.0%}" if VARIANTS[key.variant].has_budget else ""
             progress.update(
                 bar,
                 completed=ended + min(share, 0.99),
-                description=f"{task.name}  seed {key.seed}  {key.way}{budget}",
+                description=f"{task.name}  seed {key.seed}  {key.variant}{budget}",
             )
 
         for _ in run_all(task, plan.runs, results, show):
@@ -289,17 +289,17 @@ def _length(given: str) -> Length:
     raise ValueError(f"--length must be one of {', '.join(LENGTHS)}, but it is {given!r}")
 
 
-def _ways(given: str) -> list[str]:
+def _variants(given: str) -> list[str]:
     """Return the names of variants in an option.
 
     Raises:
         ValueError: one is unknown.
     """
     names = [name.strip() for name in given.split(",") if name.strip()]
-    unknown = [name for name in names if name not in WAYS]
+    unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         raise ValueError(
-            f"--methods must be among {', '.join(WAYS)}, but it contains {', '.join(unknown)}. "
+            f"--methods must be among {', '.join(VARIANTS)}, but it contains {', '.join(unknown)}. "
             "`dynaprune bench list` describes them"
         )
     return names or [FULL]

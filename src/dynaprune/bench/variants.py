@@ -56,7 +56,7 @@ class Variant:
         return self.reads == "mean" or task.can_slice
 
 
-def _way(
+def _variant(
     about: str,
     method: Any,
     score: Any = None,
@@ -77,49 +77,53 @@ def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
     return FewerEpochs(data, total - count_share(saved, total), seed=seed)
 
 
-WAYS: dict[str, Variant] = {
-    FULL: _way("full training", NoPrune, budget=None),
+VARIANTS: dict[str, Variant] = {
+    FULL: _variant("full training", NoPrune, budget=None),
     FEWER: Variant("full training for fewer epochs, with the schedule scaled to them", _fewer),
-    RANDOM: _way("RandomPrune: a new random share in each epoch", RandomPrune),
-    "infobatch": _way("InfoBatch on true per-sample losses", InfoBatch, reads="samples"),
-    "seta": _way("SeTa on true per-sample losses", SeTa, reads="samples"),
-    "bls-infobatch": _way("InfoBatch on BLS", InfoBatch, BLS),
-    "bls-seta": _way("SeTa on BLS", SeTa, BLS),
-    "kalman-infobatch": _way("InfoBatch on KalmanBLS", InfoBatch, KalmanBLS),
-    "kalman-seta": _way("SeTa on KalmanBLS", SeTa, KalmanBLS),
-    "slices-infobatch": _way("InfoBatch on KalmanBLS, 8 slices", InfoBatch, KalmanBLS, "slices"),
-    "slices-seta": _way("SeTa on KalmanBLS, 8 slices", SeTa, KalmanBLS, "slices"),
-    "equal-infobatch": _way(
+    RANDOM: _variant("RandomPrune: a new random share in each epoch", RandomPrune),
+    "infobatch": _variant("InfoBatch on true per-sample losses", InfoBatch, reads="samples"),
+    "seta": _variant("SeTa on true per-sample losses", SeTa, reads="samples"),
+    "bls-infobatch": _variant("InfoBatch on BLS", InfoBatch, BLS),
+    "bls-seta": _variant("SeTa on BLS", SeTa, BLS),
+    "kalman-infobatch": _variant("InfoBatch on KalmanBLS", InfoBatch, KalmanBLS),
+    "kalman-seta": _variant("SeTa on KalmanBLS", SeTa, KalmanBLS),
+    "slices-infobatch": _variant(
+        "InfoBatch on KalmanBLS, 8 slices", InfoBatch, KalmanBLS, "slices"
+    ),
+    "slices-seta": _variant("SeTa on KalmanBLS, 8 slices", SeTa, KalmanBLS, "slices"),
+    "equal-infobatch": _variant(
         "InfoBatch with equal weights, on true per-sample losses",
         InfoBatch,
         reads="samples",
         weighting="equal",
     ),
-    "slices-equal-infobatch": _way(
+    "slices-equal-infobatch": _variant(
         "InfoBatch with equal weights, on KalmanBLS, 8 slices",
         InfoBatch,
         KalmanBLS,
         "slices",
         weighting="equal",
     ),
-    "drawn-infobatch": _way(
+    "drawn-infobatch": _variant(
         "InfoBatch on random scores, drawn anew in each epoch", DrawnScores, BLS
     ),
-    "order-dp": _way("OrderDP on true per-sample losses", OrderDP, reads="samples"),
-    "trimmed": _way("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
-    "kalman-trimmed": _way("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
-    "slices-trimmed": _way("TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"),
-    "skip-converged": _way(
+    "order-dp": _variant("OrderDP on true per-sample losses", OrderDP, reads="samples"),
+    "trimmed": _variant("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
+    "kalman-trimmed": _variant("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
+    "slices-trimmed": _variant(
+        "TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"
+    ),
+    "skip-converged": _variant(
         "SkipConverged on true per-sample losses", SkipConverged, reads="samples", budget=None
     ),
-    "slices-skip-converged": _way(
+    "slices-skip-converged": _variant(
         "SkipConverged on KalmanBLS, 8 slices", SkipConverged, KalmanBLS, "slices", None
     ),
-    "kalman-epsilon-greedy": _way("EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS),
-    "kalman-ucb": _way("UCB on KalmanBLS", UCB, KalmanBLS),
-    "kalman-order-dp": _way("OrderDP on KalmanBLS", OrderDP, KalmanBLS),
-    "kalman-repb": _way("RePB on KalmanBLS", RePB, KalmanBLS, budget=None),
-    "kalman-selective-backprop": _way(
+    "kalman-epsilon-greedy": _variant("EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS),
+    "kalman-ucb": _variant("UCB on KalmanBLS", UCB, KalmanBLS),
+    "kalman-order-dp": _variant("OrderDP on KalmanBLS", OrderDP, KalmanBLS),
+    "kalman-repb": _variant("RePB on KalmanBLS", RePB, KalmanBLS, budget=None),
+    "kalman-selective-backprop": _variant(
         "SelectiveBackprop on KalmanBLS", SelectiveBackprop, KalmanBLS
     ),
 }
