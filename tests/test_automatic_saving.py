@@ -8,7 +8,7 @@ import torch
 from helpers import Numbers, train_epoch, train_in_pieces
 from streams import Stored, stream_of
 
-from dynaprune import BLS, UCB, DataLoader, KalmanBLS, OrderDP, RandomPrune
+from dynaprune import BLS, UCB, DataLoader, KalmanBLS, OrderDP, PrunedScheduler, RandomPrune
 from dynaprune.methods._budget import MOST, automatic_share
 from dynaprune.scores.loss_progress import LossProgress
 
@@ -45,6 +45,22 @@ def test_epochs_skip_what_losses_say(score):
         assert sum(map(len, train_epoch(loader, flat))) == served[-1]
     assert served[:2] == [LENGTH, LENGTH]
     assert np.mean(served[2:]) / LENGTH == pytest.approx(0.7, abs=0.04)
+
+
+def test_a_schedule_ends_with_the_run():
+    train = BLS(RandomPrune(Numbers(LENGTH), 5, saving="auto")).proxy()
+    loader = DataLoader(train, batch_size=16, sampler=train.sampler)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    linear = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=5 * LENGTH // 16)
+    scheduler = PrunedScheduler(linear, loader, steps_per_full_epoch=LENGTH // 16)
+    for epoch in range(5):
+        assert linear.get_last_lr() == pytest.approx([1 - epoch / 5])
+        for batch in loader:
+            train.update(flat(batch))
+            optimizer.step()
+            scheduler.step()
+    assert linear.get_last_lr() == pytest.approx([0], abs=1e-9)
+    assert train.summary().visits_avoided > 0
 
 
 def test_nothing_is_skipped_while_losses_fall_fast():
