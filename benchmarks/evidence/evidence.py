@@ -1,13 +1,13 @@
-"""All the runs behind docs/evidence.md, several at a time.
+"""Make the runs behind docs/evidence.md, several at a time.
 
-    python benchmarks/evidence/evidence.py run --root DATA    # goes on where it stopped
-    python benchmarks/evidence/evidence.py rates --root DATA  # those at other learning rates
-    python benchmarks/evidence/evidence.py time --root DATA   # for seconds: leave the machine alone
-    python benchmarks/evidence/evidence.py left --root DATA   # how many runs are missing
-    python benchmarks/evidence/evidence.py fill               # docs/evidence.md, from what there is
+    python benchmarks/evidence/evidence.py run --root DATA    # continues where it stopped
+    python benchmarks/evidence/evidence.py rates --root DATA  # runs at other learning rates
+    python benchmarks/evidence/evidence.py time --root DATA   # timed runs: keep the machine idle
+    python benchmarks/evidence/evidence.py left --root DATA   # the number of missing runs
+    python benchmarks/evidence/evidence.py fill               # update docs/evidence.md
 
-They are those of `dynaprune bench run`, with a process a core. What is run first is a seed of
-everything, so that all tables fill at the same pace.
+The runs are those of `dynaprune bench run`, in several processes. All tasks are run with the first
+seed, then with the next one, so that all tables fill at the same pace.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ REGIMES = {
         "saturated",
     ),
     "sst2-lstm": ("redundant", "trivial", "wrong-labels", "brief", "saturated"),
-    # in place of SST-2, of whose two classes nothing is learned
+    # instead of SST-2, whose two classes make no long tail
     "mnist5k-cnn": ("long-tailed", "long-tailed-balanced"),
 }
 BY_REGIME = (
@@ -71,13 +71,13 @@ BY_REGIME = (
 )
 
 ONLY_IN = {
-    # where it is asked whether a gain comes of InfoBatch's weights alone: each visit still counts
+    # shows whether a gain comes from InfoBatch's weights alone, in settings where visits matter
     "drawn-infobatch": ("as-is", "long-tailed", "long-tailed-balanced", "brief"),
     "slices-trimmed": ("wrong-labels",),
 }
 
 TIMED = (FULL, *BASELINES, "infobatch", "bls-infobatch", "kalman-infobatch", "slices-infobatch")
-"""Of which the seconds are told: from runs one after the other, with nothing beside them."""
+"""The variants that are timed, by sequential runs on an otherwise idle machine."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Stage:
     """Runs of a task in a regime.
 
     Attributes:
-        task: its name.
-        regime: likewise.
-        ways: of training.
-        budgets: shares of visits to save.
-        rate: times the learning rate of the task's recipe.
+        task: the name of the task.
+        regime: the name of the regime.
+        ways: the names of the variants.
+        budgets: the shares of visits to save.
+        rate: the factor on the learning rate of the task's recipe.
     """
 
     task: str
@@ -100,7 +100,7 @@ class Stage:
 
 
 def stages() -> list[Stage]:
-    """Return what is run, once for each seed."""
+    """Return the stages of the main runs, which are repeated for each seed."""
     found = []
     for task in find_tasks(ZOO):
         found.append(Stage(task, "as-is", WITHOUT_BUDGET, ()))
@@ -115,17 +115,17 @@ def stages() -> list[Stage]:
 
 
 def timed_stages() -> list[Stage]:
-    """Return what is timed."""
+    """Return the stages of the timed runs."""
     return [Stage(task, "as-is", TIMED, (SAVED,)) for task in find_tasks(ZOO)]
 
 
 def rated_stages() -> list[Stage]:
-    """Return what is run at other learning rates."""
+    """Return the stages of the runs at other learning rates."""
     return [Stage(task, "as-is", (FULL, RANDOM), (HALF,), rate) for task in TASKS for rate in RATES]
 
 
 def planned(root: Path, results: Results, seeds: int, stages: Sequence[Stage]) -> Iterator[Planned]:
-    """Yield the runs of stages that are missing."""
+    """Yield the missing runs of stages."""
     asked: set[str] = set()
     for seed in range(seeds):
         for stage in stages:
@@ -150,19 +150,19 @@ def loaded(name: str, root: Path) -> Task:
 
 @cache
 def warm(name: str, root: Path) -> Task:
-    """Return a task with its data, after a first step: the first one in a process is slow."""
+    """Return a task with its data after some steps; the first ones in a process are slow."""
     task = loaded(name, root)
     warm_up(task, task.recipe)
     return task
 
 
 def work(root: Path, run: Planned) -> dict[str, Any]:
-    """Make a run, in a process of its own."""
+    """Make a run; called in a worker process."""
     return make_run(warm(run.key.task, root), run)
 
 
 def run_missing(coming: Iterator[Planned], root: Path, results: Results, processes: int) -> None:
-    """Make runs, and keep each as it comes."""
+    """Make runs in several processes, and write each result when it is finished."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         running: dict[Future[dict[str, Any]], Planned] = {}
@@ -182,11 +182,11 @@ def run_missing(coming: Iterator[Planned], root: Path, results: Results, process
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Execute the given subcommand."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("run", "rates", "time", "left", "fill"))
-    parser.add_argument("--root", type=Path, help="folder that holds data sets")
-    parser.add_argument("--out", type=Path, help="folder of results")
+    parser.add_argument("--root", type=Path, help="folder that contains the data sets")
+    parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
@@ -195,7 +195,7 @@ def main() -> None:
     if given.what == "fill":
         fill(results, Results(OTHER_RATES), Results(SECONDS))
     elif given.root is None:
-        parser.error("name the folder that holds data sets: --root")
+        parser.error("give the folder that contains the data sets: --root")
     elif given.what in ("run", "rates"):
         wanted = rated_stages() if given.what == "rates" else stages()
         coming = planned(given.root, results, given.seeds, wanted)
@@ -205,7 +205,7 @@ def main() -> None:
         run_missing(coming, given.root, results, processes=1)
     else:
         missing = sum(1 for _ in planned(given.root, results, given.seeds, stages()))
-        print(f"{len(results.lines)} runs are made, {missing} are missing")
+        print(f"{len(results.lines)} runs are finished, {missing} are missing")
 
 
 if __name__ == "__main__":

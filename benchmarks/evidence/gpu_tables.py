@@ -1,4 +1,4 @@
-"""The part of docs/evidence.md that a GPU is needed for: see benchmarks/gpu/."""
+"""The tables of docs/evidence.md from runs on a GPU; see benchmarks/gpu/."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dynaprune.bench.ways import FULL
 FOLDER = Path(__file__).parents[1] / "results" / "gpu"
 
 MARGIN = 0.002
-"""The loss of accuracy that is still called none: five seeds of all of CIFAR-10 tell it."""
+"""The tolerated loss of accuracy, which five seeds on all of CIFAR-10 can detect."""
 
-NOTHING = "No run was made yet.\n"
+NOTHING = "There are no runs yet.\n"
 
 Records = Sequence[dict[str, Any]]
 
 
 def gpu_parts() -> dict[str, str]:
-    """Return the parts of the page by name, from what results there are."""
+    """Return the generated parts of the page by name."""
     return {f"gpu-{stage}": text_of(records_of(stage), table) for stage, table in TABLES.items()}
 
 
@@ -40,7 +40,7 @@ def records_of(stage: str) -> list[dict[str, Any]]:
 
 
 def text_of(records: Records, table: Callable[[Records], str]) -> str:
-    """Return a table of results, and which cards they are of; or that there are none."""
+    """Return a table of results with the names of the cards, or a note that there are none."""
     if not records:
         return NOTHING
     cards = sorted({f"{each['card']}, torch {each['torch']}" for each in records})
@@ -48,18 +48,18 @@ def text_of(records: Records, table: Callable[[Records], str]) -> str:
 
 
 def checks_table(records: Records) -> str:
-    """Return how many tests passed when they ran last on each card."""
+    """Return the results of the last run of the tests on each card."""
     last = {(each["card"], each["group"]): each for each in records}
     lines = ["| card | tests | passed | failed | skipped |", "| --- | --- | ---: | ---: | ---: |"]
     for (card, group), each in last.items():
         numbers = each["passed"], each["failed"] + each["error"], each["skipped"]
-        cells = ["stopped for time", "", ""] if each["status"] == -1 else map(str, numbers)
+        cells = ["out of time", "", ""] if each["status"] == -1 else map(str, numbers)
         lines.append(f"| {card} | {group} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def cost_table(records: Records) -> str:
-    """Return a table for each part of the stage, a column for each number."""
+    """Return a table for each part of the stage, with a column for each quantity."""
     tables = []
     for part in dict.fromkeys(each["part"] for each in records):
         rows = [each for each in records if each["part"] == part]
@@ -75,14 +75,14 @@ def cost_table(records: Records) -> str:
 PARTS = {
     "update": "the calls of a step alone",
     "loop": "a whole training step",
-    "calls": "what 100 steps ask the device for",
+    "calls": "operations of 100 steps on the device",
     "criterion": "losses of slices, forward and backward",
-    "epoch": "once an epoch",
+    "epoch": "once per epoch",
 }
 
 
 def _short(value: float | None) -> str:
-    """Return a number with three digits that count, or more if it is large."""
+    """Return a number with three significant digits, or all digits of its integer part."""
     if value is None:
         return ""
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
@@ -100,7 +100,7 @@ def rates_table(records: Records) -> str:
 
 
 def cifar10_table(records: Records) -> str:
-    """Return, for each number of epochs, every way beside full training and the baselines."""
+    """Return a table per number of epochs, with all variants and their differences to others."""
     parts = []
     for epochs in sorted({each["epochs"] for each in records}):
         runs = [each for each in records if each["epochs"] == epochs]
@@ -109,7 +109,7 @@ def cifar10_table(records: Records) -> str:
 
 
 def section_of(runs: Records, title: str) -> Section:
-    """Return the results of runs in the form of those of the bench."""
+    """Return the results of runs as a section of the bench."""
     full_visits = {each["seed"]: each["visits"] for each in runs if each["way"] == FULL}
     lines = [
         {
@@ -137,7 +137,7 @@ def section_of(runs: Records, title: str) -> Section:
 def noisy_table(records: Records) -> str:
     """Return accuracies on right labels, and how well scores find the wrong ones."""
     lines = [
-        "| labels | way | seeds | visits saved % | accuracy % | − full training | AUROC | "
+        "| labels | variant | seeds | visits saved % | accuracy % | − full training | AUROC | "
         "precision |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -181,7 +181,7 @@ def _by_quarter(runs: list[list[float]]) -> str:
 def paper_table(records: Records) -> str:
     """Return each run of the paper's recipe."""
     lines = [
-        "| way | seed | epochs | visits | accuracy % | seconds |",
+        "| variant | seed | epochs | visits | accuracy % | seconds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [

@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/evidence.md."""
+"""Generates the tables and pictures of docs/evidence.md."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 PICTURES = PAGE.parent / "images" / "evidence"
 
 SAVED = 0.4
-"""The budget whose seconds are shown, and at which kinds of waste are compared: the largest one at
-which most ways were run."""
+"""The budget of the tables on time and on kinds of waste: the largest one at which most variants
+were run."""
 
 WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
 
 EVERYWHERE = (*DEFAULT, *WITHOUT_BUDGET)
-"""Ways that all tasks are trained in."""
+"""The variants with which all tasks are trained."""
 
 IN_SETTINGS_WAYS = (
     *BASELINES,
@@ -45,12 +45,12 @@ IN_SETTINGS_WAYS = (
 
 
 def fill(results: Results, other_rates: Results, timed: Results) -> None:
-    """Bring the tables and pictures of docs/evidence.md up to date.
+    """Update the tables and pictures of docs/evidence.md.
 
     Arguments:
-        results: all runs.
-        other_rates: those at other learning rates.
-        timed: those that were made one after the other, with nothing beside them.
+        results: the results of the main runs.
+        other_rates: the results at other learning rates.
+        timed: the results of the timed runs.
     """
     sections = sections_of(results)
     PICTURES.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
         "signs": signs_tables(sections),
         "tasks": "\n".join(
             f"### {section.title}\n\n{about(section)}\n{matrix(section)}\n"
-            f"![{section.task['metric']} against sample visits: {section.title}]"
+            f"![{section.task['metric']} over sample visits: {section.title}]"
             f"({PICTURES.relative_to(PAGE.parent)}/{picture})\n"
             for section, picture in zip(sections, pictures, strict=True)
         ),
@@ -92,24 +92,24 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
 
 
 def seeds_line(sections: list[Section]) -> str:
-    """Return how many runs and seeds there are."""
+    """Return a sentence with the numbers of runs, tasks and seeds."""
     seeds = [row.seeds for section in sections for row in section.rows]
     runs = sum(len(section.lines) for section in sections)
     settings = sum(section.regime != "as-is" for section in sections)
     return (
-        f"{runs:,} runs of {len(sections) - settings} tasks and {settings} settings, "
+        f"{runs:,} runs of {len(sections) - settings} tasks and {settings} changed settings, with "
         f"{' to '.join(map(str, sorted({min(seeds), max(seeds)})))} seeds each.\n"
     )
 
 
 def ways_list(sections: list[Section]) -> str:
-    """Return what each way of training is, those that occur."""
+    """Return descriptions of the variants that occur."""
     occurring = {row.way for section in sections for row in section.rows}
     return "".join(f"- `{way}`: {WAYS[way].about}\n" for way in WAYS if way in occurring)
 
 
 def seconds_table(sections: list[Section]) -> str:
-    """Return the table of the wall-clock that is saved at one budget."""
+    """Return the table of the wall-clock time saved at one budget."""
     saved = {
         section.title: {
             row.way: row.seconds_saved.value
@@ -137,9 +137,9 @@ def _seconds_row(title: str, spent: str, saved: Sequence[float | None]) -> str:
 
 
 def regimes_table(sections: list[Section]) -> str:
-    """Return, for each kind of waste, what ways cost where 40% of the visits are saved.
+    """Return the differences to full training at 40% of the visits saved, for each kind of waste.
 
-    Ways that save what they like are shown with how much that was.
+    For variants without a budget it adds the share that they saved.
     """
     changed = {section.task["name"] for section in sections if section.regime != "as-is"}
     lines = [

@@ -1,7 +1,7 @@
-"""Larger learning rates in place of the weights of InfoBatch, at 50% saved.
+"""Larger learning rates compared with the weights of InfoBatch, at 50% saved.
 
-There InfoBatch draws from all samples, whatever their scores, and gives each the weight 2: what it
-gains on RandomPrune comes of larger steps.
+At 50% InfoBatch draws from all samples regardless of their scores, and gives each the weight 2. So
+its gain on RandomPrune comes from larger steps.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dynaprune.bench.tables import scale_of
 from dynaprune.bench.ways import FULL, RANDOM
 
 TASKS = ("mnist5k-ddpm", "mnist5k-vae", "mnist5k-fixmatch", "shakespeare-gpt2")
-"""Where InfoBatch at 50% came out above both baselines."""
+"""The tasks on which InfoBatch at 50% was better than both baselines."""
 
 RATES = (1.5, 2.0)
-"""Times the learning rate of a task's recipe."""
+"""Factors on the learning rate of a task's recipe."""
 
 SAVED = 0.5
 
@@ -27,10 +27,10 @@ WEIGHTED = "bls-infobatch"
 
 
 def rates_table(sections: Sequence[Section], others: Sequence[Line]) -> str:
-    """Return what larger steps bring: differences to full training at the recipe's own rate.
+    """Return the differences to full training at the recipe's own rate, for several rates.
 
     Arguments:
-        sections: of tasks as they are, by their own recipes.
+        sections: the results of unchanged tasks with their own recipes.
         others: the results at other rates.
     """
     columns = [

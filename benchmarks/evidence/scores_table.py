@@ -1,4 +1,4 @@
-"""One score against another at the same method and budget, seed by seed and task by task."""
+"""Comparison of scores with the same method and budget, paired by seed and task."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PAIRS = (
     ("bls-infobatch", "drawn-infobatch"),
     ("infobatch", "drawn-infobatch"),
 )
-"""A way of training, and the one that it is held against."""
+"""Pairs of variants: the second one is the reference."""
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5)
 
 
 def scores_table(sections: Sequence[Section]) -> str:
-    """Return what a score gains on another one, in margins, and on which tasks that is shown."""
+    """Return the gain of each variant on its reference, in margins, and the tasks that show it."""
     lines = [
-        "| way | against | saved % | tasks | difference | better on | worse on |",
+        "| variant | compared with | saved % | tasks | difference | better on | worse on |",
         "| --- | --- | ---: | ---: | ---: | --- | --- |",
     ]
     for pair in PAIRS:
@@ -37,7 +37,7 @@ def scores_table(sections: Sequence[Section]) -> str:
 
 
 def differences(section: Section, way: str, other: str, budget: float) -> list[float]:
-    """Return how much better a way is than another one, in margins: a number a seed."""
+    """Return how much better a variant is than another one, in margins: one number per seed."""
     sign = 1 if section.task["higher_is_better"] else -1
     first, second = (
         {
@@ -52,7 +52,7 @@ def differences(section: Section, way: str, other: str, budget: float) -> list[f
 
 
 def _cells(budget: float, found: dict[str, list[float]]) -> list[str]:
-    """Return the cells of a row, of the differences of each task."""
+    """Return the cells of a row from the differences of each task."""
     tested = {title: mean_of(d) for title, d in found.items() if len(d) >= MIN_SEEDS}
     better = [title for title, mean in tested.items() if mean.is_above_zero]
     worse = [title for title, mean in tested.items() if mean.is_below_zero]

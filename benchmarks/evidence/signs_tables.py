@@ -1,4 +1,4 @@
-"""What full trainings show on their way, held against what pruning then came to."""
+"""Signs measured during full training, compared with the effects of pruning."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from dynaprune.diagnostics.advice import FEW, MANY
 from dynaprune.diagnostics.estimates import rank_correlation
 
 SAVED = (0.2, 0.3, 0.4)
-"""Budgets whose effects are averaged: all that a setting was run at."""
+"""The budgets whose effects are averaged, as far as a setting was run with them."""
 
 WAYS = (*BASELINES, "infobatch", "bls-infobatch")
 
 LEARNED = (FEW, MANY)
 RISES = (1.0, 5.0)
-"""Margins."""
+"""Bounds of the metric's rise, in margins."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What full training showed in a setting, and the effects of pruning, in margins.
+    """The signs of full training in a setting, and the effects of pruning.
 
     Attributes:
-        title: of the setting.
-        learned: see `Shown`, likewise the next two.
-        rise: in margins.
-        fall: a share.
-        effects: against full training, by way, means over the budgets below 50%.
+        title: the title of the setting.
+        learned: the share of learned samples at half of the run; see `dynaprune.bench.signs.Shown`.
+        rise: the rise of the metric in the second half, in margins.
+        fall: the share by which the mean loss fell in the second half.
+        effects: the difference to full training by variant, in margins, averaged over the budgets
+            below 50%.
     """
 
     title: str
@@ -48,12 +49,12 @@ class Setting:
         return max(self.effects[baseline] for baseline in BASELINES)
 
     def gain(self, way: str) -> float:
-        """Return how much better a way is than the better baseline."""
+        """Return how much better a variant is than the better baseline."""
         return self.effects.get(way, math.nan) - self.baseline
 
 
 def setting_of(section: Section) -> Setting | None:
-    """Return what a section's runs showed, or `None` if they did not look or are not compared."""
+    """Return the signs and effects of a section, `None` if it lacks signs or baselines."""
     margin = section.task["margin"]
     shown = shown_by(section.lines, section.task["higher_is_better"])
     effects: dict[str, list[float]] = {}
@@ -67,11 +68,11 @@ def setting_of(section: Section) -> Setting | None:
 
 
 def signs_tables(sections: Sequence[Section]) -> str:
-    """Return what each setting showed and came to, and how signs and effects go together."""
+    """Return the signs and effects of each setting, and how they are related."""
     shown = [found for section in sections if (found := setting_of(section)) is not None]
     shown.sort(key=lambda one: -one.learned)
     lines = [
-        "| setting | learned halfway | metric's rise from there | loss's fall from there | "
+        "| setting | learned at half | rise of the metric | fall of the loss | "
         f"{' | '.join(f'{way} − full' for way in WAYS)} |",
         f"| --- |{' ---: |' * (3 + len(WAYS))}",
     ]
@@ -83,14 +84,14 @@ def signs_tables(sections: Sequence[Section]) -> str:
         )
     lines += [
         "",
-        "| sign | settings | the better baseline loses more than a margin | bls-infobatch does | "
-        "bls-infobatch is better than both baselines by more than half a margin |",
+        "| sign | settings | the better baseline loses more than a margin | bls-infobatch loses "
+        "more than a margin | bls-infobatch is better than both baselines by more than half a "
+        "margin |",
         "| --- | ---: | ---: | ---: | ---: |",
-        *_counts("learned halfway", LEARNED, shown, lambda one: one.learned, "{:.0%}"),
-        *_counts("metric's rise from there, margins", RISES, shown, lambda one: one.rise, "{:g}"),
+        *_counts("learned at half", LEARNED, shown, lambda one: one.learned, "{:.0%}"),
+        *_counts("rise of the metric, margins", RISES, shown, lambda one: one.rise, "{:g}"),
         "",
-        "| rank correlation with | learned halfway | metric's rise from there | "
-        "loss's fall from there |",
+        "| rank correlation with | learned at half | rise of the metric | fall of the loss |",
         "| --- | ---: | ---: | ---: |",
     ]
     effects_of = {"the better baseline − full": [one.baseline for one in shown]}
@@ -113,7 +114,7 @@ def _counts(
     sign: Callable[[Setting], float],
     written: str,
 ) -> Iterator[str]:
-    """Yield rows of how many settings lose, by a sign below, between and above two bounds."""
+    """Yield the numbers of settings that lose, with a sign below, between and above two bounds."""
     low, high = (written.format(bound) for bound in bounds)
     for what, place in ((f"below {low}", 0), (f"{low} to {high}", 1), (f"above {high}", 2)):
         mine = [one for one in shown if np.digitize(sign(one), bounds) == place]

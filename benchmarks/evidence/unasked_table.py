@@ -1,7 +1,7 @@
-"""A way that saves what it likes on each task, against the same share of every task.
+"""A variant that chooses its own budget for each task, compared with the same budget for all tasks.
 
-Over all tasks both save about as much, so what differs is how that is spread over them: whether
-more is saved where more is wasted.
+Over all tasks both save about the same share of visits. The comparison shows whether it helps to
+save more on tasks that waste more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dynaprune.bench.statistics import mean_of
 UNASKED = "skip-converged"
 
 SHARE = 0.2
-"""Of each task, by the others: about what `UNASKED` saves in the mean."""
+"""The budget of the others on each task: about the mean share that `UNASKED` saves."""
 
 OTHERS = (
     "fewer-epochs",
@@ -28,9 +28,9 @@ OTHERS = (
 
 
 def unasked_table(sections: Sequence[Section]) -> str:
-    """Return what ways save and cost, in margins, and what `UNASKED` gains on the same tasks."""
+    """Return the savings and costs of variants, in margins, and the paired gain of `UNASKED`."""
     lines = [
-        "| way | tasks | saved % | − full training | gain of `skip-converged` |",
+        "| variant | tasks | saved % | − full training | gain of `skip-converged` |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     free = saved_and_cost(sections, UNASKED, 0.0)

@@ -1,29 +1,29 @@
-"""How much of what is pruned becomes time saved, in whole training runs.
+"""The share of wall-clock time that pruning saves in whole training runs.
 
     python benchmarks/performance/end_to_end.py [--root CIFAR10] [--save runs/end_to_end.json]
 
-The share of wall-clock that pruning saves, divided by the share of sample visits that it saves.
-Settings with a loader: `small`, where data loading and Python take nearly all the time, without
-workers and with two (`workers`); and `typical`, a small residual network on images of CIFAR-10, or
-on random ones of the same shape without `--root`. Settings without one, where all data are tensors
-in memory and steps are short: `memory`, a small MLP, and `memory-cnn`, a small CNN.
+It prints the share of wall-clock time saved, divided by the share of sample visits saved. The
+settings are in end_to_end_settings.py. Those with a loader: `small`, in which data loading and
+Python take nearly all the time, without workers and with two (`workers`); and `typical`, a small
+residual network on images of CIFAR-10, or without `--root` on random images of the same shape.
+Those without a loader, with all data as tensors in memory and with short steps: `memory`, a small
+MLP, and `memory-cnn`, a small CNN.
 
-The comparison is with a plain loop that has the same model, optimizer, epochs and batch size: over
-torch's DataLoader, or over `torch.randperm(N).split(B)` where data are in memory, which
-`train.batches(B)` replaces. "nothing pruned" is the loop with dynaprune's three lines that serves
-everything: what dynaprune itself costs. "as few samples" is the plain loop again, over as many
-random samples an epoch as BLS-InfoBatch serves: the most that any pruning could save, because an
-epoch also costs what does not depend on its samples (workers that start, a last batch that is not
-full).
+The reference is a plain loop with the same model, optimizer, epochs and batch size: over torch's
+DataLoader, or over `torch.randperm(N).split(B)` for data in memory, which `train.batches(B)`
+replaces. "nothing pruned" is the loop with dynaprune's three lines that serves everything: the cost
+of dynaprune itself. "as few samples" is the plain loop over as many random samples per epoch as
+BLS-InfoBatch serves. That is the most that pruning could save, because an epoch also has costs that
+do not depend on its samples (starting workers, an incomplete last batch).
 
-The machine's speed drifts, so all runs of a repeat take turns: some batches each, as far along in
-their epochs as each other, or epoch by epoch where workers fetch ahead. A run's time is the sum of
-its epochs' medians over the repeats, so that a stall in one of them counts little. Not timed: what
-is made once before training, and calls that are the first of their kind. In brackets: a 95%
-interval, by bootstrap over the repeats, of which each holds all runs.
+The machine's speed drifts, so all runs of a repeat take turns, each with some batches, such that
+they progress equally through their epochs; with workers, which fetch ahead, they take turns epoch
+by epoch. The time of a run is the sum over epochs of the median over repeats, so that a stall in
+one repeat has little effect. Not timed: objects created once before training, and the first calls
+of each kind. In brackets: 95% intervals, by a bootstrap over repeats.
 
-With `--save`, each repeat is written as it comes, and a benchmark that was stopped goes on where it
-was. Remove the file after a change to the code.
+With `--save`, each repeat is written when it finishes, and the script continues where it stopped.
+Remove the file after a change of the code.
 """
 
 from __future__ import annotations
@@ -40,207 +40,50 @@ from statistics import median
 from typing import Any, TypeAlias
 
 import torch
+from end_to_end_settings import (
+    BATCH,
+    FEWER,
+    IN_MEMORY,
+    INFOBATCH,
+    LOADED,
+    NOTHING,
+    PLAIN,
+    SAVING,
+    SETA,
+    Setting,
+    described,
+    settings_of,
+)
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.data import Dataset, RandomSampler
 
-import dynaprune
-from dynaprune import BLS, InfoBatch, NoPrune, PrunedDataset, SeTa
-from dynaprune.bench.tasks.image_sets import load_images
+from dynaprune import BLS, InfoBatch, PrunedDataset
 
-BATCH, SAVING, RESAMPLES = 128, 0.3, 400
+RESAMPLES = 400
 BLOCK = 16
-"""Batches a turn: enough for code and data to be in the caches, as in a run that is alone."""
-
-PLAIN, NOTHING, FEWER = "plain", "nothing pruned", "plain, as few samples"
-INFOBATCH, SETA = "BLS-InfoBatch", "BLS-SeTa"
+"""The number of batches per turn: enough to have code and data in the caches, as in a single run.
+"""
 
 RUNS = (PLAIN, NOTHING, INFOBATCH, FEWER, SETA)
-"""The runs of a repeat."""
-
-LOADED = ("small", "workers", "typical")
-IN_MEMORY = ("memory", "memory-cnn")
-"""The settings, with a loader and without."""
+"""The runs in each repeat."""
 
 Epochs: TypeAlias = dict[str, list[list[float]]]
-"""Of one repeat: for each run the seconds and the sample visits of every epoch."""
-
-
-class Images(Dataset[tuple[Tensor, int]]):
-    """Images that are normalised when they are fetched, and mirrored half of the time."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels.tolist()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.images[index].float().div_(127.5).sub_(1)
-        if torch.rand(()) < 0.5:
-            image = image.flip(-1)
-        return image, self.labels[index]
-
-    def in_memory(self) -> tuple[Tensor, Tensor]:
-        """Return all images, normalised, and their labels."""
-        return self.images.float().div_(127.5).sub_(1), torch.tensor(self.labels)
-
-
-class Residual(nn.Module):
-    """Two convolutions beside a shortcut, at half the resolution."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.shortcut = nn.Conv2d(channels, out, 1, stride=2, bias=False)
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(out),
-            nn.ReLU(),
-            nn.Conv2d(out, out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(out),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return nn.functional.relu(self.layers(images) + self.shortcut(images))
-
-
-def small_model() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-
-
-def memory_model() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
-
-
-def memory_cnn() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(1024, 10),
-    )
-
-
-def typical_model() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        Residual(16, 32),
-        Residual(32, 64),
-        Residual(64, 128),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(128, 10),
-    )
-
-
-def random_images(samples: int, channels: int, size: int) -> Images:
-    generator = torch.Generator().manual_seed(0)
-    shape = (samples, channels, size, size)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    return Images(images, torch.randint(10, (samples,), generator=generator))
-
-
-def cifar10(root: Path, samples: int) -> Images:
-    """Return a random subset of CIFAR-10."""
-    images, labels = load_images("cifar10", root).train.tensors
-    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:samples]
-    return Images(images[chosen], labels[chosen])
-
-
-@dataclass
-class Setting:
-    """What is trained, and on what.
-
-    Attributes:
-        name: as given on the command line.
-        dataset: the whole training set.
-        model: makes a model.
-        epochs: of a run.
-        workers: of the loader.
-        data: all images and labels, if they are in memory and there is no loader.
-    """
-
-    name: str
-    dataset: Images
-    model: Callable[[], nn.Module]
-    epochs: int
-    workers: int = 0
-    data: tuple[Tensor, Tensor] | None = None
-
-    def pruned(self, run: str, seed: int) -> PrunedDataset | None:
-        """Return the training set of a run, or `None` where it is not dynaprune's."""
-        methods: dict[str, Callable[..., PrunedDataset]] = {
-            NOTHING: NoPrune,
-            INFOBATCH: partial(InfoBatch, saving=SAVING),
-            SETA: SeTa,
-        }
-        if run not in methods:
-            return None
-        train: PrunedDataset = BLS(methods[run](self.dataset, self.epochs, seed=seed)).proxy()
-        return train
-
-    def plain_batches(self, served: int | None = None) -> Iterable[Any]:
-        """Return what the plain loop runs over in an epoch: all samples, or that many random ones.
-
-        Over everything it is made once, as users make it, and can be run over in each epoch.
-        """
-        if self.data is not None:
-            return Shuffled(len(self.dataset), served)
-        random_ones = None if served is None else RandomSampler(self.dataset, num_samples=served)
-        return torch.utils.data.DataLoader(
-            self.dataset,
-            batch_size=BATCH,
-            shuffle=random_ones is None,
-            sampler=random_ones,
-            num_workers=self.workers,
-        )
-
-    def pruned_batches(self, train: PrunedDataset) -> Iterable[Any]:
-        if self.data is not None:
-            return train.batches(BATCH)
-        return dynaprune.DataLoader(
-            train, batch_size=BATCH, sampler=train.sampler, num_workers=self.workers
-        )
-
-    def of(self, samples: int, epochs: int) -> Setting:
-        """Return the setting with fewer samples and other epochs."""
-        few = Images(self.dataset.images[:samples], torch.tensor(self.dataset.labels[:samples]))
-        data = None if self.data is None else few.in_memory()
-        return Setting(self.name, few, self.model, epochs, self.workers, data)
-
-
-@dataclass
-class Shuffled:
-    """Batches of random indices, in the one line that needs no library.
-
-    Attributes:
-        samples: in the training set.
-        served: how many of them an epoch has; `None` for all.
-    """
-
-    samples: int
-    served: int | None
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(torch.randperm(self.samples)[: self.served].split(BATCH))
+"""One repeat: for each run the seconds and the sample visits of every epoch."""
 
 
 @dataclass
 class Run:
-    """A training run, an epoch at a time.
+    """A training run that can be advanced batch by batch.
 
     Attributes:
-        batches: of the epoch: what a loader yields, or indices into `data`.
-        data: as that of the setting.
-        model, optimizer: what is trained, and by what.
+        batches: the batches of an epoch: those of a loader, or indices into `data`.
+        data: the `data` of the setting.
+        model: the model.
+        optimizer: its optimizer.
         train: the pruned dataset, if there is one.
-        seconds, visits: of the epochs so far.
+        seconds: the time of each epoch so far.
+        visits: the sample visits of each epoch so far.
     """
 
     batches: Iterable[Any]
@@ -252,9 +95,9 @@ class Run:
     visits: list[float] = field(default_factory=list)
 
     def train_epoch(self) -> Iterator[None]:
-        """Train one epoch in the way that a user writes it, and pause after each batch.
+        """Train one epoch as a user writes it, and pause before the first and after each batch.
 
-        Its seconds are those between pauses, of which one is before the first batch.
+        Only the time between pauses counts.
         """
         model, optimizer, train, visits = self.model, self.optimizer, self.train, 0
         all_images, all_labels = self.data or (None, None)
@@ -290,7 +133,7 @@ def make_run(setting: Setting, name: str, seed: int) -> Run:
 
 
 def lengths_of_infobatch(setting: Setting) -> list[int]:
-    """Return how many samples its epochs serve: with `saving`, whatever the losses are."""
+    """Return the lengths of InfoBatch's epochs, which with `saving` do not depend on losses."""
     train = BLS(InfoBatch(range(len(setting.dataset)), setting.epochs, saving=SAVING)).proxy()
     lengths = []
     for _ in range(setting.epochs):
@@ -302,7 +145,7 @@ def lengths_of_infobatch(setting: Setting) -> list[int]:
 
 
 def train_in_turns(setting: Setting, repeat: int) -> Epochs:
-    """Train all runs; each epoch, and each repeat, another one comes first."""
+    """Train all runs; the first one rotates with epochs and repeats."""
     runs = {name: make_run(setting, name, repeat) for name in RUNS}
     for epoch, served in enumerate(lengths_of_infobatch(setting)):
         runs[FEWER].batches = setting.plain_batches(served)
@@ -320,7 +163,7 @@ def train_in_turns(setting: Setting, repeat: int) -> Epochs:
 def take_turns(
     epochs: list[Iterator[None]], setting: Setting, names: Sequence[str], served: int
 ) -> None:
-    """Train an epoch of each run, so that all are equally far along all the time."""
+    """Train an epoch of each run, such that all progress equally through it."""
     whole = -(-len(setting.dataset) // BATCH)
     expected = [-(-served // BATCH) if name in (FEWER, INFOBATCH) else whole for name in names]
     done = [-1] * len(epochs)  # the first pause is before the first batch
@@ -336,20 +179,20 @@ def take_turns(
 
 
 def warm_up(setting: Setting) -> None:
-    """Do what costs more the first time: a few epochs of a few batches of every run."""
+    """Train a few epochs of a few batches of every run, because first calls are slower."""
     samples = min(len(setting.dataset), 3 * BATCH + BATCH // 2)
-    train_in_turns(setting.of(samples, epochs=4), 0)
+    train_in_turns(setting.resized(samples, epochs=4), 0)
 
 
 class Results:
-    """The repeats so far, in a file if there is one.
+    """The repeats so far, optionally kept in a file.
 
     Arguments:
-        file: where they are kept.
-        made_with: what all repeats have in common.
+        file: the path of the file, if any.
+        made_with: the options that all repeats must share.
 
     Raises:
-        SystemExit: the file's repeats were made with something else.
+        SystemExit: the file's repeats were made with other options.
     """
 
     def __init__(self, file: Path | None, made_with: dict[str, Any]) -> None:
@@ -394,7 +237,7 @@ class Spread:
 
 
 def spread(repeats: list[Epochs], measure: Callable[[list[Epochs]], float]) -> Spread:
-    """Return what is measured on all repeats, and on repeats that are drawn from them."""
+    """Return a measure of all repeats, with its bootstrap interval."""
     draw = random.Random(0)
     drawn = (draw.choices(repeats, k=len(repeats)) for _ in range(RESAMPLES))
     values = sorted(map(measure, drawn))
@@ -409,13 +252,13 @@ def total(repeats: list[Epochs], name: str, part: int) -> float:
 
 @dataclass
 class Row:
-    """What a run came to beside the plain one, over the repeats.
+    """A run compared with the plain one, over the repeats.
 
     Attributes:
-        seconds: of the run.
-        visits_saved: share of the plain run's sample visits, in [0, 1).
-        time_saved: share of the wall-clock of the plain run.
-        ratio: wall-clock saved over visits saved; `None` where no visits are.
+        seconds: the time of the run.
+        visits_saved: the share of the plain run's sample visits that was saved, in [0, 1).
+        time_saved: the share of the plain run's wall-clock time that was saved.
+        ratio: `time_saved` over `visits_saved`; `None` if no visits were saved.
     """
 
     seconds: float
@@ -441,10 +284,10 @@ def summarised(repeats: list[Epochs]) -> dict[str, Any]:
 def table_of(repeats: list[Epochs], title: str) -> Table:
     seconds = row_of(repeats, PLAIN).seconds
     steps = sum(-(-visits // BATCH) for visits in repeats[0][PLAIN][1])
-    plain = f"plain: {seconds:.2f} s, {1e3 * seconds / steps:.2f} ms a step"
+    plain = f"plain: {seconds:.2f} s, {1e3 * seconds / steps:.2f} ms per step"
     table = Table(title=f"{title}, {len(repeats)} repeats; {plain}")
     table.add_column("")
-    for name in ("visits\nsaved %", "wall-clock\nsaved %", "their\nratio"):
+    for name in ("visits\nsaved %", "wall-clock\nsaved %", "ratio"):
         table.add_column(name, justify="right")
     for name in (NOTHING, INFOBATCH, SETA, FEWER):
         row = row_of(repeats, name)
@@ -459,53 +302,18 @@ def table_of(repeats: list[Epochs], title: str) -> Table:
     return table
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
-    """Return the chosen settings by their names."""
-    chosen, epochs = options.settings, options.epochs
-    settings = {}
-    small = random_images(options.small_samples, 1, 8)
-    if "small" in chosen:
-        settings["small"] = Setting("small", small, small_model, epochs)
-    if "workers" in chosen:
-        settings["workers"] = Setting("workers", small, small_model, epochs, workers=2)
-    if "typical" in chosen:
-        images = (
-            random_images(options.samples, 3, 32)
-            if options.root is None
-            else cifar10(options.root, options.samples)
-        )
-        settings["typical"] = Setting("typical", images, typical_model, epochs)
-    memory = random_images(options.memory_samples, 1, 8)
-    for name, model in zip(IN_MEMORY, (memory_model, memory_cnn), strict=True):
-        if name in chosen:
-            settings[name] = Setting(name, memory, model, epochs, data=memory.in_memory())
-    return settings
-
-
-def described(setting: Setting, options: argparse.Namespace) -> str:
-    kind = "images"
-    if setting.name == "typical":
-        kind = "random images" if options.root is None else "images of CIFAR-10"
-    workers = f"{setting.workers} workers, " if setting.workers > 0 else ""
-    threads = f"{options.threads} thread{'s' if options.threads > 1 else ''}"
-    return (
-        f"{setting.name}: {len(setting.dataset):,} {kind}, {setting.epochs} epochs, "
-        f"batches of {BATCH}, {workers}torch {torch.__version__}, {threads}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     names = (*LOADED, *IN_MEMORY)
     parser.add_argument("--settings", nargs="+", choices=names, default=names)
-    parser.add_argument("--root", type=Path, help="where CIFAR-10 is; see `dynaprune demo --help`")
-    parser.add_argument("--samples", type=int, default=4_000, help="of the typical setting")
+    parser.add_argument("--root", type=Path, help="CIFAR-10; see `dynaprune demo --help`")
+    parser.add_argument("--samples", type=int, default=4_000, help="samples of typical")
     parser.add_argument("--small-samples", type=int, default=16_000, help="of small and workers")
-    parser.add_argument("--memory-samples", type=int, default=50_000, help="of those in memory")
+    parser.add_argument("--memory-samples", type=int, default=50_000, help="of memory, memory-cnn")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; one disturbs others less")
-    parser.add_argument("--save", type=Path, help="JSON file of results; goes on with those in it")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--save", type=Path, help="JSON file of results, to be continued")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 

@@ -1,4 +1,4 @@
-"""Memory and time of a call, for the benchmarks beside it."""
+"""Memory and time of a call, for the benchmarks in this folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def memory(name: str) -> int:
-    """Return `VmRSS`, or `VmHWM`, its highest value so far, of this process in bytes."""
+    """Return `VmRSS` of this process, or `VmHWM`, its highest value so far, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024
@@ -18,7 +18,7 @@ def memory(name: str) -> int:
 
 
 def peak_of(call: Callable[[], object]) -> tuple[float, int]:
-    """Return the seconds that a call takes, and the peak of resident memory in it."""
+    """Return the duration of a call in seconds, and the peak of resident memory during it."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     started = time.perf_counter()
@@ -27,7 +27,7 @@ def peak_of(call: Callable[[], object]) -> tuple[float, int]:
 
 
 def traced_peak_of(call: Callable[[], object]) -> int:
-    """Return the peak of what NumPy and Python have asked for in a call; torch does not say so."""
+    """Return the peak of the memory that NumPy and Python, but not torch, request in a call."""
     tracemalloc.start()
     call()
     peak = tracemalloc.get_traced_memory()[1]

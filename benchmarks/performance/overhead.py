@@ -1,26 +1,25 @@
-"""What dynaprune itself costs, beside plain textbook code in the same run.
+"""The cost of dynaprune itself, compared with textbook code in the same run.
 
     python benchmarks/performance/overhead.py
 
-A step: `update` at batch size 128, and the hand-over of the batch's indices that the loader does
-before it. Textbook: scores on the host, written in every step. Both return the loss times its
-weight; what that multiplication costs by itself is in the table too.
+A step: `update` at batch size 128, and the loader's preceding call that sets the batch's indices.
+Textbook: scores on the host, written in every step. Both return the loss times its weight; the
+table also has the cost of that multiplication alone, and the bytes that a step keeps until the
+epoch ends.
 
-A step keeps some bytes until the epoch ends, which are counted too.
+`update(loss, indices=...)`: with the int64 tensor that another library's loader yields. Textbook:
+the same code as before.
 
-`update(loss, indices=...)` with the int64 tensor that another library's loader yields, without a
-hand-over. Textbook: the same code as before.
-
-Losses of slices: `chunked(criterion, C)` beside the criterion itself, both forward and backward, by
-themselves and within whole training steps of the small CNN of end_to_end.py on images of 32 by 32.
-C is 8, and the batch size: one loss a sample. Cross entropy has to count the labels that
-`ignore_index` leaves; with class probabilities, and as other losses, it has not. A function of the
-user's own is called on each slice.
+Losses of slices: `chunked(criterion, C)` compared with the criterion itself, forward and backward,
+alone and within whole training steps of the small CNN of end_to_end.py on images of 32 by 32. C is
+8, or the batch size (per-sample losses). Cross entropy has to count the labels that `ignore_index`
+leaves, unless targets are class probabilities. A function of the user's own is called on each
+slice.
 
 An epoch: the plan for 1,000,000 samples. Textbook InfoBatch: `np.random.choice` and a shuffled
-Python list. Textbook SeTa: scikit-learn's KMeans, and samples put into groups one by one; with
-one random start, which is its default, and with ten, which it takes to find groups as good as
-ours. Memory is the peak of what NumPy and Python ask for; scale.py has what the system gives.
+Python list. Textbook SeTa: scikit-learn's KMeans, and samples assigned to groups one by one; with
+one random start, its default, and with ten, which it needs to find equally good groups. Memory is
+the peak of what NumPy and Python request; scale.py measures resident memory.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from end_to_end import random_images, typical_model
+from end_to_end_settings import random_images, typical_model
 from measuring import traced_peak_of
 from rich.console import Console
 from rich.table import Table
@@ -48,14 +47,15 @@ from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, chunked
 from dynaprune.losses.buffer import LossBuffer
 from dynaprune.planning.plan import make_plan
 from dynaprune.planning.selection import check_selection
-from dynaprune.training.passes import LoaderPass, batch_of
+from dynaprune.training.batch import batch_of
+from dynaprune.training.loader_pass import LoaderPass
 from dynaprune.utils.rng import epoch_generator
 
 BATCH, CHUNKS = 128, 8
 
 
 class TextbookBLS:
-    """Scores every step, as one would write it down from the formula."""
+    """Updates scores in every step, written directly from the formula."""
 
     def __init__(self, num_samples: int, weights: Tensor, alpha: float = 0.7) -> None:
         self.scores = torch.ones(num_samples)
@@ -63,9 +63,9 @@ class TextbookBLS:
         self.alpha = alpha
 
     def update(self, loss: Tensor, indices: Tensor) -> Tensor:
-        if loss.numel() not in (1, len(indices)):  # of slices of one size
+        if loss.numel() not in (1, len(indices)):  # losses of slices of equal size
             loss = loss.repeat_interleave(len(indices) // loss.numel())
-        value = loss.detach().cpu()  # a mean loss, or one loss a sample
+        value = loss.detach().cpu()  # a mean loss, or per-sample losses
         self.scores[indices] = self.alpha * self.scores[indices] + (1 - self.alpha) * value
         weights = self.weights[indices].to(loss.device)
         return loss * weights.mean() if loss.dim() == 0 else (loss * weights).mean()
@@ -121,7 +121,7 @@ def peak(call: Callable[[], object]) -> str:
 
 
 def bytes_kept(num_samples: int, steps: int = 5_000) -> float:
-    """Return how many bytes a step with a mean loss leaves behind until the epoch ends."""
+    """Return the number of bytes that a step with a mean loss keeps until the epoch ends."""
     train = in_epoch(num_samples, weighted=False)
     order = train.begin_epoch().order
     loss = torch.tensor(1.0)
@@ -130,11 +130,11 @@ def bytes_kept(num_samples: int, steps: int = 5_000) -> float:
         train.update(loss, indices=order[start % num_samples :][:BATCH])
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    return kept / steps + 4  # the loss itself is in a tensor
+    return kept / steps + 4  # the loss itself is in a tensor, which is not traced
 
 
 def in_epoch(num_samples: int, *, weighted: bool) -> PrunedDataset:
-    """Return BLS-InfoBatch in its second epoch, with weights, or in its first, without."""
+    """Return BLS-InfoBatch in its second epoch, with weights, or in its first, without weights."""
     train: PrunedDataset = BLS(InfoBatch(range(num_samples), 100)).proxy()
     train.begin_epoch()
     if weighted:
@@ -145,13 +145,13 @@ def in_epoch(num_samples: int, *, weighted: bool) -> PrunedDataset:
 
 
 def scores_of(num_samples: int) -> Tensor:
-    """Return scores such as losses are: most of them low, a few high."""
+    """Return scores distributed like losses: most of them low, a few high."""
     return torch.from_numpy(np.random.default_rng(0).lognormal(size=num_samples)).float()
 
 
 @dataclass
 class Step:
-    """Seconds that a step takes."""
+    """The seconds of the parts of a step."""
 
     update: float
     set_current: float
@@ -160,7 +160,7 @@ class Step:
 
 
 def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> Step:
-    """Time steps with a loss, of ours and of the textbook in turns: the machine's speed drifts."""
+    """Time steps of dynaprune and of the textbook in turns, because the machine's speed drifts."""
     textbook = TextbookBLS(len(train), train.weights)
     indices = torch.randint(len(train), (BATCH,), generator=torch.Generator().manual_seed(0))
     batch = indices.numpy()
@@ -168,7 +168,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
     plan = share.plan
     weight = plan.mean_weight(batch)
     current = LoaderPass(plan, len(plan), None, train.epochs.passes)
-    whole = len(share) // BATCH  # batches that are full
+    whole = len(share) // BATCH  # the number of full batches
     batches = chain.from_iterable(islice(share.batches(BATCH), whole) for _ in count())
 
     def per_step(call: Callable[[], object]) -> float:
@@ -178,7 +178,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
         return (time.perf_counter() - started) / steps
 
     def set_current() -> None:
-        content = indices.view(-1)  # a loader yields an object of its own each time, too
+        content = indices.view(-1)  # a new object each time, as a loader yields
         train.epochs.passes.set_current(current, batch_of(content, *next(batches)))
 
     def hand_over_alone() -> None:
@@ -200,7 +200,7 @@ def time_steps(train: PrunedDataset, loss: Tensor, steps: int, repeats: int) -> 
                 per_step(lambda: loss * weight),
             )
         )
-        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
+        train.epochs.progress.record = LossBuffer()  # forget these updates: the epoch goes on
     return Step(*(median(getattr(step, field.name) for step in times) for field in fields(Step)))
 
 
@@ -215,7 +215,7 @@ def time_by_indices(
     def repeated(update: Callable[[Tensor], object]) -> None:
         for batch in islice(cycle(batches), steps):
             update(batch)
-        train.epochs.findings.record = LossBuffer()  # forget these updates: the epoch goes on
+        train.epochs.progress.record = LossBuffer()  # forget these updates: the epoch goes on
 
     ours, theirs = in_turns(
         partial(repeated, lambda batch: train.update(loss, indices=batch)),
@@ -232,7 +232,7 @@ def time_criteria(
     repeats: int,
     calls: int = 100,
 ) -> tuple[float, float]:
-    """Return the seconds that losses of slices take, and those of a mean loss, with gradients."""
+    """Return the seconds for losses of slices, and for a mean loss, with gradients."""
     sliced = chunked(criterion, chunks)
     logits = torch.randn(BATCH, 10, requires_grad=True)
 
@@ -271,7 +271,7 @@ def time_training_steps(repeats: int, steps: int = 5) -> tuple[float, float]:
 def in_turns(
     ours: Callable[[], object], theirs: Callable[[], object], repeats: int
 ) -> tuple[float, float]:
-    """Return the median times of two calls that take turns: the machine's speed drifts."""
+    """Return the median times of two calls that take turns, because the machine's speed drifts."""
     ours(), theirs()
     times = [(seconds_of(ours, 1), seconds_of(theirs, 1)) for _ in range(repeats)]
     return median(first for first, _ in times), median(second for _, second in times)
@@ -304,14 +304,14 @@ def main() -> None:
         train = in_epoch(samples, weighted=weighted)
         return time_steps(train, loss, options.steps, options.repeats)
 
-    mean_loss = torch.tensor(2.0, requires_grad=True) * 1.5  # of a graph, as in training
+    mean_loss = torch.tensor(2.0, requires_grad=True) * 1.5  # with a graph, as in training
     losses = torch.ones(BATCH, requires_grad=True) * 1.5
     step = steps(mean_loss, weighted=False)
     kept = f"{bytes_kept(samples):.0f} B kept"
     row("step: update, all weights 1", step.update, step.textbook, "µs", kept, "0 B kept")
     step = steps(mean_loss, weighted=True)
     row("step: update, with weights", step.update, step.textbook, "µs")
-    row("step: update and hand-over", step.update + step.set_current, step.textbook, "µs")
+    row("step: update, set indices", step.update + step.set_current, step.textbook, "µs")
     row("step: multiplication alone", step.multiplication, step.textbook, "µs")
     step = steps(losses, weighted=True)
     row("step: update with a loss vector", step.update, step.textbook, "µs")

@@ -1,4 +1,4 @@
-"""What recording costs, beside the same training without; and a report of very many samples.
+"""The cost of recording relative to training, and the cost of a report on very many samples.
 
 python benchmarks/performance/recording.py --root DATA
 python benchmarks/performance/recording.py --samples 1000000
@@ -25,8 +25,8 @@ ZOO = Path(__file__).parents[1] / "zoo"
 
 
 def of_tasks(root: Path | None) -> None:
-    """Print what recording takes of the time of training, for tasks of the benchmark."""
-    print("| task | samples | epochs | training, s | recording, s | of that | written, MiB |")
+    """Print the time of recording relative to that of training, for tasks of the bench."""
+    print("| task | samples | epochs | training, s | recording, s | share | written, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in TASKS:
         task = find_task(name, ZOO)()
@@ -36,7 +36,7 @@ def of_tasks(root: Path | None) -> None:
             train = KalmanBLS(NoPrune(task.train, epochs)).proxy()
             train.record(folder)
             run = train_run(task, task.recipe, train, seed=0)
-            # what the last epoch took is written with the next one, which there is not
+            # the time of an epoch is recorded with the next one, so that of the last is missing
             spent = [epoch.recording_seconds for epoch in read_epochs(folder)][1:]
             recording = sum(spent) / len(spent) * epochs
             size = sum(path.stat().st_size for path in Path(folder).iterdir())
@@ -49,7 +49,7 @@ def of_tasks(root: Path | None) -> None:
 
 
 def of_many(samples: int) -> None:
-    """Print what recording and a report of very many samples take."""
+    """Print the time and size of a recording, and of a report, with very many samples."""
     train = KalmanBLS(NoPrune(range(samples), EPOCHS)).proxy()
     labels = np.arange(samples) % 1000
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def of_many(samples: int) -> None:
         seconds = time.perf_counter() - started
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(
-            f"{samples:,} samples, {EPOCHS} epochs: {recording:.2f} s of recording an epoch, "
+            f"{samples:,} samples, {EPOCHS} epochs: {recording:.2f} s of recording per epoch, "
             f"{size / 2**20:,.0f} MiB in the folder; the report took {seconds:.1f} s and has "
             f"{page.stat().st_size / 2**20:.1f} MiB"
         )
@@ -74,8 +74,8 @@ def of_many(samples: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--root", type=Path, help="folder that holds data sets")
-    parser.add_argument("--samples", type=int, help="of a run that trains nothing")
+    parser.add_argument("--root", type=Path, help="folder that contains the data sets")
+    parser.add_argument("--samples", type=int, help="the number of samples of a simulated run")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.samples is None:

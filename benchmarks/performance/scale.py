@@ -1,29 +1,28 @@
-"""What dynaprune costs from ten thousand samples to a hundred million: the tables of docs/scale.md.
+"""The cost of dynaprune with 10⁴ to 10⁸ samples: the tables of docs/scale.md.
 
     python benchmarks/performance/scale.py --save runs/scale.json
 
-Every number comes from a process of its own, because memory is measured: bytes a sample above what
-the process had with a thousand samples, resident between epochs, and at the peak of folding an
-epoch's losses and planning the next. RSS is what the system gives the process; tracemalloc counts
-what NumPy and Python ask for, without torch. Times are medians over epochs.
+Every number comes from a separate process, because memory is measured: bytes per sample, above the
+memory of the process with a thousand samples, resident between epochs, and at the peak of updating
+scores and planning the next epoch. RSS is the memory that the system gives the process; tracemalloc
+counts the memory that NumPy and Python request, without torch. Times are medians over epochs.
 
-Beside each stands plain textbook code in the same run: scores on the host, `np.random.choice` and a
+The reference is textbook code in the same run: scores on the host, `np.random.choice` and a
 shuffled Python list (InfoBatch); scikit-learn's KMeans with one start (SeTa); a set of keys
-(streams). Where that would take minutes it is left out.
+(streams). It is left out where it would take minutes.
 
-With `--save`, results are written as they come, and a benchmark that was stopped goes on.
+With `--save`, results are written when they are finished, and the script continues where it
+stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -31,36 +30,32 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from measuring import memory, peak_of, traced_peak_of
 from overhead import scores_of, textbook_infobatch, textbook_seta
 from rich.console import Console
 from rich.table import Table
+from scale_streams import BATCHES, measure_stream
 from torch import distributed, multiprocessing
 
-from dynaprune import BLS, InfoBatch, PrunedDataset, PrunedIterableDataset, SeTa, Sharded
-from dynaprune.data.keys import fingerprint
-
-BATCHES = 50_000
-"""At most as many batches make an epoch: a step's cost is in the tables of overhead.py."""
+from dynaprune import BLS, InfoBatch, PrunedDataset, SeTa, Sharded
 
 METHODS: dict[str, Callable[..., PrunedDataset]] = {"InfoBatch": InfoBatch, "SeTa": SeTa}
 
 
 def train_epoch(train: PrunedDataset, generator: torch.Generator) -> None:
-    """Make the updates of an epoch whose plan has been made."""
-    share = train.epochs.begun.last
+    """Make all updates of the current epoch."""
+    share = train.epochs.served_shares.last
     assert share is not None
     order = share.order
     batch = max(128, -(-len(order) // BATCHES))
     losses = torch.empty(-(-len(order) // batch)).exponential_(generator=generator)
-    for number in range(len(losses)):  # views of all at once would take more than what is measured
+    for number in range(len(losses)):  # one view at a time: all would take more than is measured
         train.update(losses[number], indices=order[number * batch : (number + 1) * batch])
 
 
 def measure_epochs(train: PrunedDataset, base: int, epochs: int = 4) -> dict[str, float]:
-    """Return what folding and planning cost, by the second epoch and those after it."""
+    """Return the costs of updating scores and of planning, from the second epoch on."""
     generator = torch.Generator().manual_seed(0)
     size = len(train)
     folds, plans, residents, peaks = [], [], [], []
@@ -91,13 +86,12 @@ def measure_epochs(train: PrunedDataset, base: int, epochs: int = 4) -> dict[str
     }
 
 
-def measure_ours(samples: int, method: str, dtype: str) -> dict[str, float]:
+def measure_ours(samples: int, method: str) -> dict[str, float]:
     def make(size: int) -> PrunedDataset:
-        score = BLS(METHODS[method](range(size), 100), dtype=getattr(torch, dtype))
-        train: PrunedDataset = score.proxy()
+        train: PrunedDataset = BLS(METHODS[method](range(size), 100)).proxy()
         return train
 
-    measure_epochs(make(1000), 0)  # what is imported, and made, once
+    measure_epochs(make(1000), 0)  # so that imports and caches are not measured
     base = memory("VmRSS")
     return measure_epochs(make(samples), base)
 
@@ -114,17 +108,17 @@ def measure_textbook(samples: int, method: str) -> dict[str, float]:
 
 
 def measure_sampler(samples: int) -> dict[str, float]:
-    """Return what handing out indices costs, beside a list of them."""
+    """Return the memory for yielding all indices, and that of a list of them."""
     train: PrunedDataset = BLS(InfoBatch(range(samples), 100)).proxy()
     served = iter(train.sampler)
-    share = train.epochs.begun.last
+    share = train.epochs.served_shares.last
     assert share is not None
     ours = traced_peak_of(lambda: deque(served, maxlen=0))
     return {"ours": ours, "list": traced_peak_of(share.order.tolist)}
 
 
 def measure_ranks(samples: int, ranks: int, sharded: bool) -> dict[str, float]:
-    """Return what an epoch costs each of several ranks on this machine: the first one's numbers."""
+    """Return the costs of an epoch on the first of several ranks on this machine."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         processes = [
@@ -163,7 +157,7 @@ def _rank(rank: int, ranks: int, samples: int, sharded: bool, folder: str) -> No
     base = memory("VmRSS")
     train = make(samples)
     found = measure_epochs(train, base)
-    found["peak"] *= len(train) / samples  # of a sample of the whole dataset, on this rank
+    found["peak"] *= len(train) / samples  # bytes on this rank per sample of the whole dataset
     found["resident"] *= len(train) / samples
     found["sent"] = max(sent)
     found["batches"] = -(-samples // ranks // max(128, -(-samples // ranks // BATCHES)))
@@ -171,89 +165,6 @@ def _rank(rank: int, ranks: int, samples: int, sharded: bool, folder: str) -> No
         (Path(folder) / "result").write_text(json.dumps(found))
     distributed.barrier()
     distributed.destroy_process_group()
-
-
-class Keys:
-    """A stream that costs nothing to read: the keys of so many samples, as strings."""
-
-    def __init__(self, samples: int) -> None:
-        self.samples = samples
-
-    def __iter__(self) -> Any:
-        return (f"shard/{number:09}.jpg" for number in range(self.samples))
-
-
-def itself(stored: str) -> str:
-    return stored
-
-
-def measure_stream(samples: int) -> dict[str, float]:
-    """Return what a pass costs beside reading the keys, by a set and by our table of keys."""
-    from dynaprune.loading.stream_worker import Orders, serve
-
-    stream = PrunedIterableDataset(Keys(samples), key=itself)
-    read = min(samples, 1_000_000)
-    part = PrunedIterableDataset(Keys(read), key=itself)
-    started = time.perf_counter()
-    for _ in part.stored(0):
-        pass
-    reading = (time.perf_counter() - started) / read
-
-    base = memory("VmRSS")
-    train: PrunedDataset = BLS(InfoBatch(stream, 100)).proxy()
-    hashes = torch.from_numpy(
-        np.fromiter((fingerprint(key) for key in stream.stored(0)), np.int64, samples)
-    )
-    folds, plans = [], []
-    batch = max(128, -(-samples // BATCHES))
-    for epoch in range(3):
-        planned, _ = peak_of(train.begin_epoch)
-        plan = train.epochs.plan
-        assert plan is not None
-        known = plan.keys.fingerprints if plan.keys is not None else np.empty(0)
-        kept = hashes if epoch == 0 else torch.from_numpy(known[plan.order.numpy()])
-        kept = kept[torch.randperm(len(kept))]
-        losses = torch.empty(-(-len(kept) // batch)).exponential_()
-        for number in range(len(losses)):
-            keys = kept[number * batch : (number + 1) * batch].numpy()
-            train.epochs.report(plan, keys, losses[number], None)
-        folded, peak = peak_of(train.end_epoch)
-        folds.append(folded)
-        plans.append(planned)
-    del hashes, kept, known, keys
-    train.begin_epoch()
-    plan = train.epochs.plan
-    assert plan is not None
-    assert plan.keys is not None
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else it is what the allocator keeps of the keys' sorting
-    resident = memory("VmRSS")
-    orders = Orders(
-        2, 0, plan.keys.fingerprints, plan.weight_of_each(), np.empty(0, np.int64), 0, 1, batch
-    )
-    started = time.perf_counter()
-    for _ in serve(part, orders, 0, 1):
-        pass
-    ours = (time.perf_counter() - started) / read
-
-    before = memory("VmRSS")
-    skipped = set(Keys(samples))
-    as_set = memory("VmRSS") - before
-    started = time.perf_counter()
-    for key in part.stored(0):
-        if key not in skipped:
-            raise AssertionError
-    theirs = (time.perf_counter() - started) / read
-    return {
-        "first_fold": folds[0],
-        "fold": median(folds[1:]),
-        "plan": median(plans[1:]),
-        "resident": (resident - base) / samples,
-        "peak": (peak - base) / samples,
-        "decide": ours - reading,
-        "set": theirs - reading,
-        "set_bytes": as_set / samples,
-    }
 
 
 MEASURES: dict[str, Callable[..., dict[str, float]]] = {
@@ -266,7 +177,7 @@ MEASURES: dict[str, Callable[..., dict[str, float]]] = {
 
 
 class Results:
-    """What was measured so far, in a file if there is one."""
+    """The measurements so far, optionally kept in a file."""
 
     def __init__(self, file: Path | None) -> None:
         self.file = file
@@ -275,7 +186,7 @@ class Results:
             self.found = json.loads(file.read_text())
 
     def of(self, what: str, **arguments: Any) -> dict[str, float]:
-        """Measure in a process of its own, unless that has been done."""
+        """Return a measurement, made in a separate process unless it exists."""
         name = json.dumps([what, arguments])
         if name not in self.found:
             done = subprocess.run(
@@ -293,7 +204,7 @@ def ms(seconds: float) -> str:
 
 
 def a_sample(size: float, samples: int) -> str:
-    """Return bytes a sample, but of so few samples that they do not show beside 40 MB of chunks."""
+    """Return bytes per sample, or nothing for few samples: chunks take a constant 40 MB."""
     return f"{size:,.1f}" if samples >= 10_000_000 else ""
 
 
@@ -302,10 +213,10 @@ def main() -> None:
     parser.add_argument(
         "--samples", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8], metavar="N"
     )
-    parser.add_argument("--textbook", type=float, default=1e7, help="its largest number of samples")
+    parser.add_argument("--textbook", type=float, default=1e7, help="most samples for the textbook")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--rank-samples", type=float, default=1e7)
-    parser.add_argument("--save", type=Path, help="JSON file of results; goes on with those in it")
+    parser.add_argument("--save", type=Path, help="JSON file of results, to be continued")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
@@ -315,8 +226,8 @@ def main() -> None:
     results, console = Results(options.save), Console(width=130)
     sizes = [int(each) for each in options.samples]
 
-    table = Table(title=f"Fold and plan; bytes are a sample's; torch {torch.__version__}")
-    for name in ("method", "samples", "fold\nms", "plan\nms", "ns a\nsample", "resident"):
+    table = Table(title=f"Fold and plan; bytes are per sample; torch {torch.__version__}")
+    for name in ("method", "samples", "fold\nms", "plan\nms", "ns per\nsample", "resident"):
         table.add_column(name, justify="right")
     for name in (
         "peak\nRSS",
@@ -327,15 +238,15 @@ def main() -> None:
         "its\ntraced",
     ):
         table.add_column(name, justify="right")
-    for method, dtype in (("InfoBatch", "float32"), ("InfoBatch", "float16"), ("SeTa", "float32")):
+    for method in ("InfoBatch", "SeTa"):
         for size in sizes:
-            ours = results.of("ours", samples=size, method=method, dtype=dtype)
-            cells = [method + (", half" if dtype == "float16" else ""), f"{size:,}"]
+            ours = results.of("ours", samples=size, method=method)
+            cells = [method, f"{size:,}"]
             cells += [ms(ours["fold"]), ms(ours["plan"])]
             cells += [f"{(ours['fold'] + ours['plan']) / size * 1e9:.0f}"]
             cells += [a_sample(ours[each], size) for each in ("resident", "peak", "traced")]
             most = options.textbook if method == "InfoBatch" else options.textbook / 3
-            if size <= most and dtype == "float32":
+            if size <= most:
                 theirs = results.of("textbook", samples=size, method=method)
                 cells += [ms(theirs["plan"]), f"{theirs['plan'] / ours['plan']:.1f}×"]
                 cells += [a_sample(theirs["peak"], size)]
@@ -344,7 +255,7 @@ def main() -> None:
             table.add_row(*cells)
     console.print(table)
 
-    table = Table(title="Handing out an epoch's indices, as Python integers: peak, traced")
+    table = Table(title="Yielding an epoch's indices as Python integers: peak, traced")
     for name in ("samples", "dynaprune MiB", "list MiB", "ratio"):
         table.add_column(name, justify="right")
     for size in [each for each in sizes if each <= options.textbook]:
@@ -353,10 +264,10 @@ def main() -> None:
         table.add_row(f"{size:,}", *(f"{each:,.1f}" for each in mib), f"{mib[1] / mib[0]:.1f}×")
     console.print(table)
 
-    table = Table(title="Several ranks on this machine, on the first: bytes are a sample's")
-    for name in ("ranks", "samples", "each knows", "fold, exchange ms", "plan ms", "resident"):
+    table = Table(title="The first of several ranks on this machine; bytes are per sample")
+    for name in ("ranks", "samples", "each has", "fold, exchange ms", "plan ms", "resident"):
         table.add_column(name, justify="right")
-    for name in ("peak RSS", "sent a batch"):
+    for name in ("peak RSS", "sent per batch"):
         table.add_column(name, justify="right")
     size = int(options.rank_samples)
     for ranks in options.ranks:
@@ -366,16 +277,16 @@ def main() -> None:
             table.add_row(
                 str(ranks),
                 f"{size:,}",
-                "its own" if sharded else "all",
+                "its part" if sharded else "all",
                 ms(found["fold"]),
                 ms(found["plan"]),
                 f"{found['resident']:.1f}",
                 f"{found['peak']:.1f}",
-                f"{sent:.0f} an epoch" if sharded else f"{sent:.1f}",
+                f"{sent:.0f} per epoch" if sharded else f"{sent:.1f}",
             )
     console.print(table)
 
-    table = Table(title="Streams: a sample's decision, beside a set of its keys; bytes a sample's")
+    table = Table(title="Streams: time of a decision, and of a set of keys; bytes are per sample")
     for name in ("samples", "decide ns", "set ns", "resident", "set", "peak RSS", "first fold ms"):
         table.add_column(name, justify="right")
     for name in ("fold ms", "plan ms"):

@@ -1,10 +1,11 @@
-"""What `TrimmedLoss(trim="auto")` does to small tables, with right and with wrong labels.
+"""The effect of `TrimmedLoss(trim="auto")` on small tables, with right and with wrong labels.
 
-    python benchmarks/studies/auto_trim.py              # trains; goes on where it stopped
-    python benchmarks/studies/auto_trim.py --tables     # prints what there is
+    python benchmarks/studies/auto_trim.py              # trains; continues where it stopped
+    python benchmarks/studies/auto_trim.py --tables     # prints the results so far
 
-Held against full training, and against RandomPrune with as many visits. The points are of two
-classes on two sides of a plane: their hard samples crowd at it, and are no kind of their own.
+It is compared with full training, and with RandomPrune at the same number of visits. The data set
+`points` has two classes on two sides of a plane; its hard samples are close to the plane, and do
+not form a separate group.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ MODELS = ("MLP", "linear")
 EPOCHS = (16, 40)
 WRONG = (0.0, 0.2, 0.4)
 TRAINED = 0.72
-"""The share of the samples that is trained on, 1,300 of the digits."""
+"""The share of the samples in the training set: 1,300 of the digits."""
 
 
 def load(name: str) -> tuple[Tensor, Tensor]:
-    """Return inputs with a mean of 0 and a deviation of 1, (N, D), and classes, (N,)."""
+    """Return inputs with mean 0 and standard deviation 1, shape (N, D), and classes, (N,)."""
     if name == "points":
         inputs = torch.randn(1500, 20, generator=torch.Generator().manual_seed(0))
         return inputs, (inputs[:, :3].sum(1) > 0).long()
@@ -52,10 +53,10 @@ def load(name: str) -> tuple[Tensor, Tensor]:
 
 
 def run(name: str, kind: str, epochs: int, wrong: float, seed: int) -> dict[str, Any]:
-    """Train in three ways; return accuracies, and the share that was saved."""
+    """Train with three methods; return their accuracies, and the share of visits saved."""
     inputs, labels = load(name)
     classes = int(labels.max()) + 1
-    generator = torch.Generator().manual_seed(seed + 77_000)  # a seed that nothing else has
+    generator = torch.Generator().manual_seed(seed + 77_000)  # not the seed of the epochs' order
     order = torch.randperm(len(labels), generator=generator)
     chosen, test = order[: round(TRAINED * len(order))], order[round(TRAINED * len(order)) :]
     data = TensorDataset(inputs[chosen], mislabelled(labels[chosen], wrong, generator))
@@ -87,7 +88,7 @@ def run(name: str, kind: str, epochs: int, wrong: float, seed: int) -> dict[str,
 
 
 def print_tables(results: list[dict[str, Any]]) -> None:
-    """Print a row a setting in which anything was trimmed, and how many there are of the others."""
+    """Print a row for each setting with trimmed samples, and the number of the other settings."""
     idle = dict.fromkeys(WRONG, 0)
     print("| data | model | epochs | wrong % | saved % (each run) | auto − full | auto − random |")
     print("| --- | --- | ---: | ---: | --- | ---: | ---: |")

@@ -1,11 +1,12 @@
-"""What one number a batch does to InfoBatch's gradient: its bias, and its noise.
+"""The effect of one loss per batch on InfoBatch's gradient: its bias, and its noise.
 
-    python benchmarks/studies/bias.py --root DATA    # goes on where it stopped
+    python benchmarks/studies/bias.py --root DATA    # continues where it stopped
 
-A mean loss times a mean weight is not the mean of weight times loss: the samples with weight are
-the easy ones. A model is trained for some epochs, the gradient of every sample is computed, and the
-expected gradient of a batch is compared with that of full training (times N/K, which is InfoBatch's
-scale). Coefficients of samples are averaged over very many batches, so bias is told from noise.
+The mean loss times the mean weight is not the mean of weight times loss, because the samples with
+higher weights are the easy ones. The script trains a model for some epochs, computes the gradient
+of every sample, and compares the expected gradient of a batch with that of full training (times
+N/K, the scale of InfoBatch). It averages the coefficients of samples over very many batches, to
+separate bias from noise.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SCORES: dict[str, tuple[Callable[[Any], Any], int]] = {
     "KalmanBLS": (KalmanBLS, 1),
     "BLS": (BLS, 1),
 }
-"""Each with the losses that a batch reports; 0 is one a sample."""
+"""Each with the number of losses per batch; 0 stands for one per sample."""
 
 Weights = NDArray[np.float64]
 
@@ -77,7 +78,7 @@ def of_one_weight(kept: NDArray[np.int64], weights: Weights, random: np.random.G
     return np.concatenate([batches[i] for i in random.permutation(len(batches))])
 
 
-WAYS: dict[str, tuple[Any, Any]] = {
+VARIANTS: dict[str, tuple[Any, Any]] = {
     "a weight a sample": (shuffled, sample_by_sample),
     "no weights": (shuffled, no_weights),
     "mean times mean": (shuffled, mean_times_mean),
@@ -88,7 +89,7 @@ WAYS: dict[str, tuple[Any, Any]] = {
 
 
 def run(task: Task, score: str, trained: int, seed: int) -> dict[str, Any]:
-    """Return bias and noise of each way, in shares of the full gradient's length."""
+    """Return bias and noise of each variant, relative to the length of the full gradient."""
     make, slices = SCORES[score]
     torch.manual_seed(seed)
     model = task.make_model()
@@ -112,11 +113,11 @@ def run(task: Task, score: str, trained: int, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     found: dict[str, tuple[float, float]] = {}
     scores, epoch = train.scores, train.epoch
-    for name, (arrange, share) in WAYS.items():
+    for name, (arrange, share) in VARIANTS.items():
         mean, second, batches = np.zeros(total), 0.0, 0
         for draw in range(300):
             generator = torch.Generator().manual_seed(seed * 1000 + draw)
-            selection = train.select(scores, epoch, generator, errors=None)
+            selection = train.select(scores, epoch, generator)
             kept = selection.indices.numpy()
             weights = np.ones(total)
             if selection.weights is not None:
@@ -125,14 +126,14 @@ def run(task: Task, score: str, trained: int, seed: int) -> dict[str, Any]:
             scale = kept.size / total
             for batch in np.split(order, range(BATCH, order.size, BATCH))[:-1]:
                 coefficients = share(weights[batch]) * scale
-                if share is no_weights:  # its scale is that of a smaller learning rate
+                if share is no_weights:  # the scale would act as a smaller learning rate
                     coefficients = coefficients / scale
                 mean[batch] += coefficients
                 if draw < 20:
                     inside = products[np.ix_(batch, batch)]
                     second += float(coefficients @ inside @ coefficients)
                     batches += 1
-        # what was left out of each epoch's last batch makes no bias, but another scale
+        # dropping each epoch's last batch changes the scale, but adds no bias
         mean /= mean.sum()
         apart = mean - 1 / total
         found[name] = (
@@ -174,17 +175,17 @@ def main() -> None:
             for trained in (4, 12):
                 key = {"score": score, "trained": trained, "seed": seed}
                 runs.do(key, run, task, score, trained, seed)
-    print("| score | epochs | way | bias, % of the gradient | noise, times the gradient |")
+    print("| score | epochs | variant | bias, % of the gradient | noise, times the gradient |")
     print("| --- | ---: | --- | ---: | ---: |")
     for score in SCORES:
         for trained in (4, 12):
             mine = [r for r in runs.results if (r["score"], r["trained"]) == (score, trained)]
-            for way in WAYS:
-                bias = mean_of([each["ways"][way][0] for each in mine])
-                noise = mean_of([each["ways"][way][1] for each in mine])
+            for name in VARIANTS:
+                bias = mean_of([each["ways"][name][0] for each in mine])
+                noise = mean_of([each["ways"][name][1] for each in mine])
                 wide = "" if math.isnan(noise.half_width) else f" ± {noise.half_width:.2f}"
                 print(
-                    f"| {score} | {trained} | {way} | {bias.percent()} | {noise.value:.2f}{wide} |"
+                    f"| {score} | {trained} | {name} | {bias.percent()} | {noise.value:.2f}{wide} |"
                 )
 
 

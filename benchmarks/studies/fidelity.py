@@ -1,11 +1,11 @@
 """How well scores order the samples: rank correlation with true losses, epoch by epoch.
 
-    python benchmarks/studies/fidelity.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/studies/fidelity.py --tables       # prints what there is
+    python benchmarks/studies/fidelity.py --root DATA    # trains; continues where it stopped
+    python benchmarks/studies/fidelity.py --tables       # prints the results so far
 
-Every run trains once, and all scores read the losses of that one training, so they differ in
-nothing else. The true loss of a sample is that of the model after the epoch, in evaluation mode.
-With pruning going on, InfoBatch decides by KalmanBLS, and all scores read what it serves.
+Every run trains once, and all scores read the losses of this training, so they differ in nothing
+else. The true loss of a sample is that of the model after the epoch, in evaluation mode. In runs
+with pruning, InfoBatch prunes by KalmanBLS, and all scores read the samples that it serves.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SLICES = 8
 
 @dataclass
 class Linear:
-    """The filter with the losses themselves as measurements, step by step."""
+    """The Kalman filter on raw losses instead of normal scores, step by step."""
 
     num_samples: int
     noise: float = 1.0
@@ -73,7 +73,7 @@ class Linear:
 
 @dataclass
 class LeastSquares:
-    """Which excesses explain all normal scores so far: a ridge solve with forgetting."""
+    """The excesses that best explain all normal scores so far: ridge regression with forgetting."""
 
     num_samples: int
     forget: float = 0.95
@@ -122,7 +122,7 @@ class Ours:
 
 
 def readers(count: int) -> dict[str, tuple[Any, int]]:
-    """Return the scores under test by name, each with the number of slices of a batch it reads."""
+    """Return the tested scores by name, each with the number of slices per batch that it reads."""
     base = NoPrune(range(count), EPOCHS)
     found: dict[str, tuple[Any, int]] = {
         f"BLS {alpha}": (Ours(BLS(base, alpha)), 1) for alpha in (0.0, 0.5, 0.7, 0.9)
@@ -144,7 +144,7 @@ def groups(batches: Measurements) -> list[tuple[NDArray[np.int64], float]]:
 
 
 def measured(steps: list[tuple[Tensor, Tensor]], slices: int) -> Measurements:
-    """Return what an epoch's steps, of samples and their losses, say in so many slices each."""
+    """Return the measurements of an epoch's steps (samples and losses), in slices of batches."""
     sizes, losses, number = [], [], []
     for step, (_, loss) in enumerate(steps):
         parts = loss.split(-(-loss.numel() // slices))
@@ -205,10 +205,10 @@ BRIEF = ("BLS 0.7", "KalmanBLS", "BLS 0.7, 8 slices", "KalmanBLS, 8 slices")
 
 
 def print_tables(results: list[dict[str, Any]], names: tuple[str, ...] | None) -> None:
-    """Print means over seeds: correlations, ratios to BLS 0.7, and how near reliability comes.
+    """Print means over seeds: correlations, ratios to BLS 0.7, and the error of the reliability.
 
     Arguments:
-        results: of all runs.
+        results: the results of all runs.
         names: the scores to show; `None` for all.
     """
     for task in NAMES:
@@ -230,7 +230,7 @@ def print_tables(results: list[dict[str, Any]], names: tuple[str, ...] | None) -
 
 
 def plot(path: Path, results: list[dict[str, Any]]) -> None:
-    """Draw correlations over epochs, a row for each task, with and without pruning."""
+    """Plot correlations over epochs with and without pruning, one row per task."""
     from matplotlib import pyplot
 
     sizes = (16, 128)
@@ -287,7 +287,7 @@ def print_aims(results: list[dict[str, Any]]) -> None:
                     for n in shown
                 ]
                 print(f"| {task} | {size} | {' | '.join(cells)} |")
-    print("\n### Reliability less true correlation, epochs 5 to 30\n")
+    print("\n### Reliability minus true correlation, epochs 5 to 30\n")
     print("| score | served | mean | mean of seeds within 0.1 | single run within 0.1 |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name in ("BLS 0.7", "KalmanBLS", "KalmanBLS, 8 slices"):
@@ -313,9 +313,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "fidelity.jsonl")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", default=",".join(NAMES))
-    parser.add_argument("--tables", action="store_true", help="print what there is, train nothing")
+    parser.add_argument("--tables", action="store_true", help="print results without training")
     parser.add_argument("--all", action="store_true", help="print all scores")
-    parser.add_argument("--plot", type=Path, help="draw what there is, train nothing")
+    parser.add_argument("--plot", type=Path, help="plot results without training")
     given = parser.parse_args()
     runs = Runs(given.out)
     if not given.tables and given.plot is None:
@@ -327,7 +327,7 @@ def main() -> None:
                     for prune in (False, True):
                         key = {"task": name, "batch_size": batch_size, "seed": seed, "prune": prune}
                         runs.do(key, run, task, batch_size, seed, prune)
-    results = json.loads(json.dumps(runs.results))  # also of this process: keys are strings
+    results = json.loads(json.dumps(runs.results))  # so that all keys are strings
     print_tables(results, None if given.all else BRIEF)
     if given.plot is not None:
         plot(given.plot, results)

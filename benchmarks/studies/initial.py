@@ -1,13 +1,13 @@
-"""Where BLS starts, from the run's first loss or from 0, while InfoBatch prunes by it.
+"""The initial value of BLS, the run's first loss or 0, while InfoBatch prunes by BLS.
 
-    python benchmarks/studies/initial.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/studies/initial.py --tables       # prints what there is
+    python benchmarks/studies/initial.py --root DATA    # trains; continues where it stopped
+    python benchmarks/studies/initial.py --tables       # prints the results so far
 
-A score that decides what is served decides what it learns, so each start needs a training of its
-own. Both trainings of a seed have the same samples and initial weights. The true loss of a sample
-is that of the model after the epoch, in evaluation mode.
+A score that decides which samples are served influences its own measurements, so each initial value
+needs a separate training. Both trainings of a seed have the same samples and initial weights. The
+true loss of a sample is that of the model after the epoch, in evaluation mode.
 
-With `--read`, KalmanBLS decides instead, as in fidelity.py, and both starts read that one training.
+With `--read`, KalmanBLS prunes instead, as in fidelity.py, and both scores read the same training.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ READ = "KalmanBLS decides"
 
 
 def task_of(name: str, root: Path, seed: int) -> Task:
-    """Return a task with a seed's own samples; the digits are 898 and the same for all seeds."""
+    """Return a task with samples drawn by the seed; the 898 digits are the same for all seeds."""
     if name != "digits":
         return load(name, root).first(SAMPLES[name], seed)
     data = load_images("digits", root)
@@ -88,7 +88,7 @@ def run(task: Task, batch_size: int, seed: int, method: str, initial: Initial) -
 
 
 def both_starts(count: int) -> dict[str, tuple[Any, int]]:
-    """Return what reads a training that is not theirs: see `fidelity.readers`."""
+    """Return BLS with both initial values, to read another score's training; see `readers`."""
     base = NoPrune(range(count), EPOCHS)
     return {str(each): (fidelity.Ours(BLS(base, initial=each)), 1) for each in STARTS}
 
@@ -106,9 +106,9 @@ def accuracy(model: torch.nn.Module, task: Task) -> float:
 
 
 def print_tables(results: list[dict[str, Any]]) -> None:
-    """Print means over seeds for both starts, and their differences seed by seed.
+    """Print means over seeds for both initial values, and their differences paired by seed.
 
-    A seed's number in a cell is the mean of its two methods; the last rows are over all cells.
+    The value of a seed in a cell is the mean over both methods; the last rows are over all cells.
     """
     runs = {
         (e["method"], e["task"], e["batch_size"], e["seed"], e["initial"]): numbers(e)
@@ -146,7 +146,7 @@ def print_row(name: str, values: NDArray[np.float64], is_sign: bool) -> None:
 
 
 def print_read(results: list[dict[str, Any]]) -> None:
-    """Print correlations with losses where both starts read one training that KalmanBLS prunes."""
+    """Print correlations with losses if both scores read one training that KalmanBLS prunes."""
     print(
         "\n| task | batch | start | seeds | "
         + " | ".join(f"epoch {e}" for e in fidelity.REPORTED)
@@ -172,8 +172,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "initial.jsonl")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--tasks", default=",".join(("digits", *NAMES)))
-    parser.add_argument("--read", action="store_true", help="let KalmanBLS decide")
-    parser.add_argument("--tables", action="store_true", help="print what there is, train nothing")
+    parser.add_argument("--read", action="store_true", help="prune by KalmanBLS")
+    parser.add_argument("--tables", action="store_true", help="print results without training")
     given = parser.parse_args()
     runs = Runs(given.out)
     if not given.tables:
@@ -192,7 +192,7 @@ def main() -> None:
                         key = {"task": name, "batch_size": batch_size, "seed": seed}
                         key |= {"method": method, "initial": initial}
                         runs.do(key, run, task, batch_size, seed, method, initial)
-    results = json.loads(json.dumps(runs.results))  # also of this process: keys are strings
+    results = json.loads(json.dumps(runs.results))  # so that all keys are strings
     print_tables([each for each in results if each["method"] != READ])
     print_read([each for each in results if each["method"] == READ])
 

@@ -3,9 +3,9 @@
     python benchmarks/studies/integrations.py [--seeds 5] [--sst2 FOLDER]
         [--out runs/integrations.jsonl]
 
-Each run's result is written as it comes; a benchmark that was stopped goes on where it was. Needs
-scikit-learn, SciPy and the frameworks; the Trainer's task needs the folder of SST-2, with
-`train.tsv` and `dev.tsv` of lines `sentence TAB label`.
+Each run's result is written when it finishes; the script continues where it stopped. It needs
+scikit-learn, SciPy and the frameworks. The task of the Trainer needs the folder of SST-2, with
+files `train.tsv` and `dev.tsv` whose lines are `sentence TAB label`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def wrapped(dataset: Any, epochs: int, method: str, seed: int) -> Any:
     if method == "BLS-InfoBatch":
         return BLS(InfoBatch(dataset, epochs, saving=SAVING, seed=seed)).proxy()
     if method == "RandomPrune":
-        return RandomPrune(dataset, epochs, prune_ratio=SAVING, seed=seed)
+        return RandomPrune(dataset, epochs, saving=SAVING, seed=seed)
     return NoPrune(dataset, epochs, seed=seed)
 
 
@@ -127,7 +127,7 @@ def with_lightning(method: str, seed: int) -> tuple[float, float]:
 
 
 def sentences(folder: Path, name: str, numbers: dict[str, int]) -> list[dict[str, Tensor]]:
-    """Return sentences as tokens, padded with 0; words that are not numbered are 1."""
+    """Return sentences as tokens, padded with 0; unknown words are 1."""
     samples = []
     for line in (folder / f"{name}.tsv").read_text().splitlines():
         text, label = line.rsplit("\t", 1)
@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--sst2", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/integrations.jsonl"))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # the models are that small
+    torch.set_num_threads(1)  # the models are too small for more
     tasks: dict[str, Callable[[str, int], tuple[float, float]]] = {
         "Accelerate, digits": with_accelerate,
         "Lightning, digits": with_lightning,

@@ -1,4 +1,4 @@
-"""Results of many runs, in a file that grows by a line a run: what is there is not run again."""
+"""Results of many runs, in a file to which each run appends one line; finished runs are kept."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
-"""Of the runs that the pages in docs/ show."""
+"""The folder of the results that the pages in docs/ show."""
 
 
 class Runs:
     """The runs of a benchmark.
 
     Arguments:
-        path: of a file of JSON lines; made when the first run has ended.
+        path: a file of JSON lines, which is created when the first run has finished.
 
     Attributes:
-        results: what each run returned, with the key by which it is known.
+        results: the return value of each run, together with its key.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class Runs:
         self.results: list[dict[str, Any]] = [json.loads(line) for line in lines]
 
     def do(self, key: dict[str, Any], run: Callable[..., dict[str, Any]], *arguments: Any) -> None:
-        """Call `run(*arguments)` unless a run of this key is there, and write what it returns."""
+        """Call `run(*arguments)` unless a run with this key exists, and write its result."""
         if any(key.items() <= result.items() for result in self.results):
             return
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Images, text and audio that two cores can train on, for the benchmarks beside it.
+"""Image, text and audio tasks that two cores can train, for the studies in this folder.
 
-Each is a real data set and a small model of its kind. `load(name, root)` reads one of `NAMES` from
-the folder that holds `cifar10-images.zip`, `sst2/` and `free-spoken-digits.zip`.
+Each has a real data set and a suitable small model. `load(name, root)` reads one of `NAMES` from
+the folder that contains `cifar10-images.zip`, `sst2/` and `free-spoken-digits.zip`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo.models.spectra import Spectra
 
 NAMES = ("images", "text", "audio")
 WORDS = 32
-"""Words of a sentence that are read."""
+"""How many words of a sentence are read."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Task:
     def first(self, count: int, seed: int = 0, *, test_on_rest: bool = False) -> Task:
         """Return the task with `count` of its training samples, drawn by `seed`.
 
-        With `test_on_rest`, it is tested on the others too, where the test set is small.
+        With `test_on_rest`, the other samples are added to the test set, for small test sets.
         """
         drawn = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
         chosen, rest = drawn[:count], drawn[count:]
@@ -75,15 +75,15 @@ class Task:
         )
 
     def mislabelled(self, share: float, seed: int = 0) -> tuple[Task, Tensor]:
-        """Return the task with a share of its labels replaced by wrong ones, and which: (N,)."""
-        # a seed that nothing else has: else the first epoch's order is that of the wrong labels
+        """Return the task with a share of wrong labels, and a mask of these: shape (N,)."""
+        # an offset, so that no epoch's order repeats the random numbers of the wrong labels
         generator = torch.Generator().manual_seed(seed + 77_000)
         labels = mislabelled(self.labels, share, generator)
         return replace(self, labels=labels), labels != self.labels
 
 
 class Pictures(SmallCNN):
-    """The demo's network, with the layout in memory that takes half the time on a CPU."""
+    """The demo's network in the channels-last format, which takes half the time on a CPU."""
 
     def __init__(self) -> None:
         super().__init__(3, 32, 10)
@@ -95,7 +95,7 @@ class Pictures(SmallCNN):
 
 
 class Places(nn.Module):
-    """Convolutions, and a layer that knows where they found what: it learns images by heart."""
+    """Convolutions without global pooling, which can memorize images."""
 
     def __init__(self, width: int = 16, num_classes: int = 10) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Places(nn.Module):
 
 
 class BagOfWords(nn.Module):
-    """The mean of a sentence's word vectors, and two layers; or, regularised, dropout and one."""
+    """The mean of a sentence's word vectors, with two layers; or, regularized, dropout and one."""
 
     def __init__(self, num_words: int, width: int = 32, *, is_regularised: bool = False) -> None:
         super().__init__()
@@ -131,8 +131,8 @@ class BagOfWords(nn.Module):
 def load(name: str, root: Path) -> Task:
     """Read a task's data.
 
-    For wrong labels: `wrong text` is `text` with a model that learns them less easily by heart;
-    `wrong images` and `wrong audio` are `images` and `audio` with models that do so more easily.
+    For wrong labels: `wrong text` is `text` with a model that memorizes them less easily; `wrong
+    images` and `wrong audio` are `images` and `audio` with models that memorize them more easily.
     """
     if name == "wrong images":
         return replace(load("images", root), make_model=Places)

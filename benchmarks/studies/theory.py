@@ -1,11 +1,11 @@
-"""What batch losses can tell: the measurements and pictures of docs/theory.md.
+"""The measurements and pictures of docs/theory.md.
 
     python benchmarks/studies/theory.py --root DATA [--fidelity runs/fidelity.jsonl]
 
-Trains three models once, a minute in all, and records them in runs/theory; what is there is not
-trained again. All batch sizes are read from the losses of that one training: the samples of each
-epoch are put into batches at random, so runs differ in nothing else. With `--fidelity`, the results
-of fidelity.py, where each batch size was trained with, are drawn beside the predictions.
+It trains three models once, for a minute in all, and records them in runs/theory; existing
+recordings are kept. The results for all batch sizes use the losses of one training: the samples of
+each epoch are divided randomly into batches, so nothing else differs. With `--fidelity`, the plots
+also show the results of fidelity.py, which trains at each batch size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from fidelity import EPOCHS, SAMPLES, Ours, true_losses
-from numpy.typing import NDArray
+from predictions import Numbers, averaged, best, filter_variance, predicted, static
 from scipy.stats import pearsonr, spearmanr
 from tasks import NAMES, Task, load
 from torch.nn.functional import cross_entropy
@@ -36,11 +36,10 @@ from matplotlib import pyplot
 BATCH_SIZE = 16
 BATCH_SIZES = (4, 16, 64, 128)
 ALPHAS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-Numbers = NDArray[np.float64]
 
 
 def record(task: Task, folder: Path) -> None:
-    """Train once, and keep the losses of all samples, in training and after each epoch."""
+    """Train once, and store the losses of all samples, in training and after each epoch."""
     if (folder / "true.npy").exists():
         return
     torch.manual_seed(0)
@@ -48,7 +47,7 @@ def record(task: Task, folder: Path) -> None:
     highest = task.learning_rate * math.sqrt(BATCH_SIZE / 64)
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, weight_decay=0.01)
     train = NoPrune(task.train, EPOCHS)
-    train.record(folder, overwrite=True)  # what is there was not finished
+    train.record(folder, overwrite=True)  # an existing recording is incomplete
     loader = DataLoader(train, batch_size=BATCH_SIZE, sampler=train.sampler)
     true = []
     for _ in range(EPOCHS):
@@ -62,11 +61,11 @@ def record(task: Task, folder: Path) -> None:
     np.save(folder / "true.npy", np.array(true))
 
 
-# What is read from a recording
+# Reading a recording
 
 
 def as_table(recording: list[Measurements]) -> Numbers:
-    """Return the loss that each sample had when it was trained on: shape (E, N)."""
+    """Return the training loss of each sample in each epoch: shape (E, N)."""
     losses = np.empty((len(recording), recording[0].indices.numel()))
     for epoch, batches in enumerate(recording):
         losses[epoch, batches.indices.numpy()] = batches.losses.numpy()
@@ -74,7 +73,7 @@ def as_table(recording: list[Measurements]) -> Numbers:
 
 
 def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Measurements]:
-    """Return mean losses, shape (E, N), of batches that are drawn anew in each epoch."""
+    """Return the mean losses of random batches, drawn anew in each epoch, from losses (E, N)."""
     rng, epochs = np.random.default_rng(seed), []
     for each in losses:
         order = rng.permutation(each.size)
@@ -93,7 +92,7 @@ def in_batches(losses: Numbers, batch_size: int, seed: int = 0) -> list[Measurem
 
 
 def as_served(recording: list[Measurements]) -> list[Measurements]:
-    """Return the mean losses of the batches as they were trained on."""
+    """Return the mean losses of the batches of the training."""
     epochs = []
     for batches in recording:
         _, step, sizes = np.unique(batches.steps.numpy(), return_inverse=True, return_counts=True)
@@ -108,14 +107,14 @@ def as_served(recording: list[Measurements]) -> list[Measurements]:
 def correlations(
     losses: Numbers, true: Numbers, batch_size: int, alpha: float | None, seeds: int = 3
 ) -> tuple[Numbers, Numbers]:
-    """Return how scores correlate with true losses after each epoch: of values, and of ranks.
+    """Return the correlations of scores with true losses after each epoch, and those of ranks.
 
     Arguments:
-        losses: in training, shape (E, N).
-        true: after each epoch, shape (E, N).
-        batch_size: of batches drawn at random.
-        alpha: of BLS, or `None` for KalmanBLS.
-        seeds: drawings that are averaged.
+        losses: training losses, shape (E, N).
+        true: losses after each epoch, shape (E, N).
+        batch_size: the size of the random batches.
+        alpha: α of BLS, or `None` for KalmanBLS.
+        seeds: the number of random divisions into batches, over which the results are averaged.
     """
     found = np.zeros((2, len(losses)))
     for seed in range(seeds):
@@ -127,56 +126,6 @@ def correlations(
             found[0, epoch] += pearsonr(values, true[epoch]).statistic / seeds
             found[1, epoch] += spearmanr(values, true[epoch]).statistic / seeds
     return found[0], found[1]
-
-
-# What theory says
-
-
-def averaged(alpha: float, visits: Numbers) -> Numbers:
-    """Return how many visits the average is worth: (Σh)²/Σh², (1 + α)/(1 − α) at last."""
-    return (1 + alpha) / (1 - alpha) * (1 - alpha**visits) / (1 + alpha**visits)
-
-
-def static(worth: Numbers | float, batch_size: Numbers | float) -> Numbers:
-    """Return the correlation of a score with an excess that never changes."""
-    return np.sqrt(worth / (worth + batch_size - 1))
-
-
-def predicted(losses: Numbers, true: Numbers, batch_size: int, alpha: float) -> Numbers:
-    """Return the correlation of BLS with true losses that the covariances of losses imply: (E,)."""
-    own = losses - losses.mean(1, keepdims=True)
-    target = true - true.mean(1, keepdims=True)
-    covariance = own @ own.T / own.shape[1]
-    found = []
-    for visits in range(1, len(losses) + 1):
-        weights = alpha ** np.arange(visits - 1.0, -1, -1)
-        past = covariance[:visits, :visits]
-        shared = weights @ own[:visits] @ target[visits - 1] / own.shape[1]
-        noise = (batch_size - 1) * np.square(weights) @ np.diag(past)
-        spread = math.sqrt((weights @ past @ weights + noise) * target[visits - 1].var())
-        found.append(shared / spread)
-    return np.array(found)
-
-
-def filter_variance(batch_size: int, visits: int, drift: float = 0.02) -> Numbers:
-    """Return P of KalmanBLS after each visit, of batches of one size: shape (n,)."""
-    found, variance = [], 1.0
-    for _ in range(visits):
-        variance *= 1 - variance / ((variance + 1) * batch_size)
-        found.append(variance)
-        variance += drift * (1 - variance)
-    return np.array(found)
-
-
-def best(batch_size: float, visits: Numbers, noise: float = 0.0) -> Numbers:
-    """Return the correlation that the best linear reading of random batches has.
-
-    The variance P that is left, of 1, solves 1/P = 1 + (n/B)/(P + τ²): the fixed point that Tse
-    and Hanly (1999) have for many senders on one radio channel. Without τ², P = 1 − n/B.
-    """
-    load = visits / batch_size
-    half = (load + noise - 1) / 2
-    return np.sqrt(1 - np.maximum(0, np.sqrt(half**2 + noise) - half))
 
 
 # Pictures and tables
@@ -196,7 +145,7 @@ def draw_spectra(path: Path, spectra: dict[str, tuple[Spectrum, Spectrum]]) -> N
             axes.set_ylim(lowest, None)
             axes.grid(alpha=0.3)
         rows[0, column].set_title(f"{name}: one visit, signal/noise {own.snr:.3f}")
-        rows[1, column].set_title(f"behind the average, α = 0.7: {own.filtered_snr:.3f}")
+        rows[1, column].set_title(f"after the average, α = 0.7: {own.filtered_snr:.3f}")
         rows[1, column].set_xlabel("frequency, cycles per visit")
     for axes in rows[:, 0]:
         axes.set_ylabel("power, loss²")
@@ -217,7 +166,7 @@ def draw_visits(path: Path, tables: dict[str, Any]) -> None:
         axes.set_xlabel("visits of each sample (epochs)")
         axes.grid(alpha=0.3)
     columns[0].set_ylabel("correlation of BLS, α = 0.7, with true loss")
-    title = "line: predicted; dots: measured; dotted: if nothing changed"
+    title = "line: predicted; dots: measured; dotted: for a constant excess"
     figure.legend(
         *columns[0].get_legend_handles_labels(), title=title, loc="outside lower center", ncols=4
     )
@@ -231,7 +180,7 @@ def draw_batch_sizes(path: Path, tables: dict[str, Any], fidelity: list[dict[str
     shown["KalmanBLS, 8 slices"] = ("C2", "^", 8)
     for axes, (name, found) in zip(columns, tables.items(), strict=True):
         worth = averaged(0.7, np.array(30.0))
-        axes.plot(sizes, static(worth, sizes), "C0:", label="BLS, if nothing changed")
+        axes.plot(sizes, static(worth, sizes), "C0:", label="BLS, constant excess")
         for kind, colour in (("BLS", "C0"), ("KalmanBLS", "C2")):
             measured = [found[size][kind][1][-1] for size in BATCH_SIZES]
             axes.plot(BATCH_SIZES, measured, f"{colour}-", label=f"{kind}, one training")
@@ -256,7 +205,7 @@ def draw_batch_sizes(path: Path, tables: dict[str, Any], fidelity: list[dict[str
 
 
 def draw_conditions(path: Path) -> None:
-    """Draw what losses that fall, heavy tails, and time do, on losses made for it."""
+    """Plot the effects of falling losses, of heavy tails and of time, with simulated losses."""
     figure, (falling, tails, time) = pyplot.subplots(1, 3, figsize=(12, 5.2), layout="constrained")
     rng, count, size = np.random.default_rng(0), 4096, 16
     normal = rng.normal(size=(EPOCHS, count))
@@ -265,8 +214,8 @@ def draw_conditions(path: Path) -> None:
         changing[epoch] = 0.9 * changing[epoch - 1] + math.sqrt(0.19) * normal[epoch]
     rates = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6])
     for excess, style, label in (
-        (np.tile(normal[0], (EPOCHS, 1)), "--", "that stay"),
-        (changing, "-", "that change (0.9 an epoch)"),
+        (np.tile(normal[0], (EPOCHS, 1)), "--", "constant excess"),
+        (changing, "-", "changing excess (0.9 per epoch)"),
     ):
         for alpha, colour, name in ((0.7, "C0", "BLS"), (None, "C2", "KalmanBLS")):
             measured, theory = [], []
@@ -278,13 +227,13 @@ def draw_conditions(path: Path) -> None:
                     theory.append(predicted(losses, losses, size, alpha)[-1])
             falling.plot(rates, measured, f"{colour}{'o' if style == '-' else 's'}", markersize=4)
             shown = theory or measured
-            falling.plot(rates, shown, f"{colour}{style}", label=f"{name}, losses {label}")
+            falling.plot(rates, shown, f"{colour}{style}", label=f"{name}, {label}")
             print(f"falling, {name}, {label}:", *(f"{r:.2f} {m:.2f};" for r, m in zip(rates, measured, strict=True)))  # fmt: skip  # noqa: E501
     falling.axvline(0.7, color="k", linewidth=0.8)
     falling.invert_xaxis()
     falling.set_xlabel("ρ: factor of losses from epoch to epoch")
     falling.set_ylabel("correlation with loss, 30 epochs, B = 16")
-    falling.set_title("Losses that fall (line: ρ = α)")
+    falling.set_title("Falling losses (vertical line: ρ = α)")
     spreads = np.array([0.1, 0.5, 1, 1.5, 2, 2.5])
     for alpha, colour, name in ((0.7, "C0", "BLS"), (None, "C2", "KalmanBLS")):
         found = [
@@ -304,9 +253,9 @@ def draw_conditions(path: Path) -> None:
         print(f"time, {name}:", *(f"{n} {measured[n - 1]:.3f};" for n in (2, 6, 13, 23, 30)))
     time.plot(visits, static(averaged(0.7, visits), large), "C0", label="√(n_eff/(n_eff + B − 1))")
     time.plot(visits, np.sqrt(1 - filter_variance(large, EPOCHS)), "C2:", label="√(1 − P)")
-    time.plot(visits, best(large, visits), "k--", label="the best there is: √(n/B)")
+    time.plot(visits, best(large, visits), "k--", label="limit for any score: √(n/B)")
     time.set_xlabel("visits of each sample")
-    time.set_title("An excess that stays, B = 128")
+    time.set_title("Constant excess, B = 128")
     for axes in (falling, tails, time):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
@@ -320,8 +269,9 @@ def save(figure: Any, path: Path) -> None:
 
 
 def print_spectra(spectra: dict[str, tuple[Spectrum, Spectrum]]) -> None:
-    print("\n| task | read from | own | of it lasting | noise | own below ¼ | noise, fast / slow "
-          "| signal/noise | behind α = 0.7 | correlation |")  # fmt: skip
+    print("\n| task | read from | own variance, ± 95% | lasting part of it | noise "
+          "| own power below ¼ | noise, upper / lower half | signal/noise of a visit "
+          "| signal/noise after α = 0.7 | correlation |")  # fmt: skip
     print("| --- | --- |" + " ---: |" * 8)
     for name, both in spectra.items():
         for found in both:
@@ -335,7 +285,7 @@ def print_spectra(spectra: dict[str, tuple[Spectrum, Spectrum]]) -> None:
 
 
 def print_correlations(tables: dict[str, Any]) -> None:
-    print("\n| task | B | visits | if nothing changed | predicted | BLS | BLS, ranks "
+    print("\n| task | B | visits | for a constant excess | predicted | BLS | BLS, ranks "
           "| KalmanBLS, ranks | √(1 − P) |")  # fmt: skip
     print("| --- |" + " ---: |" * 8)
     for name, found in tables.items():
@@ -354,7 +304,7 @@ def print_correlations(tables: dict[str, Any]) -> None:
 
 
 def print_alphas(name: str, losses: Numbers, true: Numbers) -> None:
-    """Print what theory says of other averages."""
+    """Print the predicted correlations for other values of α."""
     for size in (16, 128):
         for visits in (5, 10, 30):
             cells = [f"{predicted(losses, true, size, a)[visits - 1]:.2f}" for a in ALPHAS]
@@ -362,21 +312,21 @@ def print_alphas(name: str, losses: Numbers, true: Numbers) -> None:
 
 
 def print_losses(name: str, losses: Numbers, true: Numbers) -> None:
-    """Print what the losses of single samples are like."""
+    """Print statistics of the per-sample losses."""
     spread = losses.std(1)
     top = np.sort(np.square(true - true.mean(1, keepdims=True)), 1)[:, ::-1]
     heavy = top[:, : true.shape[1] // 100].sum(1) / top.sum(1)
     # rank correlation of a training loss with the true one of the same epoch
     last = spearmanr(losses[-1], true[-1]).statistic
     print(f"{name}: mean loss {', '.join(f'{losses[e].mean():.4f}' for e in (0, 4, 9, 19, 29))}; "
-          f"factor of spread an epoch {(spread[-1] / spread[5]) ** (1 / 24):.2f} from 6 to 30; "
+          f"factor of spread per epoch {(spread[-1] / spread[5]) ** (1 / 24):.2f} from 6 to 30; "
           f"share of the top 1% in the variance {heavy[4]:.2f} {heavy[9]:.2f} {heavy[-1]:.2f}; "
-          f"true with training loss {last:.2f}")  # fmt: skip
+          f"rank correlation of true and training loss {last:.2f}")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="data sets; see tasks.py")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--runs", type=Path, default=Path("runs/theory"))
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--fidelity", type=Path, help="results of fidelity.py")

@@ -1,11 +1,10 @@
-"""What `audit` says of right and wrong labels, and of scores, in runs whose wrong labels are known.
+"""The results of `audit` in runs with known wrong labels.
 
-    python benchmarks/studies/wrong_labels.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/studies/wrong_labels.py --tables       # prints what there is
+    python benchmarks/studies/wrong_labels.py --root DATA    # trains; continues where it stopped
+    python benchmarks/studies/wrong_labels.py --tables       # prints the results so far
 
-Each run trains on everything, scored by KalmanBLS, and is audited a quarter through it, halfway
-and in the end. What can be said of labels by losses alone depends on whether the model has learned
-the wrong ones by heart.
+Each run trains on everything, scored by KalmanBLS, and is audited after a quarter and half of it,
+and at its end. Whether losses reveal wrong labels depends on whether the model has memorized them.
 """
 
 from __future__ import annotations

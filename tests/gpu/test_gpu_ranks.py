@@ -57,7 +57,7 @@ def test_the_collectives(device, backend):
     plan, own = train.epochs.plan, train.epochs.record.batches()
     assert plan is not None
     ranks, facts = Ranks(), {"seed": 3, "method": "InfoBatch"}
-    assert ranks.in_step == 1
+    assert ranks.world_size == 1
     assert ranks.range_of(7) == (7, 7)
     ranks.agree(facts, train.epochs.record.first(), plan)
     received = ranks.exchange(own, plan, facts)

@@ -211,7 +211,7 @@ def test_a_resumed_epoch_draws_no_number_with_a_default_device(device, steps):
     train, again = pruned(LENGTH), pruned(LENGTH)
     with torch.device(device):
         again.load_state_dict(train_on_numbers(train, steps))
-        assert again.epochs.is_resumed()
+        assert again.epochs.position.is_resumed()
         before = random_state()
         next(iter(DataLoader(again, batch_size=16)))
         assert random_state().equal(before)

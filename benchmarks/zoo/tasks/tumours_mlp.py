@@ -27,6 +27,7 @@ class TumoursMLP(Classification):
         weight_decay=0.01,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=30, learning_rate=0.002)
 
     def load(self, root: Path | None) -> None:
         """Read the table from scikit-learn."""

@@ -27,6 +27,7 @@ class VisitsMLP(Regression):
         weight_decay=0.01,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=20, learning_rate=0.004)
 
     def load(self, root: Path | None) -> None:
         """Read the table from statsmodels."""

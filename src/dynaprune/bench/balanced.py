@@ -1,4 +1,4 @@
-"""A task whose loss is weighted by class, as one would train it where classes are rare."""
+"""A task whose loss is weighted by class, as is usual if some classes are rare."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from .task import Task
 
 
 def balanced(task: Task, labels: Tensor) -> Task:
-    """Return a task as another one, but that all classes have the same share of its loss.
+    """Return a copy of a task in which all classes have the same share of the training loss.
 
-    It is judged as the other one is.
+    The metric does not change.
 
-    The loss of a sample of class c is multiplied by N / (C · n_c), where n_c of N samples are of it
-    and C classes occur: the weights have a mean of 1.
+    The loss of a sample of class c is multiplied by N / (C · n_c), where n_c is the number of
+    samples of that class, N the number of all samples, and C the number of classes that occur. The
+    mean of these weights over samples is 1.
 
     Arguments:
-        task: loaded, with a loss of each sample, whose batches have the classes as second part.
+        task: a loaded task with per-sample losses, whose batches have the classes as second part.
         labels: the classes of all training samples, int64, shape (N,).
 
     Raises:
-        ValueError: the task has no loss of each sample.
+        ValueError: the task has no per-sample losses.
     """
     if not task.has_losses:
         raise ValueError(
-            f"{task.name} has no loss of each sample, so it cannot be weighted by class: give the "
-            "task a method losses()"
+            f"{task.name} has no per-sample losses, so its loss cannot be weighted by class: add a "
+            "method losses() to the task"
         )
     counts = torch.bincount(labels)
     occurring = int(counts.count_nonzero())
     weights = (len(labels) / (occurring * counts.clamp(min=1))).float().to(task.device)
 
-    # of the task's own class, which is known only now, so that all else of it stays
+    # a subclass of the task's own class, so that everything else stays the same
     class Balanced(type(task)):  # type: ignore[misc]
         def loss(self, outputs: Any, batch: Any) -> Tensor:
             return self.losses(outputs, batch).mean()

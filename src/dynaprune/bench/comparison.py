@@ -1,4 +1,4 @@
-"""Each way of training against full training and against the baselines, seed by seed."""
+"""Comparison of each variant with full training and with the baselines, paired by seed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A way at a budget, over its seeds.
+    """The results of a variant at a budget, over seeds.
 
     Attributes:
-        way: its name.
-        budget: the share of visits that was to be saved.
-        seeds: how many there are.
-        compared: how many of them have full training to compare with.
-        diverged: how many of them ended with a metric that is no number.
-        quality: the metric, of those that did not diverge.
-        visits_saved: the share of full training's sample visits that were not made.
-        seconds_saved: the share of full training's seconds that were not spent, of the same seed
-            on the same machine.
-        against_full: the difference of the metric to full training's; positive is better. It and
-            the next are of seeds in which neither has diverged.
-        against: that to each baseline at the same number of visits.
-        verdict: whether that is lossless.
+        way: the name of the variant.
+        budget: the share of visits that it was asked to save.
+        seeds: the number of seeds.
+        compared: the number of seeds with a run of full training to compare with.
+        diverged: the number of seeds whose metric is NaN or infinite at the end.
+        quality: the metric, over seeds that did not diverge.
+        visits_saved: the share of full training's sample visits that was saved.
+        seconds_saved: the share of full training's time that was saved, over seeds in which both
+            ran on the same machine.
+        against_full: the metric minus that of full training, with the sign such that positive is
+            better. It and `against` are over seeds in which neither of the two diverged.
+        against: the same for each baseline at the same number of visits.
+        verdict: the result of the test against full training.
     """
 
     way: str
@@ -48,12 +48,12 @@ class Row:
     verdict: Verdict | None
 
     def is_better(self, baseline: str) -> bool:
-        """Whether enough seeds show it to be better than a baseline, and none has diverged."""
+        """Whether enough seeds show that it is better than a baseline, and none diverged."""
         mean = self.against.get(baseline)
         return self._counts and mean is not None and mean.is_above_zero
 
     def is_worse(self, baseline: str) -> bool:
-        """Whether enough seeds show it to be worse than a baseline, or one has diverged."""
+        """Whether enough seeds show that it is worse than a baseline, or one of them diverged."""
         mean = self.against.get(baseline)
         if self.diverged and self.seeds >= MIN_SEEDS:
             return True
@@ -65,19 +65,19 @@ class Row:
 
 
 def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> list[Row]:
-    """Return a row a way and budget.
+    """Return one row per variant and budget.
 
     Arguments:
         lines: the results of one task, regime and recipe.
-        margin: of the task.
-        higher_is_better: likewise.
+        margin: the margin of the task.
+        higher_is_better: whether a higher metric of the task is better.
     """
     runs: dict[tuple[str, float], dict[int, Line]] = {}
     for line in lines:
         runs.setdefault((line["way"], line["budget"]), {})[line["seed"]] = line
     sign = 1 if higher_is_better else -1
     full = runs.get((FULL, 0.0), {})
-    order = {way: place for place, way in enumerate(WAYS)}  # others come last
+    order = {way: place for place, way in enumerate(WAYS)}  # unknown ones come last
     rows = []
     for way, budget in sorted(runs, key=lambda pair: (order.get(pair[0], len(order)), pair[1])):
         by_seed = runs[way, budget]
@@ -114,7 +114,7 @@ def compare(lines: Iterable[Line], margin: float, higher_is_better: bool) -> lis
 
 
 def saved_by(line: Line) -> float:
-    """Return the share of full training's sample visits that a run did not make."""
+    """Return the share of full training's sample visits that a run has saved."""
     return 1 - float(line["visits"]) / float(line["full_visits"])
 
 
@@ -129,11 +129,11 @@ def _against_baselines(
     by_seed: dict[int, Line],
     sign: int,
 ) -> dict[str, Mean]:
-    """Return differences to each baseline, of the same seed and number of visits.
+    """Return the differences to each baseline at the same number of visits, paired by seed.
 
-    Where it was not run at that number, it is interpolated between its budgets and full training.
-    Where that number is beyond its largest budget in any seed, there is nothing to compare with:
-    the other seeds alone would be chosen by how much they save.
+    If a baseline was not run at that number, its metric is interpolated between its budgets and
+    full training. If the number is beyond its largest budget in any seed, there is no comparison:
+    leaving out such seeds would select seeds by how much they save.
     """
     found = {}
     for baseline in BASELINES:
@@ -148,7 +148,7 @@ def _against_baselines(
                 if name in (baseline, FULL) and seed in others
             )
             saved = saved_by(run)
-            # a budget is met to within a sample an epoch
+            # budgets are met up to one sample per epoch
             if len(points) < 2:
                 continue
             is_beyond |= not points[0][0] - 1e-3 <= saved <= points[-1][0] + 1e-3
@@ -163,7 +163,7 @@ def _against_baselines(
 
 
 def lossless_budget(rows: Iterable[Row], way: str) -> Row | None:
-    """Return the row of the largest saving of a way that is lossless, and all smaller ones too."""
+    """Return the row of a variant's largest saving up to which all savings are lossless."""
     best = None
     for row in sorted((r for r in rows if r.way == way), key=lambda r: r.visits_saved.value):
         if row.verdict is not Verdict.LOSSLESS:

@@ -1,4 +1,4 @@
-"""The demo: a task with a quarter of the sample visits saved, in a table for the terminal."""
+"""The demo: a small task at 25% saved, with its results as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .comparison import Row
 from .ways import BASELINES, FULL
 
 TASKS = {"digits": "digits-cnn", "mnist5k": "mnist5k-cnn", "cifar10": "cifar10-cnn"}
-"""By data set."""
+"""The names of the demo's tasks, by data set."""
 
 DEMO_WAYS = (FULL, *BASELINES, "infobatch", "bls-infobatch", "bls-seta", "kalman-infobatch")
 SAVED = 0.25
@@ -19,7 +19,7 @@ SAVED = 0.25
 def as_table(rows: Sequence[Row], title: str, metric: str) -> Table:
     """Return the rows as a table for the terminal, in percent with 95% intervals."""
     table = Table(title=title)
-    table.add_column("way")
+    table.add_column("variant")
     for name in (f"test {metric}", "against full", "visits saved", "wall-clock saved"):
         table.add_column(f"{name} %", justify="right")
     for row in rows:

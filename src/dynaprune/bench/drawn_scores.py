@@ -1,4 +1,4 @@
-"""A control: what InfoBatch's weights do by themselves."""
+"""A control experiment: the effect of InfoBatch's weights alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..planning.selection import Selection
 
 
 class DrawnScores(InfoBatch):
-    """InfoBatch by scores that are drawn anew in each epoch: its weights, and nothing of a score.
+    """InfoBatch with random scores, drawn anew in each epoch.
 
-    Where it does as well as InfoBatch, a gain over `RandomPrune` comes of larger steps, and not of
-    the choice of samples. Its arguments are those of `InfoBatch`.
+    If it does as well as InfoBatch, then the gain over `RandomPrune` comes from the weights, which
+    make larger steps, and not from the choice of samples. It takes the arguments of `InfoBatch`.
     """
 
     def select(
@@ -23,5 +23,5 @@ class DrawnScores(InfoBatch):
         generator: torch.Generator,
         errors: Tensor | None = None,
     ) -> Selection:
-        """Select by scores drawn uniformly."""
+        """Select by uniformly drawn scores."""
         return super().select(torch.rand(scores.shape, generator=generator), epoch, generator)

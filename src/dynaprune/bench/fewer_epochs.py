@@ -1,4 +1,4 @@
-"""The other baseline: full training for as many sample visits as a method makes."""
+"""A baseline: full training for fewer epochs, with a given number of sample visits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..utils.validation import check_integer, check_map_style
 
 
 class FewerEpochs(NoPrune):
-    """Trains on everything, epoch after epoch, for a number of sample visits.
+    """Trains on all samples in each epoch, until it has made a number of sample visits.
 
-    The last epoch serves a random part where they make no whole number of epochs.
+    If the visits are not a multiple of N, the last epoch serves a random part of the samples.
 
     Arguments:
         dataset: a map-style dataset of N samples.
-        num_visits: how many sample visits the run makes.
+        num_visits: the number of sample visits of the run.
         seed: fixes the order of each epoch.
     """
 
@@ -31,14 +31,14 @@ class FewerEpochs(NoPrune):
 
     @property
     def progress(self) -> float:
-        """The run's position, in epochs of the same number of visits each.
+        """The position of the run, with each epoch counted as an equal share of the visits.
 
-        So that a schedule that follows it does not hurry through a short last epoch.
+        A schedule that follows it advances evenly, even if the last epoch is shorter.
         """
         return self.num_epochs * min(1.0, self.summary().visits_made / self.num_visits)
 
     def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
-        """Keep everything, or what is left in the last epoch."""
+        """Keep all samples; in the last epoch, as many as there are visits left."""
         total = scores.numel()
         left = self.num_visits - epoch * total
         if left >= total:

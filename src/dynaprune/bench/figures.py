@@ -1,4 +1,4 @@
-"""Pictures of results: quality against sample visits."""
+"""Plots of results: quality over sample visits."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .ways import BASELINES, FULL
 
 MARKERS = "osD^vP*X<>"
 APART = 0.35
-"""How far apart ways that make the same number of visits are drawn, in percent of visits."""
+"""The horizontal distance between variants with the same number of visits, in % of visits."""
 
 
 def draw_quality(path: Path, title: str, task: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Draw the metric over the visits that were made, with 95% intervals over seeds, as a PNG.
+    """Plot the metric over sample visits, with 95% intervals over seeds, as a PNG.
 
     Arguments:
-        path: of the picture.
-        title: shown above it.
-        task: what `describe` says of it.
-        rows: of its results.
+        path: the path of the picture.
+        title: its title.
+        task: the task's attributes, as `Task.describe` returns them.
+        rows: the results of the task.
     """
     scale = 100 if task["in_percent"] else 1
 
@@ -53,7 +53,7 @@ def draw_quality(path: Path, title: str, task: Mapping[str, Any], rows: Sequence
             color="black" if way == FULL else f"C{(number - 1) % 10}",
             label=way,
         )
-    axes.set_xlabel("sample visits, % of full training (ways of one budget drawn side by side)")
+    axes.set_xlabel("sample visits, % of full training (variants of one budget side by side)")
     axes.set_ylabel(f"{task['metric']}{', %' if scale == 100 else ''} (95% interval over seeds)")
     axes.set_title(title)
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""LARS: SGD whose layers each have a learning rate of their own."""
+"""LARS: SGD with a separate learning rate for each layer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch import Tensor
 class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling.
 
-    The step of a parameter w with gradient g is scaled by η·‖w‖ / (‖g‖ + λ·‖w‖), so that it is in
-    proportion to w; where one of both norms is zero, it is not scaled.
+    The step of a parameter w with gradient g is scaled by η·‖w‖ / (‖g‖ + λ·‖w‖), so it is
+    proportional to the norm of w. If either norm is zero, the step is not scaled.
 
     Source: You, Gitman & Ginsburg, "Large Batch Training of Convolutional Networks",
-    arXiv:1708.03888. As in the published code of InfoBatch, the momentum gathers gradients, and the
-    rate of a step is that of its own time; in algorithm 1 it gathers scaled steps.
+    arXiv:1708.03888. As in the published code of InfoBatch, the momentum buffer accumulates
+    gradients, and the current rate scales the whole buffer; in the paper's algorithm 1 it
+    accumulates scaled steps.
 
     Arguments:
         params: the parameters.
         lr: the learning rate.
-        momentum: of the step.
+        momentum: the momentum of the gradients.
         weight_decay: λ.
         trust: η.
     """
@@ -40,7 +41,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make a step; the closure, if there is one, computes the loss anew and returns it."""
+        """Make a step; the closure, if given, recomputes the loss and returns it."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -53,10 +54,10 @@ class LARS(torch.optim.Optimizer):
 
     def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         decay = group["weight_decay"]
-        size, slope = parameter.norm(), gradient.norm()
-        ratio = group["trust"] * size / (slope + decay * size)
-        ratio = torch.where((size > 0) & (slope > 0), ratio, 1.0)
+        weight_norm, gradient_norm = parameter.norm(), gradient.norm()
+        ratio = group["trust"] * weight_norm / (gradient_norm + decay * weight_norm)
+        ratio = torch.where((weight_norm > 0) & (gradient_norm > 0), ratio, 1.0)
         state = self.state[parameter]
-        gathered = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
-        gathered.mul_(group["momentum"]).add_(gradient + decay * parameter)
-        parameter.sub_(group["lr"] * ratio * gathered)
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        buffer.mul_(group["momentum"]).add_(gradient + decay * parameter)
+        parameter.sub_(group["lr"] * ratio * buffer)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
+
+Length: TypeAlias = Literal["brief", "full"]
+"""Of training: cut to seconds, or until more of it gains nothing."""
+
+LENGTHS: tuple[Length, ...] = ("brief", "full")
 
 WARM_UP = 0.2
 """The share of a run in which the learning rate rises."""
@@ -44,6 +49,10 @@ class Recipe:
             raise ValueError(
                 f"optimizer must be sgd, adamw or lars, but {self.optimizer!r} was given"
             )
+
+    def with_length(self, epochs: int, learning_rate: float) -> Recipe:
+        """Return this recipe for another number of epochs, at the learning rate that suits them."""
+        return replace(self, epochs=epochs, learning_rate=learning_rate)
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of a model's parameters."""

@@ -1,4 +1,7 @@
-"""Kinds of waste: pruning pays only where sample visits are wasted, so each is a setting."""
+"""Regimes: changes of a task that waste sample visits in different ways.
+
+Pruning helps only if visits are wasted, so each kind of waste is a setting of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +21,36 @@ from .task import Task
 from .training import losses_of, train_model
 
 COPIES = 0.75
-ORIGINALS = 1 / 16
-RAREST = 0.02
-WRONG = 0.1
-TRIVIAL = 0.75
-EARLY = 0.25
+"""The share of near-duplicates in the training set of `redundant`."""
 
+ORIGINALS = 1 / 16
+"""The share of samples of which these are near-duplicates."""
+
+RAREST = 0.02
+"""The size of the rarest class in a long tail, relative to the largest."""
+
+WRONG = 0.1
+"""The share of wrong labels."""
+
+TRIVIAL = 0.75
+"""The share of easy samples in the training set of `trivial`."""
+
+EARLY = 0.25
+"""The share of the recipe's epochs after which it is measured which samples are easy."""
 
 Change: TypeAlias = Callable[[Task, torch.Generator], TensorDataset]
 
 
 @dataclass(frozen=True)
 class Regime:
-    """What is done to a task.
+    """A change of a task.
 
     Attributes:
-        about: what it is, in a few words.
-        change: makes the training set, of a loaded task that has inputs and classes and of a
-            generator; `None` for the training set as it is.
-        longer: how many times as many epochs it trains.
-        balances: whether the loss is weighted so that all classes count alike.
+        about: a short description.
+        change: takes a loaded task with inputs and classes, and a generator, and returns the
+            changed training set; `None` to leave it unchanged.
+        longer: the factor on the number of epochs.
+        balances: whether the loss is weighted such that all classes have the same share of it.
     """
 
     about: str
@@ -46,7 +59,7 @@ class Regime:
     balances: bool = False
 
     def fits(self, task: Task) -> bool:
-        """Return whether a task, loaded, has the inputs and classes that this changes."""
+        """Return whether a loaded task has the inputs and classes that the change needs."""
         return self.change is None or _is_labelled(task)
 
     def recipe(self, recipe: Recipe) -> Recipe:
@@ -54,15 +67,15 @@ class Regime:
         return replace(recipe, epochs=max(1, round(recipe.epochs * self.longer)))
 
     def task(self, task: Task, samples: Any) -> Task:
-        """Return the task that is trained in this regime on these samples.
+        """Return the task to train in this regime on these samples.
 
         Raises:
-            ValueError: the task has no loss of each sample, of which this needs one.
+            ValueError: the regime needs per-sample losses, which the task does not have.
         """
         return balanced(task, samples.tensors[1]) if self.balances else task
 
     def samples(self, task: Task, seed: int) -> Any:
-        """Return the training set of this regime, drawn by a seed.
+        """Return the training set of this regime, with random choices fixed by a seed.
 
         Raises:
             ValueError: the task has no classes to change.
@@ -71,10 +84,10 @@ class Regime:
             return task.train
         if not _is_labelled(task):
             raise ValueError(
-                f"{self.about}: that needs classes, but the training set of {task.name} is no "
-                "TensorDataset of inputs and int64 classes that it learns"
+                f"{self.about}: that needs classes, but the training set of {task.name} is not a "
+                "TensorDataset of inputs and int64 classes that the task learns"
             )
-        # a seed that nothing else has: else an epoch's order could be that of the change
+        # an offset, so that no epoch's order repeats the random numbers of the change
         return self.change(task, torch.Generator().manual_seed(seed + 77_000))
 
 
@@ -98,7 +111,7 @@ def _redundant(task: Task, generator: torch.Generator) -> TensorDataset:
 
 
 def _nearly(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return nearly the same inputs: a little noise, or one token that another place has."""
+    """Return nearly the same inputs: with a little noise, or with one token replaced by another."""
     if inputs.dtype == torch.uint8:
         noise = torch.randint(-4, 5, inputs.shape, generator=generator)
         return (inputs.long() + noise).clamp(0, 255).to(torch.uint8)
@@ -106,7 +119,7 @@ def _nearly(inputs: Tensor, generator: torch.Generator) -> Tensor:
         return inputs + 0.02 * inputs.std() * torch.randn(inputs.shape, generator=generator)
     changed = inputs.clone()
     rows = torch.arange(len(inputs))
-    # among the tokens there are: 0 is none
+    # only among real tokens: 0 is padding
     lengths = (inputs != 0).sum(1).clamp(min=1)
     places = (torch.rand(2, len(inputs), generator=generator) * lengths).long()
     changed[rows, places[0]] = inputs[rows, places[1]]
@@ -128,13 +141,13 @@ def _long_tailed(task: Task, generator: torch.Generator) -> TensorDataset:
 
 
 def _wrong_labels(task: Task, generator: torch.Generator) -> TensorDataset:
-    """A tenth of the labels become other ones."""
+    """A tenth of the labels are replaced by other classes."""
     inputs, labels = task.train.tensors
     return TensorDataset(inputs, mislabelled(labels, WRONG, generator))
 
 
 def mislabelled(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Return labels, int64 of shape (N,), of which a share has become other ones of the classes."""
+    """Return labels, int64, shape (N,), with a share of them replaced by other classes."""
     classes = int(labels.max()) + 1
     wrong = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
     moved = torch.randint(1, classes, (len(wrong),), generator=generator)
@@ -144,14 +157,14 @@ def mislabelled(labels: Tensor, share: float, generator: torch.Generator) -> Ten
 
 
 def _trivial(task: Task, generator: torch.Generator) -> TensorDataset:
-    """Three quarters are of the third of the samples that a model finds easiest early on.
+    """Three quarters of the samples are from the easiest third.
 
-    It is trained for a quarter of the recipe's epochs, on all of them.
+    These have the lowest losses after training on all samples for a quarter of the epochs.
     """
     if not task.has_losses:
         raise ValueError(
-            f"{task.name} has no loss of each sample, so which ones are trivial cannot be told: "
-            "give the task a method losses()"
+            f"{task.name} has no per-sample losses, so it is unknown which samples are trivial: "
+            "add a method losses() to the task"
         )
     inputs, labels = task.train.tensors
     easiest = torch.argsort(_losses_after(task, max(1, round(task.recipe.epochs * EARLY))))
@@ -180,9 +193,9 @@ REGIMES: dict[str, Regime] = {
         _long_tailed,
         balances=True,
     ),
-    "trivial": Regime("three quarters are of the third that is easiest", _trivial),
+    "trivial": Regime("three quarters are from the easiest third", _trivial),
     "wrong-labels": Regime("a tenth of the labels are wrong", _wrong_labels),
     "brief": Regime("trained for a third of the epochs", longer=1 / 3),
     "saturated": Regime("trained for three times the epochs", longer=3.0),
 }
-"""Of which `brief` and `saturated` are of every task, the others of tasks with classes."""
+"""`brief` and `saturated` fit every task, the others only tasks with classes."""

@@ -1,4 +1,4 @@
-"""What results say: tables in Markdown and pictures, a section for each task and regime."""
+"""The report on results: tables in Markdown and plots, one section per task and regime."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ REPORT = "report.md"
 
 
 def write_report(results: Results, folder: Path) -> Path:
-    """Write `report.md` and a picture a section into a folder, and return the report's path.
+    """Write `report.md` and one plot per section into a folder, and return the report's path.
 
     Raises:
-        ValueError: a result is of a way or a regime that there is not.
+        ValueError: a result has an unknown variant or regime.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sections = sections_of(results)
     parts = ["# What pruning saved, and what it cost\n", HOW_TO_READ, overview(sections)]
     if len(sections) > 1:
-        parts += ["## All of them together\n", HOW_TO_READ_TOGETHER, scoreboard(sections)]
+        parts += ["## All tasks together\n", HOW_TO_READ_TOGETHER, scoreboard(sections)]
     for section, name in zip(sections, draw_all(sections, folder), strict=True):
         parts += [
             f"## {section.title}\n",
@@ -31,7 +31,7 @@ def write_report(results: Results, folder: Path) -> Path:
             matrix(section),
             HOW_TO_READ_SIGNS,
             details(section),
-            f"![{section.task['metric']} against sample visits: {section.title}]({name})\n",
+            f"![{section.task['metric']} over sample visits: {section.title}]({name})\n",
         ]
     path = folder / REPORT
     path.write_text("\n".join(parts), encoding="utf-8")
@@ -39,7 +39,7 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 def draw_all(sections: list[Section], folder: Path) -> list[str]:
-    """Draw a picture a section into a folder, and return their names."""
+    """Draw one plot per section into a folder, and return the names of the files."""
     names: list[str] = []
     for section in sections:
         names.append(_file_name(section, names))
@@ -49,27 +49,28 @@ def draw_all(sections: list[Section], folder: Path) -> list[str]:
 
 
 HOW_TO_READ_TOGETHER = """\
-How many of the tasks and regimes have each verdict, and mean differences over them, in margins of
-each, with 95% intervals over tasks; in how many a way is better or worse than a baseline, which is
-where all of the 95% interval of the difference is above, or below, zero: by chance that is one in
-forty each.
+The number of tasks and regimes with each verdict, and the mean difference over tasks in units of
+their margins, with 95% intervals over tasks. "Better / worse" counts the tasks in which the whole
+95% interval of the difference to a baseline is above, or below, zero; by chance alone this happens
+in one of forty tasks each.
 """
 
 HOW_TO_READ = f"""\
-Each way of training is compared with full training of the same seed: data and initial weights are
-the same. Means have 95% intervals over seeds. **Lossless** says that a
-one-sided test at 5% shows the loss to be below the task's margin, set beforehand; **loses** that it
-shows it to be above; what the seeds do not show, and all with fewer than {MIN_SEEDS} of them, is
-**undecided**. `fewer-epochs` and `random` make as many sample visits without any score: a way that
-does not beat both saves nothing that they would not. Visits saved are those of the whole run;
-seconds are wall-clock, of training alone. Differences are positive where a way is better.
+Each variant of training is compared with full training of the same seed, with the same data and
+initial weights. Means have 95% intervals over seeds. **Lossless**: a one-sided test at 5% shows
+that the loss of quality is below the task's margin, which was set beforehand. **Loses**: a test
+shows that it is above the margin. **Undecided**: the seeds show neither, or there are fewer than
+{MIN_SEEDS}. `fewer-epochs` and `random` make the same number of sample visits without any score: a
+variant that does not beat both is not worth its scores. Visits saved are those of the whole run.
+Seconds are the wall-clock time of training alone. Differences are positive where a variant is
+better.
 """
 
 
 def _file_name(section: Section, taken: list[str]) -> str:
     base = "-".join(p for p in (section.task["name"], section.regime) if p != "as-is")
     name, number = f"{base}.png", 1
-    while name in taken:  # another recipe
+    while name in taken:  # the same task with another recipe
         number += 1
         name = f"{base}-{number}.png"
     return name

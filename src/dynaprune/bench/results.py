@@ -1,4 +1,4 @@
-"""Results of runs: a file of JSON lines that grows by a line a run."""
+"""Results of runs: a file of JSON lines, to which each run appends one line."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FILE = "results.jsonl"
 
 @dataclass(frozen=True)
 class Key:
-    """What a run is known by: two runs of one key would be the same.
+    """The identity of a run: two runs with the same key would be the same.
 
     Attributes:
         task: the name of the task.
-        regime: what was done to its data or its length.
-        way: how it was trained.
-        budget: the share of all sample visits that was to be saved; 0 where that is not asked for.
-        seed: of the run.
+        regime: the name of the regime.
+        way: the name of the variant.
+        budget: the share of all sample visits to save; 0 for variants without a budget.
+        seed: the seed of the run.
         recipe: the fields of the recipe.
     """
 
@@ -43,30 +43,30 @@ class Key:
 
 
 class Results:
-    """The results in a folder; what is there is not run again.
+    """The results in a folder; a run whose result exists is not repeated.
 
     Arguments:
-        folder: where the file lies, or will.
+        folder: the folder of the file, which need not exist yet.
 
     Attributes:
-        path: of the file.
-        lines: a dict a run: the fields of its `Key`, what it came to, versions and machine.
+        path: the path of the file.
+        lines: one dict per run: the fields of its `Key`, its results, versions and machine.
 
     Raises:
-        ValueError: a line of the file is no result.
+        ValueError: a line of the file is not a result.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.lines: list[dict[str, Any]] = []
         self._known: set[str] = set()
-        self._is_cut = False  # whether the file ends in the middle of a line
+        self._is_cut = False  # whether the last line is incomplete
         if not self.path.exists():
             return
         text = self.path.read_text(encoding="utf-8")
         lines = text.splitlines()
         if lines and not text.endswith("\n") and not _is_result(lines[-1]):
-            lines.pop()  # a run was killed while it wrote
+            lines.pop()  # the process was killed while it wrote
         self._is_cut = bool(text) and text != "".join(f"{line}\n" for line in lines)
         for number, line in enumerate(lines, start=1):
             try:
@@ -75,7 +75,7 @@ class Results:
                 check_fields(found)
             except (ValueError, KeyError, TypeError):
                 raise ValueError(
-                    f"line {number} of {self.path} is no result of a run: {line[:80]!r}"
+                    f"line {number} of {self.path} is not the result of a run: {line[:80]!r}"
                 ) from None
             if found["quality"] is None:
                 found["quality"] = math.nan
@@ -89,11 +89,11 @@ class Results:
         line = {**asdict(key), **found, "versions": versions()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._is_cut:
-            whole = "".join(f"{_written(each)}\n" for each in self.lines)
-            self.path.write_text(whole, encoding="utf-8")
+            complete = "".join(f"{_to_json(each)}\n" for each in self.lines)
+            self.path.write_text(complete, encoding="utf-8")
             self._is_cut = False
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_written(line) + "\n")
+            file.write(_to_json(line) + "\n")
         self.lines.append(line)
         self._known.add(_text_of(key))
         return line
@@ -103,22 +103,22 @@ def key_of(line: dict[str, Any]) -> Key:
     """Return the key of a result.
 
     Raises:
-        KeyError: it has none.
+        KeyError: a field is missing.
     """
     return Key(**{field.name: line[field.name] for field in fields(Key)})
 
 
-def _written(line: dict[str, Any]) -> str:
-    """Return a result as a line of JSON, which has no NaN: null says that a run has diverged."""
+def _to_json(line: dict[str, Any]) -> str:
+    """Return a result as JSON, with null for the metric of a diverged run: JSON has no NaN."""
     quality = line["quality"] if math.isfinite(line["quality"]) else None
     return json.dumps({**line, "quality": quality}, allow_nan=False)
 
 
 def check_fields(line: dict[str, Any]) -> None:
-    """Check that a result has what tables are made of.
+    """Check that a result has the fields that tables need.
 
     Raises:
-        KeyError: it has not.
+        KeyError: a field is missing.
     """
     for name in ("quality", "visits", "full_visits", "seconds", "about"):
         line[name]
@@ -133,12 +133,12 @@ def _is_result(line: str) -> bool:
 
 
 def _text_of(key: Key) -> str:
-    """Return a key as what can be looked up."""
+    """Return a key as text, which is hashable."""
     return json.dumps(asdict(key), sort_keys=True)
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what the seconds of a run on a device depend on."""
+    """Return the properties of the machine that determine the speed of a run on a device."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": str(device),
@@ -149,9 +149,9 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def source_of(task: type[Task]) -> str:
-    """Return a short hash that tells one version of a task from another.
+    """Return a short hash that identifies the version of a task's code.
 
-    It is that of the file that the task is in, and of those beside it that this one imports.
+    It covers the task's file, and the files in the same folder that this one imports.
     """
     found = inspect.getsourcefile(task)
     assert found is not None
@@ -163,9 +163,9 @@ def source_of(task: type[Task]) -> str:
 
 
 def _imported_from_beside(file: Path) -> list[Path]:
-    """Return files in the folder of a file that it imports, or what it imports does."""
+    """Return the files in a file's folder that it imports, directly or indirectly."""
     finder = ModuleFinder(path=[str(file.parent)])
-    finder.run_script(str(file))  # which reads it, and does not run it
+    finder.run_script(str(file))  # despite its name this only parses the file
     modules = [module for name, module in finder.modules.items() if name != "__main__"]
     known = {vars(module)["__file__"] for module in modules}
     return sorted(Path(name) for name in known if name is not None)

@@ -1,4 +1,4 @@
-"""Running tasks by ways, budgets and seeds; what was run already is not run again."""
+"""Running tasks with several variants, budgets and seeds; existing results are kept."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch import nn
 
 from ..loading.loader import DataLoader
 from ..methods import NoPrune
+from ..utils.devices import to_device
 from .recipe import Recipe
 from .regimes import REGIMES
 from .results import Key, Results, machine, source_of
 from .signs import Signs
 from .task import Task
-from .training import to_device, train_run
+from .training import train_run
 from .ways import FULL, WAYS
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that is to be made.
+    """A planned run.
 
     Attributes:
-        key: what it is known by.
+        key: its identity.
         recipe: how it trains.
     """
 
@@ -36,11 +37,11 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run of a task.
+    """The planned runs of a task.
 
     Attributes:
-        runs: all of a seed one after the other.
-        left_out: what cannot be run, and why.
+        runs: the runs, ordered by seed.
+        left_out: which runs are impossible, and why.
     """
 
     runs: list[Planned]
@@ -55,24 +56,24 @@ def plan_runs(
     seeds: Sequence[int],
     recipe: Recipe,
 ) -> Plan:
-    """Return the runs of a task, whose data are loaded.
+    """Return the runs of a loaded task.
 
-    All of a seed come one after the other: a machine that changes its speed does so for all ways
-    of it then, and what was run so far can be compared. Full training is always among them. Ways
-    that a task's loss does not allow are left out, and so are budgets that a way cannot reach; ways
-    without a budget run once a seed.
+    Runs are ordered by seed. So a change of the machine's speed affects all variants of a seed, and
+    an incomplete set of runs can be compared. Full training is always included. Variants that need
+    losses that the task does not have are left out, as are budgets that a variant cannot reach.
+    Variants without a budget run once per seed.
 
     Raises:
-        ValueError: the regime changes what the task does not have, or a batch is larger than the
-            training set, and would be dropped.
+        ValueError: the task does not have what the regime changes, or the only batch is smaller
+            than the batch size and would be dropped.
     """
     data = REGIMES[regime].samples(task, 0)
-    REGIMES[regime].task(task, data)  # or it says why there is none
+    REGIMES[regime].task(task, data)  # raises if the regime does not fit the task
     samples = range(len(data))
     if _visits_an_epoch(task, len(data), recipe) == 0:
         raise ValueError(
-            f"{task.name} drops its last batch where that is smaller than {recipe.batch_size}, and "
-            f"its {len(data)} samples are one such batch: give a smaller batch size"
+            f"{task.name} drops a last batch of fewer than {recipe.batch_size} samples, and its "
+            f"{len(data)} samples are one such batch: choose a smaller batch size"
         )
     recipe = REGIMES[regime].recipe(recipe)
     pairs, left_out = [], []
@@ -81,14 +82,14 @@ def plan_runs(
         if name != FULL and name not in ways:
             continue
         if not way.fits(task):
-            lacks = "loss of each sample" if way.reads == "samples" else "loss of slices"
-            left_out.append(f"{name} of {task.name}, which has no {lacks}")
+            lacks = "per-sample losses" if way.reads == "samples" else "losses of slices"
+            left_out.append(f"{name} for {task.name}, which has no {lacks}")
             continue
         for budget in budgets if way.has_budget else (0.0,):
             try:
                 way.make(samples, recipe.epochs, 0, budget)
             except ValueError as error:
-                left_out.append(f"{name} of {task.name}: {error}")
+                left_out.append(f"{name} for {task.name}: {error}")
             else:
                 pairs.append((name, budget))
     return Plan(
@@ -107,13 +108,13 @@ def run_all(
     results: Results,
     on_epoch: Callable[[Planned, int], None] = lambda planned, epoch: None,
 ) -> Iterator[tuple[Planned, dict[str, Any]]]:
-    """Make the runs that are missing, and yield each with its line of results as it comes.
+    """Make the missing runs of a plan, and yield each one when it is finished.
 
     Arguments:
-        task: its data are loaded.
-        plan: of `plan_runs`.
-        results: where they go.
-        on_epoch: called with a run and the number of an epoch of it that has ended.
+        task: a loaded task.
+        plan: the runs, from `plan_runs`.
+        results: the existing results, to which new ones are added.
+        on_epoch: called after each epoch with the run and the number of the epoch.
 
     Yields:
         The run, and its line in the results.
@@ -132,7 +133,7 @@ def run_all(
 def make_run(
     task: Task, planned: Planned, on_epoch: Callable[[int], None] = lambda epoch: None
 ) -> dict[str, Any]:
-    """Make a run of a task, whose data are loaded, and return what it came to."""
+    """Make a run of a loaded task, and return its results."""
     key, recipe, way = planned.key, planned.recipe, WAYS[planned.key.way]
     regime = REGIMES[key.regime]
     data = regime.samples(task, key.seed)
@@ -159,15 +160,15 @@ def make_run(
 
 
 def _visits_an_epoch(task: Task, samples: int, recipe: Recipe) -> int:
-    """Return the visits of an epoch of full training, less those that the loader drops."""
+    """Return the visits of an epoch of full training, without those that the loader drops."""
     return samples - samples % recipe.batch_size if task.drop_last else samples
 
 
 def check_losses(task: Task, recipe: Recipe) -> None:
-    """Check on a batch that `loss` is a mean, and of `losses` if a task has them.
+    """Check on one batch that `loss` returns a mean, and that it is the mean of `losses`.
 
     Raises:
-        ValueError: they are not; then ways that read them would train something else.
+        ValueError: it is not; variants that use `losses` would then train on another loss.
     """
     few = torch.utils.data.Subset(task.train, range(min(len(task.train), recipe.batch_size)))
     loader = DataLoader(NoPrune(few, 1), batch_size=len(few), collate_fn=task.collate())
@@ -192,13 +193,13 @@ def check_losses(task: Task, recipe: Recipe) -> None:
     if not torch.allclose(losses.float().mean(), mean.float(), rtol=1e-3, equal_nan=True):
         raise ValueError(
             f"the mean of losses() of {task.name} must be its loss(), but on a batch of {len(few)} "
-            f"they are {losses.mean():.6g} and {mean:.6g}: ways that read the losses of samples "
-            "would train something else"
+            f"they are {losses.mean():.6g} and {mean:.6g}: variants that use losses() would train "
+            "on another loss"
         )
 
 
 def warm_up(task: Task, recipe: Recipe) -> None:
-    """Train for a few steps: the first ones in a process are slower."""
+    """Train for a few steps, because the first ones in a process are slower."""
     short = replace(recipe, epochs=1)
     few = torch.utils.data.Subset(task.train, range(min(len(task.train), 2 * recipe.batch_size)))
     train_run(task, short, NoPrune(few, short.epochs), seed=0)

@@ -1,4 +1,4 @@
-"""What all tasks together say of each way of training."""
+"""Results of each variant over all tasks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from .ways import BASELINES, FULL, WAYS
 
 @dataclass(frozen=True)
 class Against:
-    """A way against another one, over tasks.
+    """A variant compared with a baseline, over tasks.
 
     Attributes:
-        better: tasks where, by enough seeds, all of the 95% interval is above zero.
-        worse: tasks where all of it is below, or where it has diverged.
-        tasks: how many there are.
-        margins: the mean difference over tasks, in margins of each, with its interval over tasks.
+        better: the number of tasks in which, with enough seeds, the whole 95% interval of the
+            difference is above zero.
+        worse: the number of tasks in which it is below zero, or in which the variant diverged.
+        tasks: the number of tasks.
+        margins: the mean difference over tasks, in units of their margins, with its interval over
+            tasks.
     """
 
     better: int
@@ -29,16 +31,16 @@ class Against:
 
 @dataclass(frozen=True)
 class Score:
-    """A way at a budget, over tasks.
+    """The results of a variant at a budget, over tasks.
 
     Attributes:
-        way: its name.
-        budget: the share of visits that was to be saved.
-        is_tested: whether any task has seeds enough for a verdict.
-        verdicts: how many tasks have each.
-        against_full: the mean difference to full training over tasks, in margins of each; `None` if
-            all have diverged.
-        against: against each baseline at the same number of visits.
+        way: the name of the variant.
+        budget: the share of visits that it was asked to save.
+        is_tested: whether any task has enough seeds for a verdict.
+        verdicts: the number of tasks with each verdict.
+        against_full: the mean difference to full training over tasks, in units of their margins;
+            `None` if all diverged.
+        against: the comparison with each baseline at the same number of visits.
     """
 
     way: str
@@ -50,10 +52,10 @@ class Score:
 
 
 def score_ways(tasks: Iterable[tuple[float, Sequence[Row]]]) -> list[Score]:
-    """Return a score a way and budget, in the order of `WAYS`.
+    """Return one score per variant and budget, in the order of `WAYS`.
 
     Arguments:
-        tasks: the margin and the rows of each.
+        tasks: the margin and the rows of each task.
     """
     found: dict[tuple[str, float], list[tuple[float, Row]]] = {}
     for margin, rows in tasks:

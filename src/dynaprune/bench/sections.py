@@ -1,4 +1,4 @@
-"""Results by task, regime and recipe."""
+"""Results grouped by task, regime and recipe."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .ways import WAYS
 
 @dataclass(frozen=True)
 class Section:
-    """The results of a task in a regime, by one recipe.
+    """The results of a task in one regime, with one recipe.
 
     Attributes:
-        task: what `describe` says of it.
-        regime: its name.
+        task: the task's attributes, as `Task.describe` returns them.
+        regime: the name of the regime.
         recipe: the fields of the recipe.
-        rows: a row a way and budget.
+        rows: one row per variant and budget.
         lines: the results.
-        title: the task's name, the regime where something was done to it, and what differs from
-            the recipes of others of that name.
+        title: the name of the task, that of the regime unless it is `as-is`, and the fields in
+            which the recipe differs from those of other sections of this task and regime.
     """
 
     task: dict[str, Any]
@@ -35,18 +35,18 @@ class Section:
 
 
 def sections_of(results: Results) -> list[Section]:
-    """Return the results by task, regime and recipe, in the order in which they were begun.
+    """Return the results by task, regime and recipe, in the order of their first runs.
 
     Raises:
-        ValueError: a result is of a way or a regime that there is not.
+        ValueError: a result has an unknown variant or regime.
     """
     groups: dict[str, list[Line]] = {}
     for number, line in enumerate(results.lines, start=1):
-        for what, known in (("way", WAYS), ("regime", REGIMES)):
-            if line[what] not in known:
+        for field, kind, known in (("way", "variant", WAYS), ("regime", "regime", REGIMES)):
+            if line[field] not in known:
                 raise ValueError(
-                    f"line {number} of {results.path} is of the {what} {line[what]!r}, which this "
-                    f"version of dynaprune does not have: it knows {', '.join(known)}"
+                    f"line {number} of {results.path} has the {kind} {line[field]!r}, which this "
+                    f"version of dynaprune does not know: it knows {', '.join(known)}"
                 )
         key = json.dumps([line["task"], line["regime"], line["recipe"]], sort_keys=True)
         groups.setdefault(key, []).append(line)

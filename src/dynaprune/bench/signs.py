@@ -1,4 +1,4 @@
-"""What a full training shows on its way of whether visits are wasted."""
+"""Signs, measured during a full training run, of whether sample visits are wasted."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ QUARTERS = 4
 
 
 class Signs:
-    """Looks at the metric, and at the losses of all training samples, after each quarter.
+    """Measures the metric, and the losses of all training samples, after each quarter of a run.
 
     Arguments:
-        task: what is trained; its data are loaded.
+        task: the loaded task.
         data: the training set.
-        epochs: of the training.
-        batch_size: of the passes that look.
+        epochs: the number of epochs of the run.
+        batch_size: the batch size of the measurements.
 
     Attributes:
-        found: by name a list: `epochs` that had ended, and `quality` then; where the task has a
-            loss of each sample also `mean_loss` and `learned`, with `None` for what is not known;
-            see `learned_share`.
+        found: lists by name: `epochs`, the number of completed epochs, and `quality`, the metric
+            then; if the task has per-sample losses also `mean_loss` and `learned` (see
+            `learned_share`), with `None` for unknown values.
     """
 
     def __init__(self, task: Task, data: Any, epochs: int, batch_size: int) -> None:
@@ -40,37 +40,38 @@ class Signs:
         self.found: dict[str, list[Any]] = {}
 
     def look(self, epoch: int, model: nn.Module) -> None:
-        """Look at a model after an epoch that ends a quarter, and leave it as it was."""
+        """Measure a model if the epoch ends a quarter; its state does not change."""
         if epoch not in self._at:
             return
-        self._keep("epochs", epoch + 1)
+        self._append("epochs", epoch + 1)
         with restored_random_state([self._task.device]):
             model.eval()
             with torch.no_grad():
-                self._keep("quality", float(self._task.evaluate(model)))
+                self._append("quality", float(self._task.evaluate(model)))
             if self._task.has_losses:
-                self._look_at_losses(model)
+                self._measure_losses(model)
         model.train()
 
-    def _look_at_losses(self, model: nn.Module) -> None:
+    def _measure_losses(self, model: nn.Module) -> None:
         found = losses_of(self._task, model, self._data, self._batch_size)
         losses = found.double().numpy()
-        self._keep("mean_loss", float(losses.mean()))
-        self._keep("learned", learned_share(losses))
+        self._append("mean_loss", float(losses.mean()))
+        self._append("learned", learned_share(losses))
 
-    def _keep(self, name: str, value: float) -> None:
-        kept = round(value, 6) if math.isfinite(value) else None
-        self.found.setdefault(name, []).append(kept)
+    def _append(self, name: str, value: float) -> None:
+        finite = round(value, 6) if math.isfinite(value) else None
+        self.found.setdefault(name, []).append(finite)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What full trainings showed halfway, and after it; means over seeds, NaN if not known.
+    """Signs of full training at half of the run and after it: means over seeds, NaN if unknown.
 
     Attributes:
-        learned: the share of the samples that held 5% of all loss halfway; see `learned_share`.
-        rise: how much better the metric became from there to the end, in its own units.
-        fall: the share by which the mean loss of the training samples fell from there.
+        learned: the share of the samples that held 5% of all loss at half of the run; see
+            `learned_share`.
+        rise: how much the metric improved in the second half, in its own units.
+        fall: the share by which the mean loss of the training samples fell in the second half.
     """
 
     learned: float
@@ -79,14 +80,14 @@ class Shown:
 
 
 def shown_by(lines: Iterable[Mapping[str, Any]], higher_is_better: bool) -> Shown | None:
-    """Return what the full trainings among results showed, or `None` if none was looked at.
+    """Return the signs of the full training runs among results, `None` if none was measured.
 
     Arguments:
         lines: the results of one task, regime and recipe.
-        higher_is_better: whether a larger metric is a better one.
+        higher_is_better: whether a higher metric is better.
     """
     found = [line["signs"] for line in lines if "quality" in line.get("signs", {})]
-    if not found or len(found[0]["epochs"]) < 2:  # of a single epoch there is no half
+    if not found or len(found[0]["epochs"]) < 2:  # a single epoch has no second half
         return None
     epochs = found[0]["epochs"]
     half = next(place for place, epoch in enumerate(epochs) if 2 * epoch >= epochs[-1])

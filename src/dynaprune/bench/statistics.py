@@ -1,4 +1,4 @@
-"""Means over seeds, how sure they are, and what they decide."""
+"""Means over seeds, their confidence intervals, and the test for a loss of quality."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from ..utils.optional_imports import require
 
 MIN_SEEDS = 5
-"""Fewer decide nothing."""
+"""The number of seeds from which a test gives a verdict."""
 
 LEVEL = 0.05
-"""The probability of an error that a test is allowed."""
+"""The significance level of each one-sided test."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,22 @@ class Mean:
         return self.text(100, 1, sign=sign)
 
     def text(self, scale: float = 1, digits: int = 3, *, sign: bool = False) -> str:
-        """Return the mean and its interval, times `scale`, with so many digits."""
+        """Return the mean and its interval, multiplied by `scale`, with `digits` decimals."""
         value = f"{scale * self.value:{'+' if sign else ''}.{digits}f}"
         if float(value) == 0:
-            value = value.replace("-", "+" if sign else "")  # of what rounding leaves of a minus
+            value = value.replace("-", "+" if sign else "")  # no negative zero
         if math.isnan(self.half_width):
             return value
         return f"{value} ± {scale * self.half_width:.{digits}f}"
 
     @property
     def is_above_zero(self) -> bool:
-        """Whether all of the interval is."""
+        """Whether the whole interval is above zero."""
         return self.value - self.half_width > 0
 
     @property
     def is_below_zero(self) -> bool:
-        """Whether all of the interval is."""
+        """Whether the whole interval is below zero."""
         return self.value + self.half_width < 0
 
 
@@ -59,7 +59,7 @@ def mean_of(values: Sequence[float]) -> Mean:
 
 
 class Verdict(str, Enum):
-    """Whether a training is as good as full training, to within a margin."""
+    """Whether a variant is as good as full training, up to a margin."""
 
     LOSSLESS = "lossless"
     LOSES = "loses"
@@ -67,19 +67,19 @@ class Verdict(str, Enum):
 
 
 def judge(differences: Sequence[float], margin: float) -> Verdict:
-    """Test whether a training is not worse than full training by more than a margin.
+    """Test whether a variant is worse than full training by less than a margin.
 
-    Two one-sided t-tests of differences that are paired by seed, at a level of 5% each: lossless
-    if the mean difference is shown to be above −margin, a loss if it is shown to be below. What the
-    seeds do not show is undecided, and so is everything with fewer than five of them.
+    It makes two one-sided t-tests of the differences, at a level of 5% each. The verdict is
+    lossless if the mean difference is shown to be above −margin, and a loss if it is shown to be
+    below. Otherwise, and with fewer than five seeds, it is undecided.
 
     Source: for instance Walker & Nowacki, "Understanding Equivalence and Noninferiority Testing",
     J. Gen. Intern. Med. 26 (2011).
 
     Arguments:
-        differences: quality less that of full training, seed by seed; positive is better: (n,).
-            One that is not finite is of a training that has diverged, which is a loss.
-        margin: the loss of quality that is still called none, above 0.
+        differences: the quality minus that of full training, paired by seed; positive is better:
+            shape (n,). A value that is not finite means that the run diverged, which is a loss.
+        margin: the largest loss of quality that is tolerated, above 0.
 
     Example:
         >>> from dynaprune.bench.statistics import judge
@@ -90,10 +90,10 @@ def judge(differences: Sequence[float], margin: float) -> Verdict:
     """
     if len(differences) < MIN_SEEDS:
         return Verdict.UNDECIDED
-    if not np.isfinite(differences).all():  # a training that has diverged
+    if not np.isfinite(differences).all():  # a run diverged
         return Verdict.LOSES
     shifted = np.asarray(differences, dtype=np.float64) + margin
-    if np.ptp(shifted) <= 1e-12 * np.abs(shifted).max():  # no spread: there is nothing to test
+    if np.ptp(shifted) <= 1e-12 * np.abs(shifted).max():  # no variance, so no t-test
         return Verdict.LOSSLESS if shifted[0] > 0 else Verdict.LOSES
     t_test = require("scipy.stats", "bench").ttest_1samp
     if t_test(shifted, 0, alternative="greater").pvalue < LEVEL:

@@ -15,15 +15,15 @@ from .ways import BASELINES, FULL, WAYS
 
 
 def overview(sections: Sequence[Section]) -> str:
-    """Return the table of the largest lossless saving of each task and way."""
+    """Return the table of the largest lossless saving of each task and variant."""
     ways = [w for w in WAYS if w != FULL and any(r.way == w for s in sections for r in s.rows)]
     if not ways:
         return ""
     lines = [
         "## The largest lossless saving\n",
-        "Of sample visits, in %, of the budgets that were tried; 0 where not even the smallest one "
-        "is shown to be lossless. Brackets say that a baseline is lossless at as much, so that no "
-        f"score is needed. With fewer than {MIN_SEEDS} seeds nothing is shown: a dash.\n",
+        "The largest budget that is shown to be lossless together with all smaller ones, in % of "
+        "sample visits; 0 if not even the smallest budget is. Parentheses: a baseline is lossless "
+        f"at the same saving, so no score is needed. A dash: fewer than {MIN_SEEDS} seeds.\n",
         f"| task | {' | '.join(ways)} |",
         f"| --- |{' ---: |' * len(ways)}",
     ]
@@ -50,10 +50,10 @@ def overview(sections: Sequence[Section]) -> str:
 
 
 def scoreboard(sections: Sequence[Section]) -> str:
-    """Return the table of what all sections together say of each way and budget."""
+    """Return the table of the results of each variant and budget over all sections."""
     scores = score_ways((float(section.task["margin"]), section.rows) for section in sections)
     lines = [
-        "| way | to save % | lossless | undecided | loses | − full training | − fewer epochs | "
+        "| variant | budget % | lossless | undecided | loses | − full training | − fewer epochs | "
         "better / worse | − random | better / worse |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -78,7 +78,7 @@ def _both(against: Against, is_tested: bool) -> list[str]:
 
 
 def about(section: Section) -> str:
-    """Return what was trained, in a sentence or two."""
+    """Return a short description of a section's task, data and full training."""
     task, recipe = section.task, section.recipe
     scale, _ = scale_of(section)
     better = "" if task["higher_is_better"] else ", lower is better"
@@ -86,24 +86,24 @@ def about(section: Section) -> str:
     if task["in_percent"]:
         margin += " point" if margin == "1" else " points"
     full = next((row for row in section.rows if row.way == FULL), None)
-    comes_to = "" if full is None else f"; full training comes to {_quality(section, full)}"
+    reached = "" if full is None else f"; full training reaches {_quality(section, full)}"
     return (
         f"{task['kind'].capitalize()}: {task['model']} on {task['dataset']}, "
         f"{_samples(section):,} samples, {recipe['epochs']} "
         f"epochs, batches of {recipe['batch_size']}, {recipe['optimizer']}. "
         f"{REGIMES[section.regime].about.capitalize()}. "
-        f"Margin: {margin} of {task['metric']}{better}{comes_to}.{_signs(section)}\n"
+        f"Margin: {margin} of {task['metric']}{better}{reached}.{_signs(section)}\n"
     )
 
 
 def _samples(section: Section) -> int:
-    """Return the size of the training set, which older results do not say."""
+    """Return the size of the training set, which older results do not contain."""
     line = section.lines[0]
     return int(line.get("samples", line["full_visits"] // section.recipe["epochs"]))
 
 
 def _signs(section: Section) -> str:
-    """Return what full training showed halfway: whether visits are wasted."""
+    """Return the signs of full training that tell whether visits are wasted."""
     task = section.task
     shown = shown_by(section.lines, task["higher_is_better"])
     if shown is None or math.isnan(shown.rise):
@@ -111,21 +111,22 @@ def _signs(section: Section) -> str:
     scale, digits = scale_of(section)
     unit = " points" if task["in_percent"] else ""
     found = (
-        f" From half of it on, its {task['metric']} became "
-        f"{'worse' if shown.rise < 0 else 'better'} by {scale * abs(shown.rise):.{digits}f}{unit}"
+        f" In the second half its {task['metric']} "
+        f"{'got worse' if shown.rise < 0 else 'improved'} by "
+        f"{scale * abs(shown.rise):.{digits}f}{unit}"
     )
     if math.isnan(shown.learned):
         return f"{found}."
-    return f"{found}; halfway, {shown.learned:.0%} of the samples held 5% of all loss."
+    return f"{found}; at half, {shown.learned:.0%} of the samples held 5% of all loss."
 
 
 def matrix(section: Section) -> str:
-    """Return the table of differences to full training: a row a way, a column a budget."""
+    """Return the table of differences to full training: one row per variant, column per budget."""
     budgets = sorted({row.budget for row in section.rows if WAYS[row.way].has_budget})
     rows = [row for row in section.rows if row.way != FULL]
     has_own = any(not WAYS[row.way].has_budget for row in rows)
     columns = [f"{100 * budget:.0f}% saved" for budget in budgets] + ["own saving"] * has_own
-    lines = [f"| against full | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    lines = [f"| − full training | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for way in dict.fromkeys(row.way for row in rows):
         mine = {row.budget: row for row in rows if row.way == way}
         cells = [cell(section, mine.get(budget)) for budget in budgets]
@@ -137,13 +138,13 @@ def matrix(section: Section) -> str:
 
 SIGNS = {Verdict.LOSSLESS: " ✓", Verdict.LOSES: " ✗", Verdict.UNDECIDED: "", None: ""}
 HOW_TO_READ_SIGNS = """\
-✓ is lossless, ✗ loses, neither is undecided; ▲ is better than both baselines at as many visits, ▼
-is worse than one of them: all of the 95% interval of the difference is above, or below, zero.
+✓ lossless, ✗ loses, no sign: undecided; ▲ better than both baselines at the same number of visits,
+▼ worse than one of them: the whole 95% interval of the difference is above, or below, zero.
 """
 
 
 def cell(section: Section, row: Row | None, *, own: bool = False) -> str:
-    """Return a difference to full training with its signs; `own` adds what it saved."""
+    """Return a difference to full training with its signs; `own` adds the share of visits saved."""
     if row is None or row.verdict is None:
         return ""
     mean = row.against_full
@@ -157,7 +158,7 @@ def cell(section: Section, row: Row | None, *, own: bool = False) -> str:
 
 
 def scale_of(section: Section) -> tuple[float, int]:
-    """Return by what the metric is multiplied where it is shown, and the digits that are shown."""
+    """Return the factor and the number of decimals with which the metric is shown."""
     if section.task["in_percent"]:
         return 100, 1
     return 1, max(1, 1 - math.floor(math.log10(section.task["margin"])))
@@ -168,18 +169,18 @@ def _quality(section: Section, row: Row) -> str:
 
 
 def details(section: Section, digits: int | None = None) -> str:
-    """Return the table of all that is known of each way and budget.
+    """Return the table of all results of each variant and budget.
 
     Arguments:
         section: the results.
-        digits: of the metric; by default as many as its task has elsewhere.
+        digits: the number of decimals of the metric; by default those of `scale_of`.
     """
     task = section.task
     scale, usual = scale_of(section)
     digits = usual if digits is None else digits
     lines = [
-        f"| way | visits saved % | {task['metric']}{' %' if scale == 100 else ''} | against full | "
-        "− fewer epochs | − random | seconds saved % | verdict | seeds |",
+        f"| variant | visits saved % | {task['metric']}{' %' if scale == 100 else ''} | "
+        "− full training | − fewer epochs | − random | seconds saved % | verdict | seeds |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |",
         *(_row(row, scale, digits) for row in section.rows),
     ]

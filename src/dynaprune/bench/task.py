@@ -1,4 +1,4 @@
-"""Task: what is trained, on what, and how it is judged."""
+"""Task: a model, its data, its loss and its metric."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses.splitting import Lists
-from .recipe import Recipe
+from .recipe import Length, Recipe
 
 DESCRIBED = (
     "name",
@@ -26,32 +26,33 @@ DESCRIBED = (
 
 
 class Task(ABC):
-    """Data, a model, a loss and a metric. A subclass with these is a file in `tasks/`, or a user's.
+    """Data, a model, a loss and a metric: the base class of all tasks.
 
-    It is made anew for each process that trains, and `load` is called once, before all else.
+    The bench creates a task once per process, and calls `load` before any other method.
 
     Attributes:
-        name: by which it is run; unique.
-        kind: of task, such as "image classification".
-        dataset: the data set's name.
-        model: the architecture's name.
-        metric: the name of what `evaluate` returns.
-        margin: how much of the metric may be lost in a training that is still called lossless,
-            in the metric's own units. It is set before anything is measured.
-        higher_is_better: whether a larger metric is a better one.
-        in_percent: whether the metric is a share, and is shown in percent.
-        recipe: how it is trained, unless something else is asked for.
+        name: the unique name by which it is run.
+        kind: the kind of task, such as "image classification".
+        dataset: the name of the data set.
+        model: the name of the architecture.
+        metric: the name of the metric that `evaluate` returns.
+        margin: the loss of quality that still counts as none, in the metric's own units. Set it
+            before you measure anything.
+        higher_is_better: whether a higher metric is better.
+        in_percent: whether the metric is a share, to be shown in percent.
+        recipe: how it is trained by default.
+        full_recipe: the recipe with which more epochs gain nothing; `None` if it is not known.
         can_slice: whether the loss of a slice of a batch is the mean loss of its samples. It is not
-            where samples are compared with each other, as in contrastive losses.
-        lists: what lists in outputs and batches are where shapes do not tell: "parts" of a batch,
-            such as inputs and labels, or "samples"; see `chunked`.
-        drop_last: whether the last batch of an epoch is left out where it is smaller, for models
-            that cannot train on a single sample, as with `BatchNorm1d`: the length of a pruned
-            epoch changes, so any may end in a batch of one.
-        learns_labels: whether the second of two tensors of its training set is the class that it
-            learns, which regimes may change.
-        train: the training set, once `load` has been called: a map-style dataset.
-        device: where the model and its batches are.
+            if the loss compares samples with each other, as contrastive losses do.
+        lists: what a list in outputs or batches contains if its shape does not tell: "parts" of a
+            batch, such as inputs and labels, or "samples"; see `chunked`.
+        drop_last: whether a smaller last batch of an epoch is dropped. Set it for models that
+            cannot train on a single sample, as with `BatchNorm1d`: the length of a pruned epoch
+            varies, so any epoch may end in a batch of one.
+        learns_labels: whether the second of two tensors of the training set is the class to learn,
+            which regimes may change.
+        train: the training set, a map-style dataset; `load` sets it.
+        device: the device of the model and the batches.
 
     Example:
         >>> import torch
@@ -88,6 +89,7 @@ class Task(ABC):
     higher_is_better: ClassVar[bool] = True
     in_percent: ClassVar[bool] = False
     recipe: ClassVar[Recipe]
+    full_recipe: ClassVar[Recipe | None] = None
     can_slice: ClassVar[bool] = True
     lists: ClassVar[Lists] = "parts"
     drop_last: ClassVar[bool] = False
@@ -101,20 +103,20 @@ class Task(ABC):
         """Read the data, and set `train` and what `evaluate` needs.
 
         Arguments:
-            root: the folder that holds data sets, where one was given.
+            root: the folder that contains data sets, if one was given.
 
         Raises:
-            ValueError: there has to be a `root`.
-            FileNotFoundError: the data set is not there; the message says what was looked for.
-            ImportError: the package that brings it is not installed.
+            ValueError: the task needs a `root`, but none was given.
+            FileNotFoundError: the data set was not found; the message names the expected files.
+            ImportError: the package that provides the data set is not installed.
         """
 
     @abstractmethod
     def make_model(self) -> nn.Module:
-        """Return a model with new weights, drawn from torch's global generator."""
+        """Return a model with new random weights from torch's global generator."""
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
-        """Return what the model makes of a batch, as the loader gives it."""
+        """Return the model's outputs for a batch of the loader; by default `model(batch[0])`."""
         return model(batch[0])
 
     @abstractmethod
@@ -124,22 +126,38 @@ class Task(ABC):
     def losses(self, outputs: Any, batch: Any) -> Tensor:
         """Return the loss of each sample, shape (B,), whose mean is `loss`.
 
-        Left out where that cannot be had, or not easily.
+        Implementing it is optional; variants that need per-sample losses are left out without it.
         """
         raise NotImplementedError
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Return what is known of the task without its data, as plain values."""
+        """Return the attributes of the task that do not depend on its data, as plain values."""
         return {name: getattr(cls, name) for name in DESCRIBED}
+
+    @classmethod
+    def recipe_of(cls, length: Length) -> Recipe:
+        """Return the recipe of a length.
+
+        Raises:
+            ValueError: the task has no recipe of full length.
+        """
+        if length == "brief":
+            return cls.recipe
+        if cls.full_recipe is None:
+            raise ValueError(
+                f"{cls.name} has no recipe of full length: set full_recipe in the task, or give "
+                "--epochs in place of --length full"
+            )
+        return cls.full_recipe
 
     @property
     def has_losses(self) -> bool:
-        """Whether the task has a loss of each sample."""
+        """Whether the task has per-sample losses."""
         return type(self).losses is not Task.losses
 
     def collate(self) -> Any:
-        """Return the loader's `collate_fn`; `None` for torch's own."""
+        """Return the loader's `collate_fn`; `None` for torch's default."""
         return None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The tasks in a Python file, and what is checked of them before anything is trained."""
+"""The tasks in a Python file, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 from ..utils.user_code import add_to_path, run_file
+from .recipe import Recipe
 from .task import Task
 
 REQUIRED = ("name", "kind", "dataset", "model", "metric", "margin", "recipe")
 
 
 def tasks_of(file: Path, package: Path) -> list[type[Task]]:
-    """Run a file, and return its tasks: none where it is only what others import.
+    """Run a file, and return the tasks that it defines, which may be none.
 
     Arguments:
         file: a Python file.
@@ -34,10 +35,10 @@ def tasks_of(file: Path, package: Path) -> list[type[Task]]:
 
 
 def only_task_of(path: Path) -> type[Task]:
-    """Run a file, and return the one task that it must have.
+    """Run a file, and return its only task.
 
     Raises:
-        ValueError: it has not just one, or that lacks a method or an attribute.
+        ValueError: it does not have exactly one task, or the task lacks a method or an attribute.
         FileNotFoundError: there is no such file.
     """
     if not path.is_file():
@@ -62,27 +63,33 @@ def only_task_of(path: Path) -> type[Task]:
 
 
 def _check_task(task: type[Task], path: Path) -> None:
-    """Check that a task has all attributes, and that they are what they must be.
+    """Check that a task has all required attributes, and that they are valid.
 
     Raises:
-        ValueError: it has not, or they are not.
+        ValueError: one is missing or invalid.
     """
     missing = [name for name in REQUIRED if not hasattr(task, name)]
     if missing:
         raise ValueError(
             f"the task {task.__name__} in {path} lacks the {_listed('attribute', missing)}: set it "
-            "in the class; dynaprune.bench.Task says what each is"
+            "in the class, as documented in dynaprune.bench.Task"
         )
     _check_attributes(task, f"the task {task.__name__} in {path}")
 
 
 def _check_attributes(task: type[Task], what: str) -> None:
-    """Check what would spoil the report, after all runs were made.
+    """Check attributes that only the report would use, after all runs.
 
     Raises:
-        ValueError: the margin is no number above 0, the name is none for files, or it is said that
-            lower is better by an attribute that tasks do not have.
+        ValueError: the margin is not a number above 0, the name is not usable as a file name,
+            `full_recipe` is not a recipe, or there is an attribute `lower_is_better`, which tasks
+            do not have.
     """
+    if not isinstance(task.full_recipe, Recipe | None):
+        raise ValueError(
+            f"{what} must have a full_recipe that is a Recipe or None, but it is "
+            f"{task.full_recipe!r}"
+        )
     margin = task.margin
     is_number = isinstance(margin, numbers.Real) and not isinstance(margin, bool)
     if not is_number or not 0 < margin < math.inf:
@@ -91,8 +98,8 @@ def _check_attributes(task: type[Task], what: str) -> None:
         )
     if not isinstance(task.name, str) or not re.fullmatch(r"[\w-][\w.-]*", task.name):
         raise ValueError(
-            f"{what} must have a name of letters, digits, '-', '_' and '.', of which files are "
-            f"named, but it is {task.name!r}"
+            f"{what} must have a name of letters, digits, '-', '_' and '.', which becomes part of "
+            f"file names, but it is {task.name!r}"
         )
     if hasattr(task, "lower_is_better"):
         raise ValueError(
@@ -106,7 +113,7 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 
 def tasks_in(module: ModuleType) -> list[type[Task]]:
-    """Return the tasks that a module defines, without classes that they inherit from."""
+    """Return the tasks that a module defines, without abstract base classes."""
     return [task for task in _classes_in(module) if not inspect.isabstract(task)]
 
 

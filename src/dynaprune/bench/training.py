@@ -1,10 +1,10 @@
-"""One training run, with the three lines in a loop as a user has it."""
+"""One training run: a plain loop with the three lines of dynaprune."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -15,26 +15,27 @@ from torch import Tensor, nn
 from ..loading.loader import DataLoader
 from ..losses.chunked import chunked
 from ..pruned_dataset import PrunedDataset
+from ..utils.devices import to_device
 from .recipe import Recipe
 from .task import Task
 
 Reads = Literal["mean", "slices", "samples"]
-"""What `update` gets of a batch: its mean loss, the means of slices, or the loss of each sample."""
+"""The losses that `update` gets: the batch's mean, the means of slices, or per-sample losses."""
 
 SLICES = 8
 
 OnEpoch: TypeAlias = Callable[[int, nn.Module], None]
-"""Called with the number of each epoch that has ended, and with the model."""
+"""Called after each epoch with its number and the model."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        quality: the task's metric, after the last epoch.
-        visits: sample visits made.
-        seconds: wall-clock seconds of training, without the test.
+        quality: the task's metric after the last epoch.
+        visits: the number of sample visits made.
+        seconds: the wall-clock time of training, without evaluation.
     """
 
     quality: float
@@ -51,15 +52,19 @@ def train_run(
     reads: Reads = "mean",
     on_epoch: OnEpoch = lambda epoch, model: None,
 ) -> Run:
-    """Train a task's model on a pruned dataset and judge it.
+    """Train a task's model on a pruned dataset, and evaluate it.
 
     Arguments:
-        task: what is trained; its data are loaded.
-        recipe: how to train; for as many epochs as `train` was made for.
-        train: the training set of the task, pruned.
-        seed: fixes the model's initial weights, and all else that is drawn.
-        reads: what `update` gets of a batch.
-        on_epoch: called when an epoch has ended; its time does not count.
+        task: the loaded task.
+        recipe: how to train; the number of epochs is that of `train`.
+        train: the pruned training set of the task.
+        seed: fixes the initial weights and all other random numbers.
+        reads: the losses that `update` gets.
+        on_epoch: called after each epoch; its time does not count.
+
+    Raises:
+        ValueError: `evaluate` returns no number, or a batch of one sample reached a model that
+            cannot train on it.
     """
     spent = 0.0
 
@@ -72,7 +77,7 @@ def train_run(
     started = time.perf_counter()
     model = train_model(task, recipe, train, seed, reads=reads, on_epoch=timed)
     if task.device.type != "cpu":
-        torch.accelerator.synchronize()  # what was asked of it is done only now
+        torch.accelerator.synchronize()  # before this the device may still be busy
     seconds = time.perf_counter() - started - spent
     model.eval()
     with torch.no_grad():
@@ -98,7 +103,7 @@ def train_model(
 ) -> nn.Module:
     """Train a new model of a task, and return it; see `train_run`."""
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (for what a task of a user's own may draw)
+    np.random.seed(seed)  # noqa: NPY002 (a user's task may use it)
     random.seed(seed)
     model = task.make_model().to(task.device)
     optimizer = recipe.make_optimizer(model)
@@ -121,9 +126,9 @@ def train_model(
                 if "more than 1 value per channel" not in str(error):
                     raise
                 raise ValueError(
-                    f"the model of {task.name} normalises over the batch, but an epoch ended in a "
-                    "batch of one sample, which pruned epochs of any data may do: set "
-                    "drop_last = True in the task"
+                    f"the model of {task.name} normalizes over the batch, but an epoch ended in a "
+                    "batch of one sample, which can happen because pruned epochs vary in length: "
+                    "set drop_last = True in the task"
                 ) from error
             loss = loss_of(outputs, batch)
             loss = train.update(loss)
@@ -137,7 +142,7 @@ def train_model(
 
 
 def reader(task: Task, reads: Reads) -> Callable[[Any, Any], Tensor]:
-    """Return the function of outputs and batch whose result `update` gets."""
+    """Return the function of outputs and batch that computes the losses for `update`."""
     if reads == "samples":
         return task.losses
     if reads == "slices":
@@ -146,25 +151,10 @@ def reader(task: Task, reads: Reads) -> Callable[[Any, Any], Tensor]:
 
 
 def losses_of(task: Task, model: nn.Module, data: Any, batch_size: int) -> Tensor:
-    """Return the loss of each sample of a dataset, in evaluation mode: shape (N,), on the CPU."""
+    """Return the per-sample losses of a dataset in evaluation mode: shape (N,), on the CPU."""
     loader = torch.utils.data.DataLoader(data, batch_size=batch_size, collate_fn=task.collate())
     model.eval()
     with torch.no_grad():
         batches = (to_device(batch, task.device) for batch in loader)
         found = [task.losses(task.outputs(model, batch), batch) for batch in batches]
     return torch.cat(found).cpu()
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Return a batch with all tensors in it on a device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: to_device(part, device) for name, part in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_make"):
-        return batch._make(to_device(part, device) for part in batch)
-    if isinstance(batch, (list, tuple)):
-        return [to_device(part, device) for part in batch]
-    if callable(getattr(batch, "to", None)):
-        return batch.to(device)
-    return batch

@@ -1,4 +1,4 @@
-"""The ways of training that are compared, by name."""
+"""The variants of training that are compared, by name."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from .training import Reads
 
 FULL, FEWER, RANDOM = "full", "fewer-epochs", "random"
 BASELINES = (FEWER, RANDOM)
-"""Who does not beat these at the same number of sample visits saves nothing."""
+"""Variants without scores: pruning is useful only if it beats them at the same number of visits."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train.
+    """A variant of training: a method, a score, and the losses that it reads.
 
     Attributes:
-        about: what it is, in a few words.
-        make: makes a pruned dataset of a dataset, the number of epochs of full training, a seed,
-            and the share of all sample visits that is to be saved, where that can be asked for.
-        reads: what `update` gets of a batch.
-        has_budget: whether it saves what it is asked to, rather than what it likes.
+        about: a short description.
+        make: takes a dataset, the number of epochs of full training, a seed, and the share of all
+            sample visits to save, and returns a pruned dataset.
+        reads: the losses that `update` gets.
+        has_budget: whether it saves exactly the given share; otherwise it decides itself.
     """
 
     about: str
@@ -50,7 +50,7 @@ class Variant:
     has_budget: bool = True
 
     def fits(self, task: Task) -> bool:
-        """Return whether a task's loss has what this way reads."""
+        """Return whether a task has the losses that this variant reads."""
         if self.reads == "samples":
             return task.has_losses
         return self.reads == "mean" or task.can_slice
@@ -79,8 +79,8 @@ def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
 
 WAYS: dict[str, Variant] = {
     FULL: _way("full training", NoPrune, budget=None),
-    FEWER: Variant("full training for fewer epochs, its schedule scaled to them", _fewer),
-    RANDOM: _way("RandomPrune: a fresh random share an epoch", RandomPrune, budget="prune_ratio"),
+    FEWER: Variant("full training for fewer epochs, with the schedule scaled to them", _fewer),
+    RANDOM: _way("RandomPrune: a new random share in each epoch", RandomPrune),
     "infobatch": _way("InfoBatch on true per-sample losses", InfoBatch, reads="samples"),
     "seta": _way("SeTa on true per-sample losses", SeTa, reads="samples"),
     "bls-infobatch": _way("InfoBatch on BLS", InfoBatch, BLS),
@@ -103,7 +103,7 @@ WAYS: dict[str, Variant] = {
         weighting="equal",
     ),
     "drawn-infobatch": _way(
-        "InfoBatch on scores drawn anew: its weights, and nothing of a score", DrawnScores, BLS
+        "InfoBatch on random scores, drawn anew in each epoch", DrawnScores, BLS
     ),
     "order-dp": _way("OrderDP on true per-sample losses", OrderDP, reads="samples"),
     "trimmed": _way("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
@@ -115,17 +115,15 @@ WAYS: dict[str, Variant] = {
     "slices-skip-converged": _way(
         "SkipConverged on KalmanBLS, 8 slices", SkipConverged, KalmanBLS, "slices", None
     ),
-    "kalman-epsilon-greedy": _way(
-        "EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS, budget="prune_ratio"
-    ),
-    "kalman-ucb": _way("UCB on KalmanBLS", UCB, KalmanBLS, budget="prune_ratio"),
-    "kalman-order-dp": _way("OrderDP on KalmanBLS", OrderDP, KalmanBLS, budget="prune_ratio"),
+    "kalman-epsilon-greedy": _way("EpsilonGreedy on KalmanBLS", EpsilonGreedy, KalmanBLS),
+    "kalman-ucb": _way("UCB on KalmanBLS", UCB, KalmanBLS),
+    "kalman-order-dp": _way("OrderDP on KalmanBLS", OrderDP, KalmanBLS),
     "kalman-repb": _way("RePB on KalmanBLS", RePB, KalmanBLS, budget=None),
     "kalman-selective-backprop": _way(
-        "SelectiveBackprop on KalmanBLS", SelectiveBackprop, KalmanBLS, budget="prune_ratio"
+        "SelectiveBackprop on KalmanBLS", SelectiveBackprop, KalmanBLS
     ),
 }
-"""In the order in which they run and are shown."""
+"""All variants, in the order in which they run and are shown."""
 
 DEFAULT = (
     FULL,

@@ -77,7 +77,7 @@ def demo(
         Path | None,
         typer.Option(help="Folder or zip file that holds CIFAR-10, for --data cifar10."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each way of training.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant.")] = 5,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Epochs of full training; the default depends on --data."),
@@ -101,7 +101,7 @@ def demo(
         raise failed("demo", error) from None
     console.print(
         f"{data.value}: {len(task.train):,} training images, "
-        f"ways of training: {len(DEMO_WAYS)}, seeds: {seeds}, epochs: {recipe.epochs}"
+        f"variants: {len(DEMO_WAYS)}, seeds: {seeds}, epochs: {recipe.epochs}"
     )
     started = time.perf_counter()
     show_runs(console, task, plan, results)
@@ -113,8 +113,8 @@ def demo(
     intervals = ", 95% intervals" if seeds > 1 else ""
     console.print(as_table(rows, title + intervals, task.metric))
     console.print(
-        "random and fewer-epochs make as many sample visits without any score: a way that does not "
-        "beat them saves nothing that they would not.",
+        "random and fewer-epochs make the same number of sample visits without any score: a "
+        "variant that does not beat both is not worth its scores.",
         style="dim",
     )
     console.print(

@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..tracking.recording.epoch_record import quantiles_of
-from ..training.state import is_intact, totals_of
+from ..training.checksum import is_intact
+from ..training.state import totals_of
 from ..utils.validation import (
     check_count,
-    check_finite,
     check_keys,
     check_tensor,
     has_elements,
@@ -98,8 +98,7 @@ def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     score, progress = state["score"], state["progress"]
     check_keys(score, ("name", "values"), "the state's score")
     check_keys(progress, ("visits",), "the state's progress")
-    kept = check_tensor("values", score["values"], (None,), torch.float32, torch.float16)
-    values = kept.float() + check_finite("level", score.get("level", 0.0))
+    values = check_tensor("values", score["values"], (None,), torch.float32)
     yield "method", f"{_text(state['method'])}, seed {_text(state['seed'])}"
     yield "dataset", f"{_text(state.get('dataset', '?'))}, {values.numel():,} samples"
     if "rank" in state:

@@ -122,12 +122,12 @@ def _how_to_score(audit: Audit) -> str:
             "losses are of single samples already, so they change too much from visit to visit, "
             "or were measured too long ago"
         )
-    ways = ["chunked(...)", "smaller batches"]
+    options = ["chunked(...)", "smaller batches"]
     if not math.isnan(audit.samples_a_loss):
-        ways[0] = f"chunked(...) with fewer than the current {audit.samples_a_loss:.3g} per loss"
+        options[0] = f"chunked(...) with fewer than the current {audit.samples_a_loss:.3g} per loss"
     if audit.score != "KalmanBLS":
-        ways.append(f"KalmanBLS in place of {audit.score}")
-    return f"measure more finely, with {', '.join(ways[:-1])} or {ways[-1]}"
+        options.append(f"KalmanBLS in place of {audit.score}")
+    return f"measure more finely, with {', '.join(options[:-1])} or {options[-1]}"
 
 
 def _on_skipping(audit: Audit) -> str:

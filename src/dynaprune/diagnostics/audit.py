@@ -183,7 +183,7 @@ def _skipped(train: PrunedDataset, coming: Selection) -> tuple[NDArray[np.bool_]
         coming: the selection of the coming epoch, which is used if it skips anything.
     """
     epochs, last = train.epochs, train.num_epochs - 1
-    now = epochs.number + (1 if epochs.findings.visits > 0 else 0)
+    now = epochs.number + (1 if epochs.progress.visits > 0 else 0)
     epoch, selection = now, coming
     for other in (train.num_epochs // 2, last, min(1, last)):
         if selection.indices.numel() < len(train):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.indexed import fetch
+from ..utils.devices import to_device
 from ..utils.rng import restored_random_state, seed_all
 
 
@@ -40,7 +41,7 @@ def losses_of(
         for number, index in enumerate(indices.tolist()):
             for repeat, seed in enumerate(seeds):
                 seed_all(seed, devices)
-                batch = moved(collate_fn(list(fetch(dataset, [index]))), device)
+                batch = to_device(collate_fn(list(fetch(dataset, [index]))), device)
                 losses[repeat, number] = _number(loss_fn(model, batch))
     means: NDArray[np.float64] = losses.mean(axis=0)
     return means
@@ -57,19 +58,6 @@ def evaluated(model: nn.Module) -> Iterator[None]:
         model.train(modes[0][1])  # parts may react to train(), for example split merged weights
         for module, mode in modes:
             module.training = mode
-
-
-def moved(batch: Any, device: torch.device) -> Any:
-    """Return a batch on a device: everything in it that has a method `to` is moved."""
-    if hasattr(batch, "to"):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: moved(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(value, device) for value in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(moved(value, device) for value in batch)
-    return batch
 
 
 def _number(loss: Any) -> float:

@@ -1,4 +1,7 @@
-"""Integrations with frameworks that own the training loop: one module each, imported on use."""
+"""Integrations with frameworks that own the training loop: one module each, imported on use.
+
+`_ranks.py` and `_metrics.py` have what several of them do alike.
+"""
 
 import logging
 

@@ -20,6 +20,7 @@ from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..training.checkpoint import load_checkpoint, save_checkpoint
 from ..utils.optional_imports import require
+from ._ranks import has_scores_per_rank, state_file_name
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,22 +31,22 @@ data_loader = require("accelerate.data_loader", "accelerate")
 def prepare(accelerator: Accelerator, *objects: Any) -> Any:
     """Prepare models, optimizers, schedulers and loaders, as `accelerator.prepare` does.
 
-    A `dynaprune.DataLoader` still divides its epochs among the processes itself: Accelerate only
-    moves its batches to the device, and tells `accumulate` and `gather_for_metrics` when an epoch
-    ends. Accelerate fetches one batch ahead, but `update` scores the batch that the loop has.
-    The state of the pruned dataset is registered for `save_state` and `load_state`. After loading,
-    continue in epoch `train.epoch`, which serves the samples that are still due; do not use
-    `skip_first_batches`, because `update` does not know its batches. If each rank has its own
-    samples (`Sharded`), each rank saves its state to its own file: `pruning_0.pt` and so on.
+    A `dynaprune.DataLoader` divides its epochs among the processes itself. Accelerate moves its
+    batches to the device, and tells `accumulate` and `gather_for_metrics` when an epoch ends.
+    Accelerate fetches one batch ahead; `update` still scores the batch that the loop trains.
+    The options that say how Accelerate divides a loader have no effect: `even_batches`,
+    `use_seedable_sampler`, `use_stateful_dataloader`.
 
-    Options about dividing a loader have no effect here, because all ranks have the same number of
-    batches: `even_batches`, `use_seedable_sampler`, `use_stateful_dataloader`.
+    The state of the pruned dataset is registered for `save_state` and `load_state`. After
+    `load_state`, continue in epoch `train.epoch`, which serves the remaining samples. Do not use
+    `skip_first_batches`: `update` does not know its batches. If each rank has its own samples
+    (`Sharded`), each rank saves its state to its own file: `pruning_0.pt` and so on.
 
     Wrap a scheduler in `PrunedScheduler` and do not pass it here: Accelerate would step it once per
     process.
 
-    Call `backward` on the loss that `update` returns; log the loss that you pass to it, which is
-    not changed by weights.
+    Call `backward` on the loss that `update` returns. Log the loss that you pass to it, which has
+    no weights.
 
     Arguments:
         accelerator: the accelerator.
@@ -70,14 +71,13 @@ def prepare(accelerator: Accelerator, *objects: Any) -> Any:
 def _register(accelerator: Accelerator, train: PrunedDataset) -> None:
     """Register the pruned dataset for `save_state` and `load_state`, once."""
     hooks = accelerator._save_model_state_pre_hook.values()
-    parts = [hook.__self__.train for hook in hooks if isinstance(_owner(hook), _Part)]
-    if any(each is train for each in [*accelerator._custom_objects, *parts]):
+    saved = [hook.__self__.train for hook in hooks if isinstance(_owner(hook), _RankState)]
+    if any(each is train for each in [*accelerator._custom_objects, *saved]):
         return
-    ranks = train.epochs.ranks
-    if ranks.are_apart and ranks.in_step > 1:  # the main process saves what is registered
-        part = _Part(train, accelerator.process_index)
-        accelerator.register_save_state_pre_hook(part.save)
-        accelerator.register_load_state_pre_hook(part.load)
+    if has_scores_per_rank(train):  # Accelerate saves what is registered in one process only
+        state = _RankState(train, accelerator.process_index)
+        accelerator.register_save_state_pre_hook(state.save)
+        accelerator.register_load_state_pre_hook(state.load)
     else:
         accelerator.register_for_checkpointing(train)
 
@@ -86,8 +86,8 @@ def _owner(hook: Any) -> Any:
     return getattr(hook, "__self__", None)
 
 
-class _Part:
-    """Saves a rank's own state next to what the main process saves.
+class _RankState:
+    """Saves and loads a rank's own state, next to what the main process saves.
 
     Arguments:
         train: the pruned dataset.
@@ -96,14 +96,14 @@ class _Part:
 
     def __init__(self, train: PrunedDataset, rank: int) -> None:
         self.train = train
-        self.file = f"pruning_{rank}.pt"
+        self.file = state_file_name(train, rank)
 
     def save(self, models: Any, weights: Any, folder: str) -> None:
-        """Save the state to a checkpoint's folder."""
+        """Save the state to a checkpoint folder."""
         save_checkpoint(Path(folder) / self.file, train=self.train)
 
     def load(self, models: Any, folder: str) -> None:
-        """Load the state from a checkpoint's folder."""
+        """Load the state from a checkpoint folder."""
         self.train.load_state_dict(load_checkpoint(Path(folder) / self.file)["train"])
 
 
@@ -128,8 +128,8 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
                 f"epochs among processes itself: leave {option} out, and give the DataLoader the "
                 "batch size of one process"
             )
-    ranks = train.epochs.ranks.in_step
-    # with a process group of its own, some processes train on the same samples on purpose
+    ranks = train.epochs.ranks.world_size
+    # with a process group of its own, some processes share their samples, as in tensor parallelism
     if train.process_group is None and ranks != accelerator.num_processes:
         raise RuntimeError(
             f"Accelerate counts {accelerator.num_processes} process(es), but torch.distributed "
@@ -137,7 +137,7 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
             "Without GPUs, make it Accelerator(cpu=True), or TrainingArguments(use_cpu=True)"
         )
     loader.replace_fetcher(
-        lambda fetcher: _Telling(
+        lambda fetcher: _RepeatCounter(
             train,
             data_loader.prepare_data_loader(
                 fetcher,
@@ -156,10 +156,10 @@ def fetch_through(accelerator: Accelerator, loader: DataLoader) -> None:
         batches.even_batches = True  # read and set by join_uneven_inputs
 
 
-class _Telling:
-    """Tells `gather_for_metrics` how many samples of the last batches are not repetitions.
+class _RepeatCounter:
+    """Sets how many samples of the last batches `gather_for_metrics` keeps: not the repeated ones.
 
-    Accelerate assumes that an epoch has the length of the dataset.
+    Accelerate would compute it from the length of the dataset, which pruned epochs do not have.
 
     Arguments:
         train: the pruned dataset.
@@ -170,22 +170,21 @@ class _Telling:
         self.train, self.loader = train, loader
 
     def __iter__(self) -> Iterator[Any]:
-        last: _Last | None = None
+        repeated: _RepeatedSamples | None = None
         for fetched in self.loader:
-            if last is None:
-                last = _Last.of(self.train.epochs.begun.last)
-            self.loader.remainder = last.remainder(len(fetched.indices))
+            if repeated is None:  # the epoch has a plan once its first batch was fetched
+                repeated = _RepeatedSamples.of(self.train.epochs.served_shares.last)
+            self.loader.remainder = repeated.remainder(len(fetched.indices))
             yield fetched
 
 
 @dataclass
-class _Last:
-    """The repeated samples in the last batches of an epoch.
+class _RepeatedSamples:
+    """The samples that are repeated at the end of an epoch, so that all ranks serve equally many.
 
     Attributes:
-        left: how many samples this rank has still to serve.
-        repeated: how many samples are repeated at the end, over all ranks, so that all have the
-            same number.
+        left: how many samples this rank has yet to serve.
+        repeated: how many samples are repeated, over all ranks.
         ranks: the number of ranks.
     """
 
@@ -194,8 +193,8 @@ class _Last:
     ranks: int
 
     @classmethod
-    def of(cls, share: Share | None) -> _Last:
-        """Return it for the share of a rank."""
+    def of(cls, share: Share | None) -> _RepeatedSamples:
+        """Return those of the epoch that a share belongs to."""
         if share is None:
             return cls(0, 0, 1)
         repeated = share.world_size * len(share) - share.plan.due.numel()
@@ -204,7 +203,8 @@ class _Last:
     def remainder(self, size: int) -> int:
         """Return how many samples to keep of the gathered batches of all ranks, in rank order.
 
-        0 keeps all: if nothing is repeated, or if the repetitions are not at the end.
+        0 keeps all: if no sample is repeated, or if the repeated ones are not the last in this
+        order.
 
         Arguments:
             size: the number of samples in this rank's batch.

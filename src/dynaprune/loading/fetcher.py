@@ -10,7 +10,7 @@ import torch.utils.data
 
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from .serve import TrackedBatch
+from ..training.batch import Batch
 
 
 class Fetcher(ABC):
@@ -40,8 +40,8 @@ class Fetcher(ABC):
         return collate_fn
 
     @abstractmethod
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
-        """Yield each fetched batch with what is known of its samples.
+    def tracked(self, fetched: Iterator[Any], share: Share) -> Iterator[tuple[Batch, Any]]:
+        """Yield what is known of each fetched batch's samples, and what the loop gets.
 
         Arguments:
             fetched: what `begin` returned.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from ..planning.plan import Plan
 from ..planning.share import Share
-from ..training.passes import Batch, LoaderPass
+from ..training.batch import Batch
+from ..training.loader_pass import LoaderPass
 from ..utils.devices import copied_to
 from ..utils.validation import check_integer
-from .serve import TrackedBatch, served
-from .tails import batch_sizes
+from .last_batches import avoids_lone_sample, batch_sizes
+from .serve import served
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset  # which creates these
@@ -66,18 +66,20 @@ class IndexBatches:
         self.train.check_batch_size(self.batch_size)
         return served(self.train, self._begin)
 
-    def _begin(self) -> tuple[LoaderPass, Iterator[TrackedBatch]] | None:
+    def _begin(self) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         epochs = self.train.epochs
         with epochs.lock:
-            share, _ = epochs.begun.by(partial(self.train.begin_epoch))
+            share, _ = epochs.served_shares.begun_during(self.train.begin_epoch)
             sizes = self._sizes(len(share))
             if sizes.size == 0:
-                epochs.pass_over(share.plan)
+                epochs.skip_empty_epoch(share.plan)
                 return None
             current = LoaderPass(share.plan, int(sizes.sum()), sizes.size, epochs.passes)
-        return current, chain.from_iterable(self._told(share, sizes))
+        return current, chain.from_iterable(self._tracked(share, sizes))
 
-    def _told(self, share: Share, sizes: NDArray[np.int64]) -> Iterator[Iterator[TrackedBatch]]:
+    def _tracked(
+        self, share: Share, sizes: NDArray[np.int64]
+    ) -> Iterator[Iterator[tuple[Batch, Tensor]]]:
         """Yield views of the order on the device, with what the dataset needs on the host.
 
         Some at a time, from iterators that run no Python code for a batch.
@@ -87,20 +89,23 @@ class IndexBatches:
         for first in range(0, sizes.size, AT_A_TIME):
             counts = sizes[first : first + AT_A_TIME].tolist()
             part = placed[begin : (begin := begin + sum(counts))]
-            ready: deque[TrackedBatch | None] = deque(_batches(share.plan, part, counts, samples))
+            ready: deque[tuple[Batch, Tensor] | None] = deque()
+            ready.extend(_batches(share.plan, part, counts, samples))
             ready.append(None)
             yield iter(ready.popleft, None)  # only the loop holds on to a batch
 
     def _sizes(self, count: int) -> NDArray[np.int64]:
-        return batch_sizes(count, self.batch_size, self.train.full_length(), self.drop_last)
+        size, drops = self.batch_size, self.drop_last
+        avoids_lone = avoids_lone_sample(size, drops, self.train.full_length)
+        return batch_sizes(count, size, drop_last=drops, avoids_lone=avoids_lone)
 
 
 def _batches(
     plan: Plan, part: Tensor, counts: list[int], samples: Iterator[tuple[NDArray[np.int64], float]]
-) -> Iterator[TrackedBatch]:
+) -> Iterator[tuple[Batch, Tensor]]:
     """Return the batches of a part of the order, without Python code for each of them."""
     views, weights = torch.split(part, counts), plan.sample_weights(part)
     own = torch.split(weights, counts) if isinstance(weights, Tensor) else repeat(None)
     indices, means = zip(*islice(samples, len(counts)), strict=True)
     leaves = zip(map(weakref.ref, views), strict=True)
-    return map(TrackedBatch, map(Batch, indices, means, own, leaves, counts), views)
+    return zip(map(Batch, indices, means, own, leaves, counts), views, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch.utils.data
@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 from ..data.indexed import Forwarding, fetch
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import batch_of
+from ..training.batch import Batch, batch_of
 from .fetcher import Fetcher
-from .serve import TrackedBatch
-from .tails import WithoutLoneSample, is_ours
+from .last_batches import WithoutLoneSample, is_ours
+from .tracked_batch import TrackedBatch
 
 
 class IndexedFetcher(Fetcher):
@@ -74,15 +74,15 @@ class IndexedFetcher(Fetcher):
         self._under_way = weakref.ref(fetched)
         return fetched
 
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
+    def tracked(self, fetched: Iterator[Any], share: Share) -> Iterator[tuple[Batch, Any]]:
         """Yield batches with the indices that were fetched with them."""
         plan = share.plan
 
-        def tell(each: Indexed) -> TrackedBatch:
+        def track(each: TrackedBatch) -> tuple[Batch, Any]:
             batch = batch_of(each.batch, each.indices, plan.mean_weight(each.indices))
-            return TrackedBatch(batch, each.batch)
+            return batch, each.batch
 
-        return map(tell, fetched)
+        return map(track, fetched)
 
 
 def _passed_on(fetched: Iterator[Any]) -> Generator[Any, None, None]:
@@ -98,14 +98,7 @@ def _with_new_workers(
     return other
 
 
-class Indexed(NamedTuple):
-    """A batch and its samples' indices; a named tuple, because torch pins the contents of those."""
-
-    indices: NDArray[np.int64]
-    batch: Any
-
-
-class Indexing(Forwarding, Dataset[Indexed]):
+class Indexing(Forwarding, Dataset[TrackedBatch]):
     """The fetcher's dataset: returns indices with the samples, and else behaves like the dataset.
 
     Workers see it as `get_worker_info().dataset`, and a `worker_init_fn` may read and write the
@@ -125,12 +118,12 @@ class Indexing(Forwarding, Dataset[Indexed]):
 
     def __getitem__(self, index: Any) -> Any:
         sample = self._samples[index]
-        return (
-            Indexed(np.atleast_1d(_sample_numbers(index)), sample) if self._one_by_one else sample
-        )
+        if not self._one_by_one:
+            return sample
+        return TrackedBatch(np.atleast_1d(_sample_numbers(index)), sample)
 
-    def __getitems__(self, indices: list[int]) -> Indexed:
-        return Indexed(_sample_numbers(indices), fetch(self._samples, indices))
+    def __getitems__(self, indices: list[int]) -> TrackedBatch:
+        return TrackedBatch(_sample_numbers(indices), fetch(self._samples, indices))
 
 
 def _sample_numbers(indices: Any) -> NDArray[np.int64]:
@@ -150,6 +143,6 @@ class Collate:
     def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
         self.collate_fn = collate_fn
 
-    def __call__(self, fetched: Any) -> Indexed:
+    def __call__(self, fetched: Any) -> TrackedBatch:
         """Return a batch of the fetched samples."""
-        return Indexed(fetched.indices, self.collate_fn(fetched.batch))
+        return TrackedBatch(fetched.indices, self.collate_fn(fetched.batch))

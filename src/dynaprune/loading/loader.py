@@ -17,15 +17,17 @@ from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
 from ..scores import Score
-from ..training.passes import LoaderPass, PassTracker
-from ..training.places import Place, is_behind_loop
+from ..training.batch import Batch
+from ..training.callers import Caller, is_after_loop
+from ..training.loader_pass import LoaderPass
+from ..training.passes import PassTracker
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
 from .indexed_fetcher import IndexedFetcher
-from .serve import TrackedBatch, served
-from .slice_fetcher import SlicesFetcher
+from .last_batches import drops_lone_sample, is_ours
+from .serve import served
+from .slice_fetcher import SliceFetcher
 from .stream_fetcher import StreamFetcher
-from .tails import drops_lone_sample, is_ours
 
 _END = object()
 """Returned by `next` when an iterator has no more batches."""
@@ -101,7 +103,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._fetcher: Fetcher | None = None
         self._is_replaced = False
         self._is_begun = False
-        self._ended: tuple[tuple[Place, ...], int] | None = None  # a pass: its caller, its length
+        self._ended: tuple[tuple[Caller, ...], int] | None = None  # of a pass: callers, batches
         arguments.update(num_workers=num_workers, pin_memory=pin_memory)
         self._arguments = arguments
         if isinstance(dataset, Score):
@@ -146,8 +148,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if train.is_stream:
             size, drops = self.batch_size, self.drop_last
             return StreamFetcher(dataset, collate_fn, size, drop_last=drops, **arguments)
-        if not self._is_replaced and SlicesFetcher.suits(self):
-            return SlicesFetcher(
+        if not self._is_replaced and SliceFetcher.suits(self):
+            return SliceFetcher(
                 dataset, cast("BatchSampler", batches), collate_fn=collate_fn, **arguments
             )
         return IndexedFetcher(dataset, collate_fn, batches, self.sampler, **arguments)
@@ -170,10 +172,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         `train.mean_loss`.
         """
         length = self._coming_length()
-        if self._ended is None or self._train().epochs.passes.under_way() is not None:
+        if self._ended is None or self._train().epochs.passes.open_pass() is not None:
             return length
-        places, of_ended = self._ended
-        return of_ended if is_behind_loop(places, sys._getframe(1)) else length
+        callers, length_of_ended = self._ended
+        return length_of_ended if is_after_loop(callers, sys._getframe(1)) else length
 
     def _coming_length(self) -> int:
         length = super().__len__()
@@ -215,15 +217,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not train.is_stream:
             size = self.batch_size or getattr(batches, "batch_size", None)
             train.check_batch_size(size, getattr(self.sampler, "world_size", None))
-        if isinstance(self._fetcher, SlicesFetcher) and not SlicesFetcher.suits(self):
+        if isinstance(self._fetcher, SliceFetcher) and not SliceFetcher.suits(self):
             self._fetcher = self._make_fetcher(train)  # for example, in_order was set
         # torch's iterator draws a seed; in a resumed epoch it was drawn before the checkpoint
         with train.epochs.lock:
-            resuming = partial(self._undrawn, train) if self._has_drawn(train) else nullcontext
+            has_drawn = self._has_drawn(train)
+        resuming = partial(self._with_fresh_seed, train) if has_drawn else nullcontext
         self._is_begun = True
         with resuming():
             # with workers the epoch begins now, without them with the first batch
-            fetched, share = train.epochs.begun.by(partial(self._fetcher.begin, train))
+            fetched, share = train.epochs.served_shares.begun_during(
+                partial(self._fetcher.begin, train)
+            )
         if not self._is_replaced:
             resuming = nullcontext
         begin = partial(self._begin, self._fetcher, fetched, share, train.epochs.passes, resuming)
@@ -235,7 +240,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         With persistent workers it is drawn once per run, in the first epoch.
         """
         lives_on = self.num_workers > 0 and self.persistent_workers and not self._is_begun
-        return train.epochs.is_resumed() or (lives_on and train.epochs.number > 0)
+        return train.epochs.position.is_resumed() or (lives_on and train.epochs.number > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the pruned dataset, which is enough to resume.
@@ -273,13 +278,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._fetcher is None:
             return
         self._is_replaced = True
-        if isinstance(self._fetcher, SlicesFetcher):
+        if isinstance(self._fetcher, SliceFetcher):
             self._fetcher = self._make_fetcher(cast("PrunedDataset", self.dataset))
         self._fetcher.loader = wrap(self._fetcher.loader)
 
     @contextmanager
-    def _undrawn(self, train: PrunedDataset) -> Iterator[None]:
-        """Restore the generator that torch's iterator draws its seed from, and let it draw another.
+    def _with_fresh_seed(self, train: PrunedDataset) -> Iterator[None]:
+        """Let torch's iterator draw another seed, and leave its generator as if it had drawn none.
 
         Workers get their seeds from it. The rest of a resumed epoch must repeat neither the random
         numbers of the epoch's beginning nor those of the next epoch.
@@ -287,7 +292,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         generator = _default_generator() if self.generator is None else self.generator
         state = generator.get_state()
         epochs = train.epochs
-        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.findings.visits)
+        fresh = epoch_generator(train.seed, epochs.number, stream=2 + epochs.progress.visits)
         generator.manual_seed(fresh.initial_seed())
         try:
             yield
@@ -299,20 +304,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         fetcher: Fetcher,
         fetched: Iterator[Any],
         begun: Share | None,
-        home: PassTracker,
+        tracker: PassTracker,
         resuming: Callable[[], AbstractContextManager[None]],
-    ) -> tuple[LoaderPass, Iterator[TrackedBatch]] | None:
+    ) -> tuple[LoaderPass, Iterator[tuple[Batch, Any]]] | None:
         """Begin a pass when its first batch is requested, and return it with its batches."""
         train = self._train()
         with resuming():  # a framework's wrapper creates torch's iterator only now
-            first, begun_now = train.epochs.begun.by(partial(next, fetched, _END))
+            first, begun_now = train.epochs.served_shares.begun_during(partial(next, fetched, _END))
         share = begun_now if begun is None else begun
         if begun is None:
-            home = train.epochs.passes
+            tracker = train.epochs.passes
         if first is _END:
             if share is not None:
                 with train.epochs.lock:
-                    train.epochs.pass_over(share.plan)
+                    train.epochs.skip_empty_epoch(share.plan)
             return None
         if share is None:
             raise RuntimeError(
@@ -320,12 +325,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 "pruned: pass sampler=train.sampler, or a batch sampler built on it, such as "
                 "BatchSampler(train.sampler, 128, drop_last=False)"
             )
-        current = LoaderPass(share.plan, *self._count_served(share), home)
-        return current, fetcher.told(chain(_once(first), fetched), share)
+        current = LoaderPass(share.plan, *self._count_served(share), tracker)
+        return current, fetcher.tracked(chain(_once(first), fetched), share)
 
     def _note_end(self, current: LoaderPass) -> None:
-        """Remember who ran a pass, and how many batches it had."""
-        self._ended = current.asked_by, current.num_batches or current.num_handed_over
+        """Remember the callers of a pass, and how many batches it had."""
+        self._ended = current.callers, current.num_batches or current.num_yielded
 
     def _count_served(self, share: Share) -> tuple[int | None, int | None]:
         """Return the numbers of samples and batches of a share, `None` if unknown.

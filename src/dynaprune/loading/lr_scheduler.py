@@ -38,7 +38,7 @@ class PrunedScheduler:
     Example:
         >>> import torch
         >>> from dynaprune import BLS, DataLoader, PrunedScheduler, RandomPrune
-        >>> train = RandomPrune(torch.randn(80, 3), num_epochs=5, prune_ratio=0.5)
+        >>> train = RandomPrune(torch.randn(80, 3), num_epochs=5, saving=0.5)
         >>> loader = DataLoader(train, batch_size=8)
         >>> optimizer = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=0.1)
         >>> cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5 * 10)
@@ -81,7 +81,7 @@ class PrunedScheduler:
 
     def steps_after_next(self) -> int:
         """Return how many steps the schedule will have made after the next call of `step()`."""
-        number, done, total = self._train.epochs.position()
+        number, done, total = self._train.epochs.position.behind_and_total()
         full = self.steps_per_full_epoch
         reached = number * full + done * full // total
         return max(self.steps, reached, min(self.steps + 1, (number + 1) * full))

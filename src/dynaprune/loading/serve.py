@@ -3,50 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..training.passes import Batch, LoaderPass
+from ..training.batch import Batch
+from ..training.loader_pass import LoaderPass
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset  # which creates these
 
 
-class TrackedBatch(NamedTuple):
-    """A batch with its samples.
-
-    Attributes:
-        batch: what is known of the batch's samples.
-        content: what the loop gets.
-    """
-
-    batch: Batch
-    content: Any
-
-
 def served(
     train: PrunedDataset,
-    begin: Callable[[], tuple[LoaderPass, Iterable[TrackedBatch]] | None],
+    begin: Callable[[], tuple[LoaderPass, Iterable[tuple[Batch, Any]]] | None],
     note_end: Callable[[LoaderPass], None] = lambda current: None,
 ) -> Iterator[Any]:
     """Yield the batches of a pass, and tell the dataset the samples of each just before.
 
     Arguments:
         train: the pruned dataset.
-        begin: begins the pass when its first batch is requested; `None` if it has no batch.
+        begin: begins the pass when its first batch is requested, and returns it with its batches,
+            each with what the loop gets; `None` if it has no batch.
         note_end: called with the pass when it ends, if it was complete or has trained.
     """
     begun = begin()
     if begun is None:
         return
-    current, told = begun
+    current, batches = begun
     del begun
     is_whole = False
     try:
-        for each in told:
+        for batch, content in batches:
             with train.epochs.lock:
-                train.epochs.passes.set_current(current, each.batch)
-            held = [each.content]
-            del each  # no other reference: the batch is freed when the loop drops it
+                train.epochs.passes.set_current(current, batch)
+            held = [content]
+            del batch, content  # no other reference: the batch is freed when the loop drops it
             yield held.pop()
         with train.epochs.lock:
             current.end()

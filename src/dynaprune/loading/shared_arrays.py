@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-KEPT = 3
-"""Versions that are kept: workers may read a version some time after they were told of it."""
+VERSIONS_KEPT = 3
+"""Versions that are kept: a worker may read a version some time after it was published."""
 
 
 class SharedArrays:
@@ -28,7 +28,7 @@ class SharedArrays:
         self._folder: Path | None = None
         self._latest: dict[str, Any] = {}  # the arrays of the latest version
         self._owner = (0, 0)  # a copy, in this process or another, needs its own folder
-        self.issue = 0
+        self.version = 0
 
     def publish(self, values: dict[str, Any]) -> None:
         """Publish another version.
@@ -39,9 +39,9 @@ class SharedArrays:
         owner = (os.getpid(), id(self))
         if self._folder is None or self._owner != owner:
             self._folder, self._owner = Path(tempfile.mkdtemp(prefix="dynaprune-")), owner
-            self._latest, self.issue = {}, 0
+            self._latest, self.version = {}, 0
             weakref.finalize(self, _remove, self._folder, os.getpid())
-        folder = self._folder / str(self.issue + 1)
+        folder = self._folder / str(self.version + 1)
         shutil.rmtree(folder, ignore_errors=True)  # left by a failed attempt, such as a full disk
         folder.mkdir()
         plain = {}
@@ -52,14 +52,14 @@ class SharedArrays:
             elif self._latest.get(name) is not value:
                 np.save(path, value)
             else:  # the array has not changed: link its file
-                os.link(self._folder / str(self.issue) / path.name, path)
+                os.link(self._folder / str(self.version) / path.name, path)
         self._latest = {name: value for name, value in values.items() if name not in plain}
         (folder / "plain").write_bytes(pickle.dumps(plain))
         beside = self._folder / "latest.new"
         beside.write_text(folder.name)
         os.replace(beside, self._folder / "latest")
-        self.issue += 1
-        shutil.rmtree(self._folder / str(self.issue - KEPT), ignore_errors=True)
+        self.version += 1
+        shutil.rmtree(self._folder / str(self.version - VERSIONS_KEPT), ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_latest": {}}  # readers use the files
@@ -72,8 +72,8 @@ class SharedArrays:
                 this object was copied to the reading process.
         """
         assert self._folder is not None, "nothing was published"
-        issue = (self._folder / "latest").read_text() if latest else str(self.issue)
-        folder = self._folder / issue
+        version = (self._folder / "latest").read_text() if latest else str(self.version)
+        folder = self._folder / version
         values: dict[str, Any] = pickle.loads((folder / "plain").read_bytes())
         for path in folder.glob("*.npy"):
             is_empty = path.stat().st_size <= 128  # only a header, which cannot be mapped

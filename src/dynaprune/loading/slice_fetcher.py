@@ -13,15 +13,14 @@ from torch.utils.data import BatchSampler
 from ..planning.sampler import PruningSampler
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import batch_of
+from ..training.batch import Batch, batch_of
 from .fetcher import Fetcher
-from .serve import TrackedBatch
-from .tails import WithoutLoneSample
+from .last_batches import WithoutLoneSample
 
 _NONE = np.empty(0, dtype=np.int64)
 
 
-class SlicesFetcher(Fetcher):
+class SliceFetcher(Fetcher):
     """The usual case: torch makes batches of the samples in the order in which they are served.
 
     Each batch is the next slice of that order, whichever worker fetches it. Its length is recorded
@@ -34,7 +33,7 @@ class SlicesFetcher(Fetcher):
     """
 
     def __init__(self, dataset: Any, batch_sampler: BatchSampler, **arguments: Any) -> None:
-        self._batches = _Noted(batch_sampler)
+        self._batches = _SizeRecorder(batch_sampler)
         super().__init__(
             torch.utils.data.DataLoader(
                 dataset, batch_sampler=cast("BatchSampler", self._batches), **arguments
@@ -64,11 +63,11 @@ class SlicesFetcher(Fetcher):
         sizes = self._batches.sizes
         return map(lambda batch: (sizes.popleft(), batch), fetched)  # noqa: C417
 
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
+    def tracked(self, fetched: Iterator[Any], share: Share) -> Iterator[tuple[Batch, Any]]:
         """Yield batches with their slices of the share."""
         position, slices = 0, share.batches(self._batches.batch_sampler.batch_size)
 
-        def tell(sized: tuple[int, Any]) -> TrackedBatch:
+        def track(sized: tuple[int, Any]) -> tuple[Batch, Any]:
             nonlocal position, slices
             size, batch = sized
             indices, mean_weight = next(slices, (_NONE, 1.0))
@@ -76,12 +75,12 @@ class SlicesFetcher(Fetcher):
                 slices = share.batches(size, position)
                 indices, mean_weight = next(slices)
             position += size
-            return TrackedBatch(batch_of(batch, indices, mean_weight), batch)
+            return batch_of(batch, indices, mean_weight), batch
 
-        return map(tell, fetched)
+        return map(track, fetched)
 
 
-class _Noted:
+class _SizeRecorder:
     """A batch sampler that records the sizes of the batches that were requested.
 
     Arguments:
@@ -98,9 +97,9 @@ class _Noted:
 
     def __iter__(self) -> Iterator[list[int]]:
         self.sizes = deque()
-        return self._noting(self.sizes)
+        return self._recorded(self.sizes)
 
-    def _noting(self, sizes: deque[int]) -> Iterator[list[int]]:
+    def _recorded(self, sizes: deque[int]) -> Iterator[list[int]]:
         for batch in self._batches:
             sizes.append(len(batch))
             yield batch

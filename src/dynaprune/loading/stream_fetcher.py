@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch.utils.data
-from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..data.indexed import Forwarding
@@ -18,32 +17,13 @@ from ..data.stream import PrunedIterableDataset
 from ..planning.plan import Plan
 from ..planning.share import Share
 from ..pruned_dataset import PrunedDataset
-from ..training.passes import batch_of
+from ..training.batch import Batch, batch_of
 from ..utils.rng import epoch_generator
 from .fetcher import Fetcher
-from .serve import TrackedBatch
+from .last_batches import avoids_lone_sample
 from .shared_arrays import SharedArrays
-from .stream_worker import Orders, Serving, serve
-
-
-class Keyed(NamedTuple):
-    """A batch and its samples' keys; a named tuple, because torch pins the contents of those.
-
-    Attributes:
-        indices: int64, shape (B,): the fingerprints of the samples' keys.
-        weights: float32, shape (B,): their weights.
-        before: `Serving.before` of the batch's first sample.
-        after: `Serving.after` of its last sample.
-        first: see `Serving`.
-        batch: what the loop gets.
-    """
-
-    indices: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    before: int
-    after: int
-    first: int
-    batch: Any
+from .stream_worker import PassPlan, ServedSample, serve
+from .tracked_batch import StreamCheck, TrackedBatch
 
 
 class StreamFetcher(Fetcher):
@@ -80,62 +60,63 @@ class StreamFetcher(Fetcher):
 
     def collate(self, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the user's collate function, applied to the samples but not to their keys."""
-        return CollateKeyed(collate_fn, one_by_one=self.batch_size is None)
+        return CollateServed(collate_fn, one_by_one=self.batch_size is None)
 
     def begin(self, train: PrunedDataset) -> Iterator[Any]:
         """Plan the pass, tell the workers what it serves, and return an iterator over it."""
         plan, ranks = train.begin_epoch().plan, train.epochs.ranks
-        resumed = train.epochs.findings.resumed.batches
+        resumed = train.epochs.progress.resumed.batches
         is_resumed = plan is train.epochs.plan  # not the next plan, which was not served at all
         self._pass.begin(
-            Orders(
+            PassPlan(
                 epoch=plan.epoch,
                 seed=epoch_generator(train.seed, plan.epoch, stream=1).initial_seed(),
                 keys=cast("KeyTable", plan.keys).fingerprints,
                 weights=plan.weight_of_each(),
                 served=np.sort(resumed.indices.numpy()) if is_resumed else np.empty(0, np.int64),
-                rank=ranks.own,
+                rank=ranks.rank,
                 world_size=ranks.size,
                 batch_size=self.batch_size or 1,
                 drop_last=self.drop_last,
-                spreads=self._spreads(train, plan),
+                avoids_lone=self._avoids_lone_sample(train, plan),
             )
         )
         self._num_begun += 1
-        batches = self._undisturbed(iter(self.loader), self._num_begun)
+        batches = self._from_own_workers(iter(self.loader), self._num_begun)
         if not train.dataset.splits_itself:
-            return checked(self._noted(batches, train, plan.epoch))
+            return in_one_order(self._with_first_key(batches, train, plan.epoch))
         if ranks.size == 1:
             return batches
         block = max(1, self.loader.num_workers * (self.loader.prefetch_factor or 2))
-        return in_step(batches, block, ranks.range_of)
+        return as_many_on_all_ranks(batches, block, ranks.range_of)
 
-    def _spreads(self, train: PrunedDataset, plan: Plan) -> bool:
-        """Whether pruning alone could leave a batch of one, which full passes do not have.
+    def _avoids_lone_sample(self, train: PrunedDataset, plan: Plan) -> bool:
+        """Whether pruning could cause a batch of one sample, which full passes do not have."""
 
-        Some layers (`BatchNorm1d`) raise an error for it. See `WithoutLoneSample`.
-        """
+        def full_length() -> int:
+            is_known = max(train.epochs.now.num_samples, train.epochs.source.expected_samples) > 0
+            return train.full_length() if is_known else 0
+
         is_pruned = len(plan) < len(plan.keys or ())
-        if not is_pruned or self.drop_last or self.batch_size is None or self.batch_size == 1:
-            return False
-        is_known = max(train.epochs.num_samples, train.epochs.expected_samples) > 0
-        return not is_known or train.full_length() % self.batch_size != 1
+        return is_pruned and avoids_lone_sample(self.batch_size or 1, self.drop_last, full_length)
 
-    def told(self, fetched: Iterator[Any], share: Share) -> Iterator[TrackedBatch]:
+    def tracked(self, fetched: Iterator[Any], share: Share) -> Iterator[tuple[Batch, Any]]:
         """Yield batches with the keys and weights that were fetched with them."""
 
-        def tell(each: Keyed) -> TrackedBatch:
+        def track(each: TrackedBatch) -> tuple[Batch, Any]:
+            assert each.weights is not None
             total = float(np.add.reduce(each.weights, dtype=np.float64))
             mean = total / each.weights.size
-            batch = batch_of(each.batch, each.indices, mean, each.weights)
-            return TrackedBatch(batch, each.batch)
+            return batch_of(each.batch, each.indices, mean, each.weights), each.batch
 
-        return map(tell, fetched)
+        return map(track, fetched)
 
-    def _undisturbed(self, batches: Iterator[Keyed], number: int) -> Iterator[Keyed]:
+    def _from_own_workers(
+        self, batches: Iterator[TrackedBatch], number: int
+    ) -> Iterator[TrackedBatch]:
         """Yield the batches of pass `number`, unless another pass has taken over its workers."""
 
-        def check(each: Keyed) -> Keyed:
+        def check(each: TrackedBatch) -> TrackedBatch:
             if self.inner.persistent_workers and number != self._num_begun:
                 raise RuntimeError(
                     "another loop over this loader has taken over its workers, which are "
@@ -147,9 +128,14 @@ class StreamFetcher(Fetcher):
         return map(check, batches)
 
     @staticmethod
-    def _noted(batches: Iterator[Keyed], train: PrunedDataset, epoch: int) -> Iterator[Keyed]:
-        def note(each: Keyed) -> Keyed:
-            train.epochs.first_keys[epoch] = each.first
+    def _with_first_key(
+        batches: Iterator[TrackedBatch], train: PrunedDataset, epoch: int
+    ) -> Iterator[TrackedBatch]:
+        """Yield batches, and remember the pass's first key, which ranks compare."""
+
+        def note(each: TrackedBatch) -> TrackedBatch:
+            assert each.check is not None
+            train.epochs.first_keys[epoch] = each.check.first
             return each
 
         return map(note, batches)
@@ -164,35 +150,31 @@ class StreamPass(Forwarding, IterableDataset[Any]):
     Arguments:
         dataset: the stream.
         has_workers: whether worker processes fetch.
-        live_on: whether the workers are persistent.
+        persistent: whether the workers are persistent.
     """
 
-    def __init__(self, dataset: PrunedIterableDataset, has_workers: bool, live_on: bool) -> None:
+    def __init__(self, dataset: PrunedIterableDataset, has_workers: bool, persistent: bool) -> None:
         super().__init__(dataset.stream)
-        vars(self).update(_dataset=dataset, _has_workers=has_workers, _live_on=live_on)
-        vars(self).update(_bulletin=SharedArrays(), _orders=None)
+        vars(self).update(_dataset=dataset, _has_workers=has_workers, _persistent=persistent)
+        vars(self).update(_shared_arrays=SharedArrays(), _pass_plan=None)
 
-    def begin(self, orders: Orders) -> None:
-        """Let the next iterator serve a pass.
-
-        Arguments:
-            orders: what it serves.
-        """
+    def begin(self, plan: PassPlan) -> None:
+        """Let the next iterator serve a pass by this plan."""
         if self._has_workers:
-            self._bulletin.publish(vars(orders))
+            self._shared_arrays.publish(vars(plan))
         else:
-            vars(self).update(_orders=orders)
+            vars(self).update(_pass_plan=plan)
 
-    def __iter__(self) -> Iterator[list[Serving]]:
-        orders, worker = self._orders, get_worker_info()
+    def __iter__(self) -> Iterator[list[ServedSample]]:
+        plan, worker = self._pass_plan, get_worker_info()
         if self._has_workers:
-            orders = Orders(**self._bulletin.read(latest=self._live_on))
+            plan = PassPlan(**self._shared_arrays.read(latest=self._persistent))
         if worker is None:
-            return serve(self._dataset, orders, 0, 1)
-        return serve(self._dataset, orders, worker.id, worker.num_workers)
+            return serve(self._dataset, plan, 0, 1)
+        return serve(self._dataset, plan, worker.id, worker.num_workers)
 
 
-class CollateKeyed:
+class CollateServed:
     """The user's collate function, applied to the samples but not to their keys and weights.
 
     Arguments:
@@ -203,20 +185,18 @@ class CollateKeyed:
     def __init__(self, collate_fn: Callable[[Any], Any], one_by_one: bool) -> None:
         self.collate_fn, self.one_by_one = collate_fn, one_by_one
 
-    def __call__(self, served: list[Serving]) -> Keyed:
+    def __call__(self, served: list[ServedSample]) -> TrackedBatch:
         """Return a batch of the samples that are served together."""
         samples = [each.sample for each in served]
-        return Keyed(
+        return TrackedBatch(
             np.array([each.fingerprint for each in served], dtype=np.int64),
-            np.array([each.weight for each in served], dtype=np.float32),
-            served[0].before,
-            served[-1].after,
-            served[0].first,
             self.collate_fn(samples[0] if self.one_by_one else samples),
+            np.array([each.weight for each in served], dtype=np.float32),
+            StreamCheck(served[0].before, served[-1].after, served[0].first),
         )
 
 
-def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
+def in_one_order(batches: Iterable[TrackedBatch]) -> Iterator[TrackedBatch]:
     """Yield batches, and check that all workers have read the same stream.
 
     Raises:
@@ -224,24 +204,25 @@ def checked(batches: Iterable[Keyed]) -> Iterator[Keyed]:
     """
     after = 0
 
-    def check(each: Keyed) -> Keyed:
+    def check(each: TrackedBatch) -> TrackedBatch:
         nonlocal after
-        if each.before != after:
+        assert each.check is not None
+        if each.check.before != after:
             raise RuntimeError(
                 "the workers of the loader do not read the same samples in the same order, so "
                 "some would be lost. If each worker reads only its own part of the stream, give "
                 "PrunedIterableDataset(..., splits_itself=True). If it is shuffled, fix its seed, "
                 "or shuffle by PrunedIterableDataset(..., shuffle=1000) instead"
             )
-        after = each.after
+        after = each.check.after
         return each
 
     return map(check, batches)
 
 
-def in_step(
-    batches: Iterator[Keyed], block: int, range_of: Callable[[int], tuple[int, int]]
-) -> Iterator[Keyed]:
+def as_many_on_all_ranks(
+    batches: Iterator[TrackedBatch], block: int, range_of: Callable[[int], tuple[int, int]]
+) -> Iterator[TrackedBatch]:
     """Yield as many batches as all ranks have, but at least the first one of this rank.
 
     Arguments:

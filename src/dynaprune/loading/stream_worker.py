@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from ..data.keys import fingerprint
 from ..data.stream import PrunedIterableDataset
+from .last_batches import batch_sizes, split
 
 
 @dataclass(frozen=True)
-class Orders:
+class PassPlan:
     """The plan of a pass, as the training process sends it to the workers.
 
     Attributes:
@@ -31,7 +32,7 @@ class Orders:
         world_size: the number of ranks.
         batch_size: samples per batch.
         drop_last: whether to leave out a last batch that is smaller.
-        spreads: whether the last two batches share their samples if one would be left alone.
+        avoids_lone: see `last_batches.avoids_lone_sample`.
     """
 
     epoch: int
@@ -43,10 +44,10 @@ class Orders:
     world_size: int
     batch_size: int
     drop_last: bool
-    spreads: bool
+    avoids_lone: bool
 
 
-class Kept(NamedTuple):
+class KeptSample(NamedTuple):
     """A kept sample as the stream stores it, with its key's fingerprint and its weight."""
 
     fingerprint: int
@@ -54,14 +55,14 @@ class Kept(NamedTuple):
     stored: Any
 
 
-class Serving(NamedTuple):
+class ServedSample(NamedTuple):
     """A sample that is served.
 
     Attributes:
         fingerprint: the fingerprint of its key.
         weight: its weight.
         before: a checksum of all samples that the pass kept up to the one served before it on the
-            same rank. Workers that read the same stream agree on it.
+            same rank; see `StreamCheck`.
         after: the same with all samples up to this one.
         first: the fingerprint of the pass's first sample.
         sample: the training sample.
@@ -76,8 +77,8 @@ class Serving(NamedTuple):
 
 
 def serve(
-    dataset: PrunedIterableDataset, orders: Orders, worker: int, num_workers: int
-) -> Iterator[list[Serving]]:
+    dataset: PrunedIterableDataset, plan: PassPlan, worker: int, num_workers: int
+) -> Iterator[list[ServedSample]]:
     """Yield the batches that one reading process serves in a pass.
 
     Samples are distributed to ranks in turn, as for a map-style dataset, and the batches of a rank
@@ -86,61 +87,57 @@ def serve(
 
     Arguments:
         dataset: the stream.
-        orders: the plan of the pass.
+        plan: the plan of the pass.
         worker: the number of this process.
         num_workers: the number of processes that read for this rank.
     """
-    kept = shuffled(keep(dataset, orders), dataset.shuffle, orders.seed)
+    kept = shuffled(kept_samples(dataset, plan), dataset.shuffle, plan.seed)
     if dataset.splits_itself:  # this process alone serves all that it reads
-        due, worker, num_workers = undealt(kept, orders), 0, 1
+        due, worker, num_workers = all_samples(kept, plan), 0, 1
     else:
-        due = dealt(kept, orders)
-    for number, batch in enumerate(in_batches(due, orders)):
+        due = samples_of_rank(kept, plan)
+    for number, batch in enumerate(in_batches(due, plan)):
         if number % num_workers == worker:
             yield [each._replace(sample=dataset.decoded(each.sample)) for each in batch]
 
 
-def in_batches(due: Iterator[Serving], orders: Orders) -> Iterator[list[Serving]]:
-    """Group samples into batches; see `WithoutLoneSample` if one would be alone at the end."""
-    size, waiting = orders.batch_size, list[Serving]()
-    enough = size + 2 if orders.spreads else size  # so that the next batch has two samples
+def in_batches(due: Iterator[ServedSample], plan: PassPlan) -> Iterator[list[ServedSample]]:
+    """Group samples into batches."""
+    size, waiting = plan.batch_size, list[ServedSample]()
+    enough = size + 2 if plan.avoids_lone else size  # so that the next batch has two samples
     for each in due:
         waiting.append(each)
         if len(waiting) == enough:
             yield waiting[:size]
             waiting = waiting[size:]
-    if len(waiting) == size + 1:
-        middle = -(-len(waiting) // 2) if size > 2 else size
-        yield waiting[:middle]
-        waiting = waiting[middle:] if size > 2 else []
-    if len(waiting) == size or (waiting and not orders.drop_last):
-        yield waiting
+    sizes = batch_sizes(len(waiting), size, drop_last=plan.drop_last, avoids_lone=plan.avoids_lone)
+    yield from split(waiting, sizes.tolist())
 
 
-def keep(dataset: PrunedIterableDataset, orders: Orders) -> Iterator[Kept]:
+def kept_samples(dataset: PrunedIterableDataset, plan: PassPlan) -> Iterator[KeptSample]:
     """Yield the samples that the epoch keeps, in the stream's order: selected and new ones.
 
     Arguments:
         dataset: the stream.
-        orders: the plan of the pass.
+        plan: the plan of the pass.
     """
-    keys, weights, key = orders.keys.data, orders.weights.data, dataset.key
-    for stored in dataset.stored(orders.epoch):
+    keys, weights, key = plan.keys.data, plan.weights.data, dataset.key
+    for stored in dataset.stored(plan.epoch):
         number = fingerprint(key(stored))
         place = bisect_left(keys, number)
         is_known = place < len(keys) and keys[place] == number
         weight: float = weights[place] if is_known else 1.0
         if weight > 0:
-            yield Kept(number, weight, stored)
+            yield KeptSample(number, weight, stored)
 
 
-def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
+def shuffled(kept: Iterator[KeptSample], size: int, seed: int) -> Iterator[KeptSample]:
     """Yield samples in the random order of a shuffle buffer of `size` samples, by the seed."""
     if size == 0:
         yield from kept
         return
     draw = random.Random(seed)
-    waiting: list[Kept] = []
+    waiting: list[KeptSample] = []
     for each in kept:
         if len(waiting) < size:
             waiting.append(each)
@@ -152,25 +149,25 @@ def shuffled(kept: Iterator[Kept], size: int, seed: int) -> Iterator[Kept]:
     yield from waiting
 
 
-def undealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
+def all_samples(kept: Iterator[KeptSample], plan: PassPlan) -> Iterator[ServedSample]:
     """Yield all samples of a stream that gives this process its own part, not decoded."""
-    served = orders.served.data
+    served = plan.served.data
     for number, weight, stored in kept:
         if not _contains(served, number):
-            yield Serving(number, weight, 0, 0, 0, stored)
+            yield ServedSample(number, weight, 0, 0, 0, stored)
 
 
-def dealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
+def samples_of_rank(kept: Iterator[KeptSample], plan: PassPlan) -> Iterator[ServedSample]:
     """Yield the samples of a rank, not decoded.
 
     If samples do not divide evenly among ranks, the first ones of the pass are repeated at its end.
 
     Arguments:
         kept: the kept samples, in order, the same in all processes.
-        orders: the plan of the pass, which names the rank and its samples before a checkpoint.
+        plan: the plan of the pass, which names the rank and its samples before a checkpoint.
     """
-    rank, world_size, served = orders.rank, orders.world_size, orders.served.data
-    first: list[Kept] = []
+    rank, world_size, served = plan.rank, plan.world_size, plan.served.data
+    first: list[KeptSample] = []
     before = checksum = position = 0
 
     for each in kept:
@@ -181,7 +178,7 @@ def dealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
             continue
         checksum = hash((checksum, number))
         if position % world_size == rank:
-            yield Serving(number, weight, before, checksum, first[0].fingerprint, stored)
+            yield ServedSample(number, weight, before, checksum, first[0].fingerprint, stored)
             before = checksum
         position += 1
     for repeated in count():
@@ -190,7 +187,7 @@ def dealt(kept: Iterator[Kept], orders: Orders) -> Iterator[Serving]:
             return
         if turn == rank:
             number, weight, stored = first[repeated % len(first)]
-            yield Serving(number, weight, before, checksum, first[0].fingerprint, stored)
+            yield ServedSample(number, weight, before, checksum, first[0].fingerprint, stored)
         position += 1
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..utils.validation import check_integer
 from .chunk_sizes import slice_size
-from .splitting import Lists, Undecided, batch_size_of, cut
+from .splitting import AmbiguousShapes, Lists, batch_size_of, cut
 from .unreduced import means_at_once
 
 
@@ -44,8 +44,8 @@ def chunked(
             single number: an `nn.Module` or any function.
         chunks: C, the number of slices, at least 1. Slices have ⌈B/C⌉ samples, the last one may
             have fewer, as with `torch.chunk`; so there may be fewer than C.
-        lists: whether lists and tuples hold "parts" or "samples", where shapes leave it open; see
-            `Chunked`.
+        lists: whether lists and tuples hold "parts" or "samples", if shapes do not determine
+            it; see `Chunked`.
 
     Raises:
         TypeError: `criterion` is not callable, or `chunks` is no integer.
@@ -82,12 +82,12 @@ class Chunked(nn.Module):
     Arguments:
         criterion: see `chunked`.
         chunks: see `chunked`.
-        lists: "parts" or "samples": what lists and tuples hold, where shapes leave it open.
+        lists: "parts" or "samples": what lists and tuples hold, if shapes do not determine it.
 
     Attributes:
         criterion: the criterion that is called on slices.
         chunks: C, the number of slices of a batch.
-        lists: what lists and tuples hold, where shapes leave it open.
+        lists: what lists and tuples hold, if shapes do not determine it.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Chunked(nn.Module):
             batch_size = batch_size_of(given, self.lists)
             size = slice_size(batch_size, self.chunks)
             slices = cut(given, batch_size, size, self.lists) if size < batch_size else []
-        except Undecided:
+        except AmbiguousShapes:
             if not self._has_cut:
                 raise
             # so this is an epoch's last batch, which happens to be as short as a list in it

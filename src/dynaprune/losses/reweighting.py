@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .chunk_sizes import can_be_cut, num_slices, slice_size
+from .dtypes import sum_dtype
 
 
 class _Scorer(Protocol):
@@ -108,7 +109,7 @@ def scale(loss: Tensor, weight: float | Tensor) -> Tensor:
     """
     if isinstance(weight, Tensor):
         # float32 weights with a float16 loss are multiplied in float32
-        weight = weight if weight.device == loss.device else _beside(loss, weight)
+        weight = weight if weight.device == loss.device else _on_device_of(loss, weight)
         return (loss * weight).reshape(()).to(loss.dtype)
     if weight != 1.0:
         loss = loss * weight
@@ -130,7 +131,7 @@ def scale_slices(
         batch_size: B.
     """
     dtype, count = losses.dtype, losses.numel()
-    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may overflow
+    wide = sum_dtype(dtype)
     size = slice_size(batch_size, count)
     missing = count * size - batch_size  # how many samples the last slice is short of
     if isinstance(weights, float):
@@ -145,17 +146,17 @@ def scale_slices(
             weights = np.add.reduceat(weights, np.arange(0, batch_size, size))
         shares = torch.from_numpy(weights / batch_size)
         if not losses.is_cpu:
-            shares = _beside(losses, shares)
+            shares = _on_device_of(losses, shares)
     else:
         shares = weights.to(wide) / batch_size
         if size > 1:
             shares = torch.nn.functional.pad(shares, (0, missing)).view(count, size).sum(1)
-        shares = _beside(losses, shares)
+        shares = _on_device_of(losses, shares)
     if wide is dtype:
         return losses.dot(shares)
     return losses.to(wide).dot(shares).to(dtype)
 
 
-def _beside(loss: Tensor, weights: Tensor) -> Tensor:
-    """Return weights on the device of a loss; only a copy to the host synchronizes."""
+def _on_device_of(loss: Tensor, weights: Tensor) -> Tensor:
+    """Return weights on the device of a loss. Only a copy to the host synchronizes."""
     return weights.to(loss.device, non_blocking=loss.device.type != "cpu")

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
@@ -15,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..utils.nested import parts_of, with_parts
+
 Lists: TypeAlias = Literal["parts", "samples"]
 """What lists and tuples hold: parts, each of the whole batch, or one element per sample."""
 
 
-class Undecided(RuntimeError):
+class AmbiguousShapes(RuntimeError):
     """Shapes do not tell whether a list holds samples or parts."""
 
 
@@ -43,11 +43,11 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
 
     Arguments:
         given: the criterion's arguments, by position or name.
-        lists: what lists hold, where shapes leave it open.
+        lists: what lists hold, if shapes do not determine it.
 
     Raises:
         RuntimeError: there is no such number.
-        Undecided: there is more than one.
+        AmbiguousShapes: there is more than one.
     """
     outside = set(_first_dimensions(given, of_lists=False))
     if len(outside) > 1:
@@ -62,13 +62,13 @@ def batch_size_of(given: Mapping[Any, Any], lists: Lists | None = None) -> int:
         lengths = {len(each) for each in _outermost_lists(given)}
         fitting = [size for size in inside | lengths if _fits(given, size)]
         if len(fitting) > 1 and lists is not None:
-            said = inside if lists == "parts" else lengths
-            fitting = [size for size in fitting if size in said]
+            allowed = inside if lists == "parts" else lengths
+            fitting = [size for size in fitting if size in allowed]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         sizes = " or ".join(map(str, sorted(fitting)))
-        raise Undecided(
+        raise AmbiguousShapes(
             f"chunked() cannot tell whether this is a batch of {sizes} samples: "
             f"{_described(given)}. {_SAY_LISTS}"
         )
@@ -85,10 +85,10 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
         value: the value to split; it must fit the batch size.
         batch_size: B.
         size: s.
-        lists: what lists hold, where shapes leave it open.
+        lists: what lists hold, if shapes do not determine it.
 
     Raises:
-        Undecided: a list may hold samples or parts, and `lists` is `None`.
+        AmbiguousShapes: a list may hold samples or parts, and `lists` is `None`.
     """
     kind = kind_of(value, batch_size)
     starts = range(0, batch_size, size)
@@ -97,17 +97,17 @@ def cut(value: Any, batch_size: int, size: int, lists: Lists | None = None) -> l
     if isinstance(value, Tensor):
         return list(torch.split(value, size))
     if kind == Kind.EITHER and lists is None:
-        raise Undecided(
+        raise AmbiguousShapes(
             f"chunked() cannot tell whether {_described(value)} is a list of {batch_size} samples, "
             f"or a list of parts with {batch_size} samples each. {_SAY_LISTS}"
         )
     is_samples = kind == Kind.SAMPLES or (kind == Kind.EITHER and lists == "samples")
     if isinstance(value, np.ndarray) or is_samples:
         return [value[start : start + size] for start in starts]
-    parts = _parts(value)
+    parts = parts_of(value)
     columns = [cut(part, batch_size, size, lists) for part in parts.values()]
     return [
-        _with_parts(value, dict(zip(parts, each, strict=True)))
+        with_parts(value, dict(zip(parts, each, strict=True)))
         for each in zip(*columns, strict=True)
     ]
 
@@ -118,7 +118,7 @@ def kind_of(value: Any, batch_size: int) -> Kind:
         if value.ndim == 0:
             return Kind.PLAIN
         return Kind.CUT if value.shape[0] == batch_size else Kind.WRONG
-    parts = _parts(value)
+    parts = parts_of(value)
     if not parts:
         return Kind.PLAIN
     kinds = {kind_of(part, batch_size) for part in parts.values()}
@@ -145,44 +145,13 @@ def _is_list(value: Any) -> bool:
     return not hasattr(value, "_fields")
 
 
-def _parts(value: Any) -> Mapping[Any, Any]:
-    """Return the elements of a container by name or position; empty for any other value."""
-    if isinstance(value, Mapping):
-        return value
-    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return dict(enumerate(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in fields(value)}
-    return {}
-
-
-def _with_parts(value: Any, parts: dict[Any, Any]) -> Any:
-    """Return a value of the same type that holds other parts."""
-    if type(value) is dict:
-        return parts
-    if isinstance(value, (list, tuple)):
-        elements = list(parts.values())
-        return value._make(elements) if hasattr(value, "_make") else type(value)(elements)
-    if isinstance(value, Mapping):
-        if not hasattr(value, "__setitem__"):
-            return parts
-        changed = copy.copy(value)
-        for name, part in parts.items():
-            changed[name] = part
-        return changed
-    changed = copy.copy(value)
-    for name, part in parts.items():
-        object.__setattr__(changed, name, part)  # works for frozen dataclasses, too
-    return changed
-
-
 def _first_dimensions(value: Any, *, of_lists: bool) -> Iterator[int]:
     """Yield the first dimensions of the tensors in a value, with or without those in lists."""
     if isinstance(value, (Tensor, np.ndarray)):
         if value.ndim > 0:
             yield int(value.shape[0])
     elif of_lists or not _is_list(value):
-        for part in _parts(value).values():
+        for part in parts_of(value).values():
             yield from _first_dimensions(part, of_lists=of_lists)
 
 
@@ -190,7 +159,7 @@ def _outermost_lists(value: Any) -> Iterator[Any]:
     if _is_list(value):
         yield value
     elif not isinstance(value, (Tensor, np.ndarray)):
-        for part in _parts(value).values():
+        for part in parts_of(value).values():
             yield from _outermost_lists(part)
 
 
@@ -198,7 +167,7 @@ def _described(value: Any) -> str:
     """Return a short description of the shapes in a value."""
     if isinstance(value, (Tensor, np.ndarray)):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    parts = _parts(value)
+    parts = parts_of(value)
     if not parts:
         return f"a {type(value).__name__}"
     if _is_list(value):

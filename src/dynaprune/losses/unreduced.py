@@ -27,19 +27,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunk_sizes import slice_size
+from .dtypes import sum_dtype
 
 Settings: TypeAlias = Mapping[str, Any]
 Fits: TypeAlias = Callable[[Sequence[Tensor], Settings], bool]
 
 
-def _alike(tensors: Sequence[Tensor], settings: Settings) -> bool:
+def _same_shape(tensors: Sequence[Tensor], settings: Settings) -> bool:
     """Whether all shapes are equal: broadcasting may mix samples, and torch warns about it."""
     shape = tensors[0].shape
     return all(each.shape == shape for each in tensors[1:])
 
 
-def _alike_and_weighted(tensors: Sequence[Tensor], settings: Settings) -> bool:
-    return _alike(tensors, settings) and all(
+def _same_shape_and_weight(tensors: Sequence[Tensor], settings: Settings) -> bool:
+    return _same_shape(tensors, settings) and all(
         weight is None
         or weight.dim() < tensors[0].dim()  # so it has no batch dimension
         or (weight.dim() == tensors[0].dim() and weight.shape[0] == 1)
@@ -48,7 +49,7 @@ def _alike_and_weighted(tensors: Sequence[Tensor], settings: Settings) -> bool:
 
 
 def _rows(tensors: Sequence[Tensor], settings: Settings) -> bool:
-    return tensors[0].dim() > 1 and _alike(tensors, settings)
+    return tensors[0].dim() > 1 and _same_shape(tensors, settings)
 
 
 def _pairs(tensors: Sequence[Tensor], settings: Settings) -> bool:
@@ -107,27 +108,27 @@ LOSSES = (
         _labels_or_probabilities,
     ),
     Loss(nn.NLLLoss, F.nll_loss, ("weight", "ignore_index"), _labels),
-    Loss(nn.MSELoss, F.mse_loss, (), _alike),
-    Loss(nn.L1Loss, F.l1_loss, (), _alike),
-    Loss(nn.SmoothL1Loss, F.smooth_l1_loss, ("beta",), _alike),
-    Loss(nn.HuberLoss, F.huber_loss, ("delta",), _alike),
-    Loss(nn.SoftMarginLoss, F.soft_margin_loss, (), _alike),
-    Loss(nn.HingeEmbeddingLoss, F.hinge_embedding_loss, ("margin",), _alike),
-    Loss(nn.PoissonNLLLoss, F.poisson_nll_loss, ("log_input", "full", "eps"), _alike),
-    Loss(nn.GaussianNLLLoss, F.gaussian_nll_loss, ("full", "eps"), _alike, 3),
-    Loss(nn.KLDivLoss, F.kl_div, ("log_target",), _alike, reduction="batchmean"),
-    Loss(nn.BCELoss, F.binary_cross_entropy, ("weight",), _alike_and_weighted),
+    Loss(nn.MSELoss, F.mse_loss, (), _same_shape),
+    Loss(nn.L1Loss, F.l1_loss, (), _same_shape),
+    Loss(nn.SmoothL1Loss, F.smooth_l1_loss, ("beta",), _same_shape),
+    Loss(nn.HuberLoss, F.huber_loss, ("delta",), _same_shape),
+    Loss(nn.SoftMarginLoss, F.soft_margin_loss, (), _same_shape),
+    Loss(nn.HingeEmbeddingLoss, F.hinge_embedding_loss, ("margin",), _same_shape),
+    Loss(nn.PoissonNLLLoss, F.poisson_nll_loss, ("log_input", "full", "eps"), _same_shape),
+    Loss(nn.GaussianNLLLoss, F.gaussian_nll_loss, ("full", "eps"), _same_shape, 3),
+    Loss(nn.KLDivLoss, F.kl_div, ("log_target",), _same_shape, reduction="batchmean"),
+    Loss(nn.BCELoss, F.binary_cross_entropy, ("weight",), _same_shape_and_weight),
     Loss(
         nn.BCEWithLogitsLoss,
         F.binary_cross_entropy_with_logits,
         ("weight", "pos_weight"),
-        _alike_and_weighted,
+        _same_shape_and_weight,
     ),
     Loss(nn.MultiMarginLoss, F.multi_margin_loss, ("p", "margin", "weight"), _one_label),
     Loss(nn.MultiLabelMarginLoss, F.multilabel_margin_loss, (), _rows),
     Loss(nn.MultiLabelSoftMarginLoss, F.multilabel_soft_margin_loss, ("weight",), _rows),
     Loss(nn.CosineEmbeddingLoss, F.cosine_embedding_loss, ("margin",), _pairs, 3),
-    Loss(nn.MarginRankingLoss, F.margin_ranking_loss, ("margin",), _alike, 3),
+    Loss(nn.MarginRankingLoss, F.margin_ranking_loss, ("margin",), _same_shape, 3),
     Loss(nn.TripletMarginLoss, F.triplet_margin_loss, ("margin", "p", "eps", "swap"), _rows, 3),
 )
 
@@ -218,7 +219,7 @@ def _means_of_counted(losses: Tensor, is_counted: Tensor, size: int) -> Tensor:
     if size == 1 and losses.dim() == 1:
         return losses / is_counted
     dtype = losses.dtype
-    wide = torch.float32 if dtype.itemsize < 4 else dtype  # a sum in float16 may overflow
+    wide = sum_dtype(dtype)
     sums = _joined([rows.sum(1, dtype=wide) for rows in _as_rows(losses, size)])
     counts = _joined([rows.sum(1, dtype=wide) for rows in _as_rows(is_counted, size)])
     means = sums / counts

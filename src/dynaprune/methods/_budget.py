@@ -38,14 +38,6 @@ def count_share(share: float, total: int) -> int:
     return min(total, max(0, round(share * total)))
 
 
-def count_share_of_epoch(share: float, total: int, epoch: int) -> int:
-    """Return how many of `total` samples are an epoch's part of `share` of all visits of a run.
-
-    Rounding errors do not add up: the sum over epochs is `share` of all visits, rounded once.
-    """
-    return count_share(share, total * (epoch + 1)) - count_share(share, total * epoch)
-
-
 def first_annealed_epoch(delta: float, num_epochs: int) -> int:
     """Return ⌊δ·E⌋, corrected for floating-point errors of products such as 0.57 · 100."""
     return math.floor(delta * num_epochs + 1e-9)

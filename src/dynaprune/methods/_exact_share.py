@@ -1,68 +1,75 @@
-"""The base class of methods whose number of skipped samples per epoch is known in advance."""
+"""The base class of methods that skip a share of the samples in each epoch, known in advance."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
-from ..scores.loss_progress import LossProgress
-from ..utils.validation import check_either, check_share
-from ._budget import Saving, automatic_share, count_share, count_share_of_epoch
+from ..utils.sampling import nonzero
+from ._budget import Saving
 
 
 class ExactShare(PrunedDataset):
-    """Skips `prune_ratio` of the samples in each epoch, or `saving` of all visits of the run.
+    """Skips the share `saving` of all sample visits of the run; the kept samples have weight 1.
+
+    A subclass implements `_choose`, which gets the number of samples to keep.
 
     Arguments:
         dataset: see `PrunedDataset`.
         num_epochs: E.
-        prune_ratio: the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it nor
-            `saving` is given.
-        saving: instead of `prune_ratio`, the share of all sample visits of the run, in [0, 1); or
-            "auto", for methods that read `progress`.
+        saving: the share of all sample visits of the run to skip, in [0, 1).
         seed: see `PrunedDataset`.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: `saving` lies outside [0, 1), or cannot be reached in this number of epochs.
     """
 
     def __init__(
-        self,
-        dataset: Any,
-        num_epochs: int,
-        prune_ratio: float | None,
-        saving: float | Literal["auto"] | None,
-        seed: int,
+        self, dataset: Any, num_epochs: int, *, saving: float = 0.5, seed: int = 0
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        check_either("prune_ratio", prune_ratio, "saving", saving)
-        self.saving: float | Literal["auto"] | None = None
-        if saving is None:
-            ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
-        elif isinstance(saving, str):
-            self.saving, ratio = self._check_automatic(saving), 0.0  # losses tell what is skipped
-        else:
-            total = self._length_as_said()
-            spread = self._spread(saving)
-            share = spread.check(total, total - 1, "the first of a stream", "more epochs")
-            self.saving, ratio = share, share * num_epochs / max(1, spread.num_selecting)
-        self.prune_ratio = ratio
+        total, first = self._length_as_said(), 1 if self.is_stream else 0
+        self._budget = Saving(saving, num_epochs, first, num_epochs)
+        self.saving: float | Literal["auto"] = self._budget.check(
+            total, total - 1, "the first of a stream", "more epochs"
+        )
 
-    def _num_kept(self, total: int, epoch: int, progress: LossProgress | None = None) -> int:
-        """Return how many of all samples an epoch keeps, at least one."""
-        if self.saving == "auto":
-            return max(1, total - count_share(automatic_share(progress), total))
-        if self.saving is None:
-            return max(1, count_share_of_epoch(1 - self.prune_ratio, total, epoch))
-        return max(1, total - self._spread(self.saving).skipped(epoch, total))
+    @property
+    def _skipped_share(self) -> float:
+        """The share of the samples that an epoch skips: more than `saving` of a stream."""
+        return self._budget.share * self.num_epochs / max(1, self._budget.num_selecting)
 
-    def _check_automatic(self, saving: str) -> Literal["auto"]:
-        """Return "auto" if that was given, and the method can do it.
+    def select(
+        self, scores: Tensor, epoch: int, generator: torch.Generator, **extra_inputs: Any
+    ) -> Selection:
+        """Keep as many samples as `saving` leaves to the epoch, at least one, with weight 1."""
+        kept = self._num_kept(scores.numel(), epoch, **extra_inputs)
+        return Selection(nonzero(self._choose(scores.numpy(), kept, generator, **extra_inputs)))
 
-        Raises:
-            TypeError: it cannot, or another string was given.
+    @abstractmethod
+    def _choose(
+        self,
+        scores: NDArray[np.float32],
+        kept: int,
+        generator: torch.Generator,
+        **extra_inputs: Any,
+    ) -> NDArray[np.bool_]:
+        """Return a mask of the `kept` samples to keep, shape (N,).
+
+        Arguments:
+            scores: shape (N,). Not to be written.
+            kept: how many, from 1 to N.
+            generator: the source of all randomness.
+            extra_inputs: what the method's `extra_inputs` names.
         """
-        if saving == "auto" and "progress" in self.extra_inputs:
-            return "auto"
-        allowed = 'a number or "auto"' if "progress" in self.extra_inputs else "a number"
-        raise TypeError(f"saving must be {allowed}, but {saving!r} was given")
 
-    def _spread(self, saving: float) -> Saving:
-        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
+    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
+        return max(1, total - self._budget.skipped(epoch, total))

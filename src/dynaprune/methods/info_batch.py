@@ -9,14 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..planning.composition import Composition
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import all_indices, nonzero, random_mask, take
-from ..utils.validation import check_between, check_either, check_integer, check_share
+from ..utils.validation import check_either, check_integer, check_share
 from ._budget import Saving, count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
-from ._thresholds import mean_of, thompson_draws, upper_bounds
 
 DELTA = 0.875
 """The share of a run after which nothing is skipped any more, as in the paper."""
@@ -40,13 +38,7 @@ class InfoBatch(PrunedDataset):
     with per-sample losses the expected gradient is that of full training. The last epochs, from
     ⌊δ·E⌋ on, train on everything, which removes the remaining bias.
 
-    Scores from batch losses are noisy. If the score estimates its errors (`KalmanBLS`),
-    `confidence` treats only those samples as below the mean that are so with this confidence, and
-    `thompson` decides at random in each epoch: a sample counts as below the mean with the
-    probability that it is.
-
-    Source: InfoBatch, arXiv:2303.04947, equations 2 to 6; for `thompson`, Thompson, Biometrika 25
-    (1933).
+    Source: InfoBatch, arXiv:2303.04947, equations 2 to 6.
 
     Arguments:
         dataset: a map-style dataset of N samples.
@@ -65,10 +57,6 @@ class InfoBatch(PrunedDataset):
             mean, the threshold is raised until at most half of those below it are skipped, as with
             the default `prune_ratio`, because weights above 2 are harmful. If even all samples are
             too few for that, up to nine in ten of them are skipped.
-        confidence: the confidence required to count a sample as below the mean, in (0.5, 1): its
-            score + z·error must be below, with z the quantile of the normal distribution.
-        thompson: whether to compare a draw from N(score, error²) with the mean instead of the
-            score. While all scores are equal, none is below.
         weighting: "unbiased", as above, or "equal": all kept samples have the weight N / kept.
             "equal" gives steps of the same size, but each sample counts as often as it is served,
             so that an epoch trains more on the samples above the mean. It needs scores that
@@ -78,15 +66,13 @@ class InfoBatch(PrunedDataset):
             multiplied by their mean weight, and the easy samples, which have the larger weights,
             get too little of the gradient. With `batch_size` the samples in each batch are sorted
             by weight, so that all slices of `chunked` but one have a single weight.
-        pure: whether each batch has a single weight, for loops without `chunked`. Needs
-            `batch_size`. The gradient then varies more from batch to batch.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
         TypeError: an argument is no number.
-        ValueError: an argument lies outside its range; both `prune_ratio` and `saving` are given,
-            or both `confidence` and `thompson`; `saving` cannot be reached in this number of
-            epochs; `weighting` is another word, or "equal" together with `batch_size`.
+        ValueError: an argument lies outside its range; both `prune_ratio` and `saving` are given;
+            `saving` cannot be reached in this number of epochs; `weighting` is another word, or
+            "equal" together with `batch_size`.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -103,37 +89,21 @@ class InfoBatch(PrunedDataset):
         prune_ratio: float | None = None,
         delta: float | None = None,
         saving: float | None = None,
-        confidence: float | None = None,
-        thompson: bool = False,
         weighting: Weighting = "unbiased",
         batch_size: int | None = None,
-        pure: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
         check_either("prune_ratio", prune_ratio, "saving", saving)
-        if confidence is not None and thompson:
-            raise ValueError(
-                f"give confidence or thompson, not both: confidence={confidence!r} and "
-                f"thompson={thompson!r} were given"
-            )
         self.prune_ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
         if delta is None:
             delta = DELTA if saving is None else 1.0
         self.delta = check_share("delta", delta, "[0, 1]")
-        self.confidence = (
-            None if confidence is None else check_between("confidence", confidence, 0.5, 1)
-        )
-        self.thompson = thompson
         if weighting not in ("unbiased", "equal"):
             raise ValueError(
                 f'weighting must be "unbiased" or "equal", but {weighting!r} was given'
             )
         self.weighting = weighting
-        self.extra_inputs = () if confidence is None and not thompson else ("errors",)
-        if pure and batch_size is None:
-            raise ValueError("pure=True needs batch_size, the samples per step, but none was given")
-        self.composition: Composition | None = None
         if batch_size is not None:
             if weighting == "equal":
                 raise ValueError(
@@ -146,7 +116,7 @@ class InfoBatch(PrunedDataset):
                     f"batch_size={batch_size} was given, but a stream serves its samples in its "
                     "own order, so batches cannot be composed: leave batch_size out"
                 )
-            self.composition = Composition(batch_size, pure)
+        self.batch_size = batch_size
         self.saving: float | None = None
         if saving is not None:
             total = self._length_as_said()
@@ -160,23 +130,13 @@ class InfoBatch(PrunedDataset):
                 more="more epochs or a larger delta",
             )
 
-    def select(
-        self,
-        scores: Tensor,
-        epoch: int,
-        generator: torch.Generator,
-        errors: Tensor | None = None,
-    ) -> Selection:
-        """Keep all samples at or above the mean, and a uniform share of those below it.
-
-        Raises:
-            RuntimeError: the method needs the errors of scores, and the score has none.
-        """
+    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+        """Keep all samples at or above the mean, and a uniform share of those below it."""
         total = scores.numel()
-        compared = self._compared(scores, errors, generator)
+        values: NDArray[np.float32] = scores.numpy()
         if epoch >= first_annealed_epoch(self.delta, self.num_epochs):
             return Selection(all_indices(total))
-        below: NDArray[np.bool_] = np.less(compared, np.float64(mean_of(scores.numpy())))
+        below: NDArray[np.bool_] = np.less(values, np.float64(_mean_of(values)))
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
         else:
@@ -187,7 +147,7 @@ class InfoBatch(PrunedDataset):
             skipped = min(skipped, total * (MAX_WEIGHT - 1) // MAX_WEIGHT)
             wanted = _candidates_for(skipped, total)
             if int(np.count_nonzero(below)) < wanted:
-                below = lowest(compared, wanted, generator)
+                below = lowest(values, wanted, generator)
             kept = int(np.count_nonzero(below)) - skipped
         candidates = int(np.count_nonzero(below))
         if kept >= candidates:
@@ -198,7 +158,7 @@ class InfoBatch(PrunedDataset):
         else:
             levels = np.float32(candidates / kept), np.float32(1)
             weights = np.where(take(below, indices), *levels)
-        return Selection(indices, torch.from_numpy(weights), self.composition)
+        return Selection(indices, torch.from_numpy(weights), self.batch_size)
 
     def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
         """Check that a loader's batches are the ones that are composed by weight.
@@ -210,35 +170,17 @@ class InfoBatch(PrunedDataset):
         Raises:
             RuntimeError: they are of another size.
         """
-        if self.composition is None:
+        if self.batch_size is None:
             return
         ranks = self.epochs.ranks.size if world_size is None else world_size
-        composed = self.composition.batch_size
-        if batch_size is None or batch_size * ranks != composed:
+        if batch_size is None or batch_size * ranks != self.batch_size:
             served = "batches of unknown size" if batch_size is None else f"batches of {batch_size}"
             raise RuntimeError(
-                f"{type(self).__name__}(..., batch_size={composed}) composes batches of {composed} "
-                f"samples by weight, over all ranks, but the loader serves {served} on each of "
-                f"{ranks}: batch_size of the method must be that of the loader times the number of "
-                "ranks"
+                f"{type(self).__name__}(..., batch_size={self.batch_size}) composes batches of "
+                f"{self.batch_size} samples by weight, over all ranks, but the loader serves "
+                f"{served} on each of {ranks}: batch_size of the method must be that of the loader "
+                "times the number of ranks"
             )
-
-    def _compared(
-        self, scores: Tensor, errors: Tensor | None, generator: torch.Generator
-    ) -> NDArray[np.float32]:
-        """Return the values to compare with the mean score: shape (N,)."""
-        if self.confidence is None and not self.thompson:
-            values: NDArray[np.float32] = scores.numpy()
-            return values
-        if errors is None:
-            asked = "thompson=True" if self.thompson else f"confidence={self.confidence!r}"
-            raise RuntimeError(
-                f"{asked} needs the errors of scores, but {type(self.epochs.score).__name__} "
-                "has none: use a score that has, KalmanBLS(InfoBatch(...)).proxy()"
-            )
-        if self.confidence is not None:
-            return upper_bounds(scores, errors, self.confidence)
-        return thompson_draws(scores, errors, generator)
 
     def _spread(self, saving: float) -> Saving:
         end = first_annealed_epoch(self.delta, self.num_epochs)
@@ -248,3 +190,12 @@ class InfoBatch(PrunedDataset):
 def _candidates_for(skipped: int, total: int) -> int:
     """Return the number of candidates needed to skip `skipped` of them."""
     return min(total, -(-skipped * WANTED_WEIGHT // (WANTED_WEIGHT - 1)))
+
+
+def _mean_of(values: NDArray[np.float32]) -> float:
+    """Return the mean of values, shape (N,), safe to compare them with.
+
+    A float64 mean can still round above the highest of many equal values, which would put all of
+    them below it; so it is clipped to the range of the values.
+    """
+    return min(float(values.mean(dtype=np.float64)), float(values.max()))

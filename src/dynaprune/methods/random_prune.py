@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ..planning.selection import Selection
 from ..scores import BLS, Score
-from ..scores.loss_progress import LossProgress
-from ..utils.sampling import nonzero, random_mask
+from ..utils.sampling import random_mask
+from ._budget import automatic_share, count_share
 from ._exact_share import ExactShare
 
 
 class RandomPrune(ExactShare):
     """Keeps a new uniform share of the samples in each epoch, with weight 1.
 
-    Together with training for fewer epochs it is the baseline of every other method. Over E epochs
-    it serves (1 − r)·N·E samples, up to rounding by one: rounding errors do not add up.
+    Together with training for fewer epochs it is the baseline of every other method.
 
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs E that the run will train.
-        prune_ratio: r, the share of the samples that an epoch skips, in [0, 1); 0.5 if neither it
-            nor `saving` is given. At least one sample is kept.
-        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip; a run
-            of E complete epochs meets it exactly. The first epoch of a stream skips nothing,
-            because its samples are not known yet; the others skip more to make up for it.
+        saving: the share of all sample visits of the run to skip, in [0, 1); a run of E complete
+            epochs meets it exactly, if at least one sample is kept in each epoch. The first epoch
+            of a stream skips nothing, because its samples are not known yet; the others skip more
+            to make up for it.
 
             With "auto" an epoch skips the share of the samples that together hold 5% of all loss,
             at most half of them, times 1 − 2f, where f is the relative fall of the mean loss in the
@@ -39,13 +37,13 @@ class RandomPrune(ExactShare):
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
-        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
-            or `saving` cannot be reached in this number of epochs.
+        TypeError: an argument is no number, and `saving` is not "auto".
+        ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
+            of epochs.
 
     Example:
         >>> from dynaprune import RandomPrune
-        >>> len(RandomPrune(range(1000), num_epochs=10, prune_ratio=0.3).sampler)
+        >>> len(RandomPrune(range(1000), num_epochs=10, saving=0.3).sampler)
         700
     """
 
@@ -57,20 +55,24 @@ class RandomPrune(ExactShare):
         dataset: Any,
         num_epochs: int,
         *,
-        prune_ratio: float | None = None,
-        saving: float | Literal["auto"] | None = None,
+        saving: float | Literal["auto"] = 0.5,
         seed: int = 0,
     ) -> None:
-        super().__init__(dataset, num_epochs, prune_ratio, saving, seed)
+        exactly = 0.0 if saving == "auto" else saving
+        super().__init__(dataset, num_epochs, saving=exactly, seed=seed)
+        if saving == "auto":
+            self.saving = saving
 
-    def select(
+    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
+        if self.saving != "auto":
+            return super()._num_kept(total, epoch)
+        return max(1, total - count_share(automatic_share(extra_inputs["progress"]), total))
+
+    def _choose(
         self,
-        scores: Tensor,
-        epoch: int,
+        scores: NDArray[np.float32],
+        kept: int,
         generator: torch.Generator,
-        progress: LossProgress | None = None,
-    ) -> Selection:
-        """Keep a uniform share of all samples, with weight 1."""
-        total = scores.numel()
-        kept = self._num_kept(total, epoch, progress)
-        return Selection(nonzero(random_mask(kept, total, generator)))
+        **extra_inputs: Any,
+    ) -> NDArray[np.bool_]:
+        return random_mask(kept, scores.size, generator)

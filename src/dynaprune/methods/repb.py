@@ -12,9 +12,9 @@ from torch import Tensor
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero, take
-from ..utils.validation import check_integer, check_number, check_share
-from ._budget import count_share
-from ._ranking import some_of
+from ..utils.validation import check_either, check_integer, check_number, check_share
+from ._budget import Saving, count_share
+from ._ranking import lowest, some_of
 
 
 class RePB(PrunedDataset):
@@ -32,26 +32,35 @@ class RePB(PrunedDataset):
     change the proportions of the samples; it keeps the size of a step, which is about N/K times
     that of unweighted samples if K are served.
 
-    A run saves r times the share of the candidates, about r/2 if scores are symmetric about their
-    mean. In the first epoch, and wherever the scores of a window are equal, nothing is skipped. If
-    a stream yields new samples in later epochs, they are weighted as if they had been skipped
-    before.
+    With `prune_ratio`, a run saves r times the share of the candidates, about r/2 if scores are
+    symmetric about their mean; in the first epoch, and wherever the scores of a window are equal,
+    nothing is skipped. If a stream yields new samples in later epochs, they are weighted as if they
+    had been skipped before.
 
     Source: Zhou et al., "Inconsistency Biases in Dynamic Data Pruning" (RePB: resolving pruning
     biases), ICLR 2026. The weights follow its description; the defaults of `window` and
-    `max_weight` are ours.
+    `max_weight`, and `saving`, are ours.
 
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs that the run will train.
-        prune_ratio: r, the share of the candidates that an epoch skips, in [0, 1).
+        prune_ratio: r, the share of the candidates that an epoch skips, in [0, 1); 0.5 if neither
+            it nor `saving` is given.
+        saving: instead of `prune_ratio`, the share of all sample visits of the run to skip, in
+            [0, 1); a run of E complete epochs meets it exactly, if at least one sample is kept in
+            each epoch. All epochs skip the same number of samples, including the first one, where
+            the choice is random. The first epoch of a stream skips nothing, because its samples are
+            not known yet; the others skip more to make up for it. If there are less than twice as
+            many candidates, the samples that are least above the mean of their window are added.
         window: how many consecutive steps are compared, at least 1. They should have a hundred
             samples or more, but be few enough that the model hardly changes.
         max_weight: the upper limit of weights before the common factor, at least 1.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type, or outside its range.
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
+            or `saving` cannot be reached in this number of epochs.
 
     Example:
         >>> from dynaprune import DataLoader, RePB
@@ -70,13 +79,21 @@ class RePB(PrunedDataset):
         dataset: Any,
         num_epochs: int,
         *,
-        prune_ratio: float = 0.5,
+        prune_ratio: float | None = None,
+        saving: float | None = None,
         window: int = 16,
         max_weight: float = 10.0,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+        check_either("prune_ratio", prune_ratio, "saving", saving)
+        self.prune_ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
+        self.saving: float | None = None
+        if saving is not None:
+            total = self._length_as_said()
+            self.saving = self._spread(saving).check(
+                total, total - 1, "the first of a stream", "more epochs"
+            )
         self.window = check_integer("window", window, minimum=1)
         self.max_weight = check_number("max_weight", max_weight, minimum=1)
 
@@ -89,9 +106,8 @@ class RePB(PrunedDataset):
         last_steps: Tensor,
     ) -> Selection:
         """Skip a uniform share of the samples below the mean of their window, weight the others."""
-        below = below_mean_of_window(scores.numpy(), last_steps.numpy(), self.window)
-        skipped = count_share(self.prune_ratio, int(np.count_nonzero(below)))
-        indices = nonzero(~some_of(below, skipped, generator))
+        skipped = self._skipped(scores.numpy(), last_steps.numpy(), epoch, generator)
+        indices = nonzero(~skipped)
         seen = take(visits.numpy(), indices)
         weights = np.minimum(np.float32(epoch + 1) / (seen + np.float32(1)), self.max_weight)
         weights *= scores.numel() / weights.sum(dtype=np.float64)
@@ -99,11 +115,33 @@ class RePB(PrunedDataset):
             return Selection(indices)
         return Selection(indices, torch.from_numpy(weights.astype(np.float32)))
 
+    def _skipped(
+        self,
+        values: NDArray[np.float32],
+        last_steps: NDArray[np.int32],
+        epoch: int,
+        generator: torch.Generator,
+    ) -> NDArray[np.bool_]:
+        """Return a mask of the samples that an epoch skips: shape (N,)."""
+        total, means = values.size, means_of_windows(values, last_steps, self.window)
+        candidates: NDArray[np.bool_] = np.less(values, means)
+        if self.saving is None:
+            skipped = count_share(self.prune_ratio, int(np.count_nonzero(candidates)))
+        else:
+            skipped = min(total - 1, self._spread(self.saving).skipped(epoch, total))
+            wanted = min(total, 2 * skipped)
+            if int(np.count_nonzero(candidates)) < wanted:
+                candidates = lowest(values - means, wanted, generator)
+        return some_of(candidates, skipped, generator)
 
-def below_mean_of_window(
+    def _spread(self, saving: float) -> Saving:
+        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
+
+
+def means_of_windows(
     values: NDArray[np.float32], last_steps: NDArray[np.int32], window: int
-) -> NDArray[np.bool_]:
-    """Return which values are below the mean of the values in their window: shape (N,).
+) -> NDArray[np.float32]:
+    """Return the mean of the values in the window of each value: shape (N,).
 
     Arguments:
         values: shape (N,).
@@ -115,5 +153,5 @@ def below_mean_of_window(
     counts = np.bincount(groups)
     means = np.bincount(groups, values) / np.maximum(counts, 1)
     # float32 means of equal values equal that value, so none is below by rounding
-    below: NDArray[np.bool_] = np.less(values, means.astype(np.float32).take(groups))
-    return below
+    found: NDArray[np.float32] = means.astype(np.float32).take(groups)
+    return found

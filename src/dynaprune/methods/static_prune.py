@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ..planning.selection import Selection
-from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, Score
 from ..utils.rng import epoch_generator
-from ..utils.sampling import nonzero, random_mask
-from ..utils.validation import check_share
+from ..utils.sampling import random_mask
 from ._budget import count_share
+from ._exact_share import ExactShare
 
 
-class StaticPrune(PrunedDataset):
+class StaticPrune(ExactShare):
     """Keeps one uniform share of the samples for the whole run, with weight 1.
 
     The other samples are never seen: it shows the result of a smaller training set.
@@ -24,27 +23,34 @@ class StaticPrune(PrunedDataset):
     Arguments:
         dataset: a map-style dataset of N samples.
         num_epochs: the number of epochs that the run will train.
-        prune_ratio: r, the share of the samples that is left out, in [0, 1). At least one sample
-            is kept.
+        saving: the share of all sample visits of the run to skip, in [0, 1). Each epoch skips the
+            same number of samples, so a run meets it up to half a sample in each epoch. The first
+            epoch of a stream skips nothing, because its samples are not known yet; the others skip
+            more to make up for it. At least one sample is kept.
         seed: fixes the share, and the order of each epoch.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
+            of epochs.
 
     Example:
         >>> from dynaprune import StaticPrune
-        >>> len(StaticPrune(range(1000), num_epochs=10, prune_ratio=0.3).sampler)
+        >>> len(StaticPrune(range(1000), num_epochs=10, saving=0.3).sampler)
         700
     """
 
     default_score: ClassVar[type[Score]] = BLS
 
-    def __init__(
-        self, dataset: Any, num_epochs: int, *, prune_ratio: float = 0.5, seed: int = 0
-    ) -> None:
-        super().__init__(dataset, num_epochs, seed=seed)
-        self.prune_ratio = check_share("prune_ratio", prune_ratio)
+    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
+        return max(1, total - count_share(self._skipped_share, total))
 
-    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
-        """Keep the run's share, the same in every epoch, with weight 1."""
-        total = scores.numel()
-        kept = max(1, count_share(1 - self.prune_ratio, total))
-        generator = epoch_generator(self.seed, epoch=0)  # redrawn, so that no mask must be stored
-        return Selection(nonzero(random_mask(kept, total, generator)))
+    def _choose(
+        self,
+        scores: NDArray[np.float32],
+        kept: int,
+        generator: torch.Generator,
+        **extra_inputs: Any,
+    ) -> NDArray[np.bool_]:
+        # drawn again in each epoch by the same numbers, so that no mask must be stored
+        return random_mask(kept, scores.size, epoch_generator(self.seed, epoch=0))

@@ -15,6 +15,7 @@ from ..losses.measurements import Indices
 from ..utils.devices import copied_to, current_stream
 from ..utils.rng import epoch_generator
 from ..utils.sampling import index_type, shuffled
+from .composition import sorted_in_batches
 from .selection import Selection
 from .weights import SampleWeights, Weights
 
@@ -119,8 +120,8 @@ def make_plan(
     weights = None
     if selection.weights is not None:
         weights = Weights.scattered(selection.indices, selection.weights, num_samples)
-        if selection.composition is not None and keys is None:
-            order = selection.composition.applied(order, weights.of(order.numpy()), generator)
+        if selection.batch_size is not None and keys is None:
+            order = sorted_in_batches(order, weights.of(order.numpy()), selection.batch_size)
     return Plan(epoch, order, weights, due=order, keys=keys)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch.utils.data import DistributedSampler, Sampler
 
 from ..utils.validation import check_integer
-from .share import Drawn, Share
+from .share import Drawn, Share, ShareRequest
 
 logger = logging.getLogger("dynaprune")
 
@@ -21,15 +21,13 @@ class EpochSource(Protocol):
     def epoch(self) -> int:
         """The number of the epoch that is being served or comes next, from 0."""
 
-    def begin_epoch(
-        self, world_size: int | None, rank: int | None, drop_last: bool, start: int | None
-    ) -> Share:
-        """Return the share of the epoch that begins now, without the first `start` samples."""
+    def begin_epoch(self, request: ShareRequest) -> Share:
+        """Return the share of the epoch that begins now."""
 
-    def epoch_length(self, world_size: int | None, rank: int | None, drop_last: bool) -> int:
+    def epoch_length(self, request: ShareRequest) -> int:
         """Return the number of samples in a share of the epoch that is served or comes next."""
 
-    def full_length(self, world_size: int | None, drop_last: bool) -> int:
+    def full_length(self, request: ShareRequest) -> int:
         """Return the number of samples in a share of an epoch that skips nothing."""
 
 
@@ -75,17 +73,20 @@ class PruningSampler(DistributedSampler[Any]):
         # not a generator function: the epoch begins now, not when the first index is requested
         start, self._start = self._start, None
         self._drawn = Drawn()  # frees the memory of the previous epoch before the next plan is made
-        share = self.source.begin_epoch(self.world_size, self.rank, self.drop_last, start)
+        share = self.source.begin_epoch(self._request(start))
         self._before, self._drawn = share.served_before, share.drawn
         return self._drawn.integers(share.order)
 
     def __len__(self) -> int:
         """Return the number of samples of the epoch that is served or comes next."""
-        return self.source.epoch_length(self.world_size, self.rank, self.drop_last)
+        return self.source.epoch_length(self._request())
+
+    def _request(self, start: int | None = None) -> ShareRequest:
+        return ShareRequest(self.world_size, self.rank, self.drop_last, start)
 
     def full_length(self) -> int:
         """Return the number of samples that an epoch would have if it skipped nothing."""
-        return self.source.full_length(self.world_size, self.drop_last)
+        return self.source.full_length(self._request())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch's number, and how many of its samples were served.

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..utils.sampling import count_distinct
-from .composition import Composition
 from .weights import as_array
 
 
@@ -24,12 +23,13 @@ class Selection:
         indices: int64 or int32, shape (K,): the kept samples, in any order, without duplicates.
         weights: float32, shape (K,): the factor of each sample's loss; `None` if all are 1, which
             saves memory.
-        composition: how they are put into batches, `None` for any way; not used for streams.
+        batch_size: samples per step, over all ranks, if the samples of each batch are to be sorted
+            by weight (see `sorted_in_batches`); not used for streams.
     """
 
     indices: Tensor
     weights: Tensor | None = None
-    composition: Composition | None = None
+    batch_size: int | None = None
 
 
 def check_selection(selection: Selection, num_samples: int, method: str) -> None:

@@ -71,6 +71,24 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class ShareRequest:
+    """Which part of an epoch a sampler asks for.
+
+    Attributes:
+        world_size: the number of parts; by default that of `torch.distributed`.
+        rank: which part; by default this process's.
+        drop_last: whether to leave samples out, rather than repeat some, for parts of one size.
+        start: how many samples of the part were served before, if the loader has counted them; by
+            default the samples that were not trained on are served.
+    """
+
+    world_size: int | None = None
+    rank: int | None = None
+    drop_last: bool = False
+    start: int | None = None
+
+
+@dataclass(frozen=True)
 class Share:
     """The part of a plan that one sampler serves: all samples due, or those of one rank.
 

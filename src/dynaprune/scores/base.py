@@ -16,16 +16,12 @@ from torch import Tensor
 
 from ..data.keys import KeyTable
 from ..losses.measurements import Measurements
-from ..utils.sampling import CHUNK
 from ..utils.validation import check_finite, check_keys, check_tensor, shown
 from . import third_party as convention
 from .loss_moments import Moments
 from .loss_progress import ProgressEstimate
 from .reliability import SAMPLES, Reliability
 from .visits import NAMES, History
-
-DTYPES = (torch.float32, torch.float16)
-"""The types of stored scores. bfloat16's 8 significant bits are too few for a ranking."""
 
 READABLE = ("errors", "shape", *NAMES, "progress")
 
@@ -39,13 +35,9 @@ class Score(ABC):
         base: the object to score: one of a dynaprune method, or one of another library that follows
             the InfoBatch convention (attributes `scores` and `cur_batch_index`, a method `update`,
             and optionally `weights`, which are 1 by default).
-        dtype: the type in which scores are stored: `torch.float32`, or `torch.float16` for half the
-            memory. float16 stores the difference from about the mean score, with 11 significant
-            bits, clipped to ±65,504.
 
     Raises:
         TypeError: `base` has no length.
-        ValueError: `dtype` is another one.
     """
 
     observes_in_parts: ClassVar[bool] = False
@@ -60,7 +52,7 @@ class Score(ABC):
     """Whether this score cannot use the mean loss of a batch, so that `update` expects per-sample
     losses, or at least the mean losses of several slices."""
 
-    def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, base: Any) -> None:
         if not hasattr(base, "__len__") or isinstance(base, type):
             is_class = isinstance(base, type)
             given = f"the class {base.__name__}" if is_class else f"a {type(base).__name__}"
@@ -69,14 +61,10 @@ class Score(ABC):
                 f"{type(self).__name__}(InfoBatch(train_set, num_epochs=90)).proxy(), but {given} "
                 "was given"
             )
-        if dtype not in DTYPES:
-            allowed = " or ".join(map(str, DTYPES))
-            raise ValueError(f"dtype must be {allowed}, but {dtype!r} was given")
         self._base: Any = base
         # the samples of a stream are not known yet
         count = 0 if getattr(base, "is_stream", False) else len(base)
-        self._values = torch.zeros(count, dtype=dtype, device="cpu")
-        self._level = 0.0  # half-precision scores are stored as differences from it
+        self._values = torch.zeros(count, dtype=torch.float32, device="cpu")
         self._first_loss = 0.0  # the score of a sample before its first batch
         self._started = False
         self.keys: KeyTable | None = None  # for a stream: the keys that the scores belong to
@@ -92,11 +80,6 @@ class Score(ABC):
     def num_samples(self) -> int:
         """N, the number of samples that have a score."""
         return self._values.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type in which the scores are kept."""
-        return self._values.dtype
 
     @property
     def samples_a_loss(self) -> float:
@@ -133,7 +116,7 @@ class Score(ABC):
         They are all equal until the first batch was observed. Do not write to them: they may share
         memory with the score.
         """
-        return torch.from_numpy(self._read(self._values.numpy()))
+        return self._values
 
     def errors(self) -> Tensor | None:
         """Return the standard errors of the scores, float32, shape (N,); `None` without estimates.
@@ -261,11 +244,7 @@ class Score(ABC):
 
     def restore(self, values: Tensor) -> None:
         """Continue from these scores, shape (N,), of any type and device."""
-        values = values.detach().to("cpu", torch.float32, copy=True)
-        if not self._is_full():
-            finite = values[values.isfinite()]
-            self._level = float(finite.mean()) if finite.numel() else 0.0
-        self._values = torch.from_numpy(self._kept(values.numpy()))
+        self._values = values.detach().to("cpu", torch.float32, copy=True)
         self._started = True
 
     def register_keys(self, batches: Measurements) -> Measurements:
@@ -293,7 +272,7 @@ class Score(ABC):
 
         A score with further tensors of shape (N,) overrides this to move them, too.
         """
-        grown = self._kept(np.full(num_samples, self._first_loss, dtype=np.float32))
+        grown = np.full(num_samples, self._first_loss, dtype=np.float32)
         grown[places.numpy()] = self._values.numpy()
         self._values = torch.from_numpy(grown)
         self._history.grow(places.numpy(), num_samples)
@@ -318,7 +297,6 @@ class Score(ABC):
         return more | {
             "name": type(self).__name__,
             "values": self._values.clone(),
-            "level": self._level,
             "first_loss": self._first_loss,
             "started": self._started,
             "reliability": self._reliability.state(),
@@ -335,7 +313,7 @@ class Score(ABC):
                 another number of samples.
         """
         name = type(self).__name__
-        names = ["name", "values", "level", "first_loss", "started", "reliability", "moments"]
+        names = ["name", "values", "first_loss", "started", "reliability", "moments"]
         names += ["progress", "samples_a_loss"]
         names += [] if self.keys is None else ["keys"]
         names += ["history"] if self._needed else []
@@ -344,14 +322,13 @@ class Score(ABC):
         if found != name:
             raise RuntimeError(f"the state holds scores of {found}, but this is {name}")
         keys = None if self.keys is None else _keys_of(state["keys"])
-        values = check_tensor("values", state["values"], (None,), *DTYPES)
+        values = check_tensor("values", state["values"], (None,), torch.float32)
         count = self.num_samples if keys is None else len(keys)
         if values.numel() != count:
             raise RuntimeError(
                 f"the state holds scores of {values.numel():,} samples, but this {name} has "
                 f"{count:,}"
             )
-        level = check_finite("level", state["level"])
         first_loss = check_finite("first_loss", state["first_loss"])
         samples_a_loss = check_finite("samples_a_loss", state["samples_a_loss"], minimum=0)
         if not isinstance(state["started"], bool):
@@ -367,10 +344,7 @@ class Score(ABC):
         self._history.load_state_dict(history, count, self._needed)
         self.keys, self._reliability = keys, reliability
         self._moments, self._progress = moments, progress
-        if values.dtype == self._values.dtype:
-            self._values, self._level = values.to("cpu", copy=True), level
-        else:
-            Score.restore(self, values.float() + level)
+        self._values = values.clone()
         self._first_loss, self._started = first_loss, state["started"]
         self._samples_a_loss = samples_a_loss
 
@@ -383,57 +357,19 @@ class Score(ABC):
     def _set_all(self, value: float) -> None:
         """Set every score to `value`, including those of samples that are not known yet."""
         self._first_loss = value
-        self._level = 0.0 if self._is_full() else value
-        self._values.fill_(value - self._level)
+        self._values.fill_(value)
 
-    def end_epoch(self) -> None:
-        """End the epoch: half-precision scores move their level to the mean score.
-
-        Then all significant bits describe the differences between scores. For example, the scores
-        of a language model are all near 6 and differ by hundredths, which float16 cannot resolve.
-        """
-        if self._is_full():
-            return
-        kept, count = self._values.numpy(), max(1, self.num_samples)
-        parts = [kept[start : start + CHUNK] for start in range(0, kept.size, CHUNK)]
-        mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / count
-        square = sum(float(np.square(part, dtype=np.float32).sum()) for part in parts) / count
-        if 2 * mean**2 > square:  # the level is off by more than the spread; moving it rounds, too
-            for part in parts:
-                part[:] = _clipped(part.astype(np.float32) - np.float32(mean))
-            self._level += float(np.float32(mean))
+    def end_epoch(self) -> None:  # noqa: B027 (most scores need not override it)
+        """End the epoch. A score that changes between epochs overrides this."""
 
     def _values_of(self, indices: Tensor) -> NDArray[np.float32]:
         """Return the scores of some samples: float32, a copy of the shape of `indices`."""
-        return self._read(self._values.numpy().take(indices.numpy()))
+        values: NDArray[np.float32] = self._values.numpy().take(indices.numpy())
+        return values
 
     def _write(self, indices: Tensor, values: NDArray[np.float32]) -> None:
         """Set the scores of some samples to `values`, float32, of the shape of `indices`."""
-        self._values.numpy()[indices.numpy()] = self._kept(values)
-
-    def _is_full(self) -> bool:
-        return self._values.dtype == torch.float32
-
-    def _read(self, kept: NDArray[Any]) -> NDArray[np.float32]:
-        """Return scores in float32."""
-        if self._is_full():
-            return kept
-        values = kept.astype(np.float32)
-        values += np.float32(self._level)
-        return values
-
-    def _kept(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """Return float32 scores in the form in which they are stored."""
-        if self._is_full():
-            return values
-        return _clipped(values - np.float32(self._level)).astype(np.float16)
-
-
-def _clipped(differences: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clip to the range of float16: a single infinity would make the mean infinite."""
-    highest = float(np.finfo(np.float16).max)
-    clipped: NDArray[np.float32] = np.clip(differences, -highest, highest)
-    return clipped
+        self._values.numpy()[indices.numpy()] = values
 
 
 def _keys_of(fingerprints: Any) -> KeyTable:

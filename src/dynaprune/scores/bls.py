@@ -38,12 +38,11 @@ class BLS(Score):
             hard, because losses fall; with 0 they look easy. In our measurements (docs/fidelity.md)
             0 orders samples worse in the first epochs and slightly better later, and the final
             models are equally good.
-        dtype: the type in which scores are stored; see `Score`.
 
     Raises:
         TypeError: `base` has no length, or `alpha` or `initial` is of another type.
         ValueError: `alpha` lies outside [0, 1), `initial` is another word or not a finite float32
-            number, or `dtype` is not allowed.
+            number.
 
     Example:
         >>> from dynaprune import BLS, InfoBatch
@@ -60,9 +59,8 @@ class BLS(Score):
         alpha: float = 0.7,
         *,
         initial: Initial = "first",
-        dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(base, dtype=dtype)
+        super().__init__(base)
         self.alpha = check_share("alpha", alpha)
         self.initial = _check_initial(initial)
         if self.initial != "first":

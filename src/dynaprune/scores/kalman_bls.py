@@ -14,7 +14,7 @@ from torch import Tensor
 from ..losses.measurements import Measurements
 from ..utils.sampling import take
 from ..utils.validation import check_keys, check_tensor
-from .base import DTYPES, Score
+from .base import Score
 from .windows import Numbers, Windows, means
 
 ENOUGH = 32
@@ -60,12 +60,9 @@ class KalmanBLS(Score):
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
-        dtype: the type in which the excess is stored; see `Score`. The variances take another
-            4 bytes per sample.
 
     Raises:
         TypeError: `base` has no length.
-        ValueError: `dtype` is not allowed.
 
     Example:
         >>> from dynaprune import InfoBatch, KalmanBLS
@@ -77,8 +74,8 @@ class KalmanBLS(Score):
     observes_in_parts: ClassVar[bool] = True
     compares_batches: ClassVar[bool] = True
 
-    def __init__(self, base: Any, *, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__(base, dtype=dtype)
+    def __init__(self, base: Any) -> None:
+        super().__init__(base)
         self._variances = np.ones(self.num_samples, dtype=np.float32)  # P
         self._mean_loss = 0.0  # of the last epoch
         self._spread = 0.0  # standard deviation of per-sample losses in the last epoch
@@ -114,9 +111,7 @@ class KalmanBLS(Score):
 
     def end_epoch(self) -> None:
         """End the epoch, in which each excess may have drifted."""
-        super().end_epoch()
         self._values *= math.sqrt(1 - DRIFT)
-        self._level *= math.sqrt(1 - DRIFT)
         self._variances *= np.float32(1 - DRIFT)
         self._variances += np.float32(DRIFT)
 
@@ -125,7 +120,7 @@ class KalmanBLS(Score):
 
         They are all equal until the first batch was observed.
         """
-        excess = self._read(self._values.numpy())
+        excess = self._values.numpy()
         if not self._is_positive or excess.size == 0:
             return torch.from_numpy(self._mean_loss + np.float32(self._spread) * excess)
         values = np.exp(np.float32(self._log_spread()) * excess)
@@ -177,7 +172,7 @@ class KalmanBLS(Score):
             super().load_state_dict(state)  # raises an error that names the other score
             return
         check_keys(state, ("variances", "unit"), "the state's score")
-        count = check_tensor("values", state["values"], (None,), *DTYPES).numel()
+        count = check_tensor("values", state["values"], (None,), torch.float32).numel()
         variances = check_tensor("variances", state["variances"], (count,), torch.float32).numpy()
         if not ((variances >= 0) & (variances < math.inf)).all():
             raise RuntimeError(
@@ -230,7 +225,7 @@ class KalmanBLS(Score):
         """
         if excess.size == self.num_samples:
             return 1.0
-        every = self._read(self._values.numpy())
+        every = self._values.numpy()
         served = _variance(excess, take(self._variances, indices))
         return math.sqrt(served / _variance(every, self._variances))
 

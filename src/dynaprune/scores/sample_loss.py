@@ -19,7 +19,6 @@ class SampleLoss(Score):
 
     Arguments:
         base: the pruned dataset to score; see `Score`.
-        dtype: the type in which scores are stored; see `Score`.
 
     Example:
         >>> from dynaprune import NoPrune, SampleLoss

@@ -1,4 +1,4 @@
-"""What is known of each sample, as a table to look through."""
+"""Scores, visits and weights of all samples as a pandas table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any:
-    """Return a pandas DataFrame with a row a sample; see `PrunedDataset.to_frame`.
+    """Return a pandas DataFrame with one row per sample; see `PrunedDataset.to_frame`.
 
     Raises:
         ImportError: pandas is not installed.
-        ValueError: `ids` are of another number of samples, or not each sample's own.
+        ValueError: `ids` has another length than the dataset, or contains an id twice.
     """
     pandas = require("pandas", "export")
     score = train.epochs.latest_score()
@@ -30,9 +30,9 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
     columns: dict[str, Any] = {"score": scores.copy()}
     if (errors := score.errors()) is not None:
         columns["error"] = errors.numpy().copy()
-    # of an epoch in progress, what is still due was not skipped
-    over = score if train.epochs.is_done() else train.epochs.score
-    if (counted := over.visits()) is not None and counted[0].size == scores.size:
+    # samples that the epoch in progress has yet to serve do not count as skipped
+    last_complete = score if train.epochs.is_done() else train.epochs.score
+    if (counted := last_complete.visits()) is not None and counted[0].size == scores.size:
         visits, epochs = counted
         columns["visits"] = visits.copy()
         columns["skipped"] = np.maximum(0, epochs - visits).astype(np.int32)
@@ -47,12 +47,13 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
             rows = train.numbers_of(given).numpy()
         elif len(given) != scores.size:
             raise ValueError(
-                f"ids must be one a sample, {scores.size:,} of them, but there are {len(given):,}"
+                f"ids must have one entry per sample, {scores.size:,} in total, but "
+                f"{len(given):,} were given"
             )
         if not values.is_unique:
             twice = values[values.duplicated()][0]
-            raise ValueError(f"ids must be each sample's own, but {twice!r} is there twice")
-    is_known = rows >= 0  # of a stream, keys may be asked for that have never come
+            raise ValueError(f"ids must be unique, but {twice!r} was given twice")
+    is_known = rows >= 0  # a stream may not have yielded all of the given keys yet
     return pandas.DataFrame(
         {column: each[rows[is_known]] for column, each in columns.items()},
         index=pandas.Index(values[is_known], name=name),

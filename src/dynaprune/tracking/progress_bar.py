@@ -1,4 +1,4 @@
-"""A line in the terminal that shows how far a plain training loop has come."""
+"""A progress bar in the terminal for plain training loops."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from ..utils.optional_imports import require
 
 
 def progress(loader: DataLoader, *, console: Any = None) -> Iterator[Any]:
-    """Yield the batches of an epoch, and show a line of how far it is and what is saved.
+    """Yield the batches of an epoch, and show the progress and the share of visits saved.
 
-    It reads no loss, so it waits for no device. It needs the extra `progress`.
+    It does not read losses, so it does not wait for a device. It needs the extra `progress`.
 
     Arguments:
-        loader: over a pruned dataset.
-        console: of rich; by default a new one. Where it is no terminal, a line an epoch is printed.
+        loader: a loader over a pruned dataset.
+        console: a console of rich; by default a new one. If it is not a terminal, one line is
+            printed per epoch.
 
     Raises:
         ImportError: rich is not installed.
-        TypeError: the loader is of something else.
+        TypeError: the loader's dataset is not a pruned one.
 
     Example:
         >>> from dynaprune import DataLoader, NoPrune
@@ -35,7 +36,7 @@ def progress(loader: DataLoader, *, console: Any = None) -> Iterator[Any]:
     train = getattr(loader, "dataset", None)
     if not isinstance(train, PrunedDataset):
         raise TypeError(
-            f"progress() wants a loader over a pruned dataset, but a {type(loader).__name__} over "
+            f"progress() needs a loader over a pruned dataset, but a {type(loader).__name__} over "
             f"a {type(train).__name__} was given"
         )
     columns = (
@@ -48,7 +49,7 @@ def progress(loader: DataLoader, *, console: Any = None) -> Iterator[Any]:
     with rich.Progress(*columns, console=console) as shown:
         task = None
         for batch in loader:
-            if task is None:  # the epoch has begun only now
+            if task is None:  # the epoch, and so its length, is known once it yields a batch
                 task = shown.add_task(
                     f"epoch {train.epoch + 1}/{train.num_epochs}",
                     total=_length(loader),

@@ -37,15 +37,15 @@ class Ranks:
     @property
     def size(self) -> int:
         """The number of ranks that divide an epoch among them: 1 where they are apart."""
-        return 1 if self.are_apart else self.in_step
+        return 1 if self.are_apart else self.world_size
 
     @property
-    def own(self) -> int:
+    def rank(self) -> int:
         """The number of this rank among them, from 0."""
         return distributed.get_rank(self.group) if self.size > 1 else 0
 
     @property
-    def in_step(self) -> int:
+    def world_size(self) -> int:
         """The number of ranks that make each training step together."""
         return distributed.get_world_size(self.group) if is_distributed() else 1
 
@@ -63,7 +63,7 @@ class Ranks:
         if self.are_apart:
             _check_agreement(self._gather_numbers(_numbers(facts)), facts)
             return
-        needed = len(encode(first, self._shares(plan)[self.own])) - HEADER.itemsize
+        needed = len(encode(first, self._shares(plan)[self.rank])) - HEADER.itemsize
         gathered = self._gather_numbers([*_numbers(facts), needed, first.indices.numel()])
         _check_agreement(gathered[:, : len(facts)], facts)
         sizes, samples = gathered[:, -2], gathered[:, -1]
@@ -87,7 +87,7 @@ class Ranks:
         """
         size, numbers = self.size, _numbers(facts)
         shares, served = self._shares(plan), max(1, -(-plan.due.numel() // size))
-        body = encode(own, shares[self.own])
+        body = encode(own, shares[self.rank])
         head = np.array([*numbers, len(body)], dtype=np.int64).tobytes()
         if plan.keys is None:
             room = HEADER.itemsize + _round_up(self._bytes_a_sample * served, self._bytes_a_batch)
@@ -122,13 +122,13 @@ class Ranks:
     def _gather_numbers(self, numbers: list[int]) -> NDArray[np.int64]:
         """Return the numbers of all ranks, equally many, a row for each: a collective."""
         gathered = b"".join(self._gather(np.array(numbers, dtype=np.int64).tobytes()))
-        return np.frombuffer(gathered, dtype=np.int64).reshape(self.in_step, -1)
+        return np.frombuffer(gathered, dtype=np.int64).reshape(self.world_size, -1)
 
     def _gather(self, message: bytes) -> list[bytes]:
         """Return the messages of all ranks, equally long, in the order of ranks: the collective."""
         device = _device(self.group)
         own = torch.from_numpy(np.frombuffer(bytearray(message), dtype=np.uint8)).to(device)
-        gathered = [torch.empty_like(own) for _ in range(self.in_step)]
+        gathered = [torch.empty_like(own) for _ in range(self.world_size)]
         distributed.all_gather(gathered, own, group=self.group)
         return [bytes(each.cpu().numpy()) for each in gathered]
 

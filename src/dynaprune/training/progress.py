@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.indexed import check_range
 from ..losses.buffer import LossBuffer
 from ..losses.measurements import Measurements
 from ..planning.plan import Plan
@@ -73,14 +72,18 @@ class EpochProgress:
         return self.ranks.size == 1 or self._has_gathered(step)
 
     def gather(
-        self, step: int, num_samples: int, plan: Plan, facts: Mapping[str, Any]
+        self,
+        step: int,
+        check: Callable[[Measurements], None],
+        plan: Plan,
+        facts: Mapping[str, Any],
     ) -> SavedProgress:
         """Return those of all ranks: with several, a collective.
 
         Arguments:
             step: a number that changes with each step on all ranks, also where one makes no update:
                 either all exchange what is new, or none does.
-            num_samples: N, of the dataset.
+            check: raises if samples are not those of the data set.
             plan: of the epoch.
             facts: what has to be the same on all ranks.
 
@@ -91,8 +94,7 @@ class EpochProgress:
             return self.resumed
         if self._gathered is None or not self._has_gathered(step):
             own = self.record.batches()
-            if plan.keys is None and len(own) > 0:
-                check_range(own.indices, num_samples)  # those on a device were not looked at yet
+            check(own)
             if self.ranks.size > 1:
                 own = self.ranks.exchange(own, plan, facts)
             together = self.resumed.batches.followed_by(own)

@@ -1,98 +1,193 @@
-"""What a checkpoint holds of the epochs, as tensors and plain values."""
+"""What a checkpoint holds of a run, as tensors and plain values."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
-import zlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ..data.indexed import check_range
 from ..losses.measurements import Measurements
-from ..planning.composition import Composition
 from ..planning.plan import Plan
+from ..planning.planner import Planner
 from ..scores import Score
-from ..utils.settings import plain
 from ..utils.validation import check_count, check_finite, check_keys, has_elements, shown
+from .checksum import is_intact
+from .epochs import Epochs
 from .progress import SavedProgress
+from .sources import SampleSource
 from .summary import Summary
 
 logger = logging.getLogger("dynaprune")
 
-DEEPEST = 32
-"""How deep the values of a state may be nested; ours are three deep."""
-
-UNSET = "not set"
+STATE_VERSION = 8
+"""The format of states: raised when a state of before would be read wrongly."""
 
 
-def pack(
-    number: int,
-    score: Score,
-    totals: Summary,
-    mean_loss: float,
-    progress: SavedProgress,
-    plan: Plan | None,
-) -> dict[str, Any]:
-    """Return the state of an epoch.
+@dataclass(frozen=True)
+class RunState:
+    """The state of a run, in the middle of an epoch or between two.
 
-    Arguments:
+    Attributes:
         number: of the epoch.
         score: the scores at its start.
         totals: of the epochs before it.
-        mean_loss: of the epoch before it.
+        mean_loss: of the epoch before it; NaN before the first epoch has ended.
         progress: how far it has come.
-        plan: its plan, if it has come anywhere.
+        plan: a number that identifies its plan; 0 if it has come nowhere.
     """
-    return {
-        "epoch": number,
-        "score": score.state_dict(),
-        "totals": asdict(totals),
-        # of none before the first epoch has ended: NaN would not be equal to itself
-        "mean_loss": torch.tensor(
-            [] if math.isnan(mean_loss) else [mean_loss], dtype=torch.float64, device="cpu"
-        ),
-        "progress": {
-            # copies: what is saved later must not change with the run
-            **{name: values.clone() for name, values in vars(progress.batches).items()},
-            "indices": progress.batches.indices.long(),
-            "visits": progress.visits,
-            "seconds": progress.seconds,
-            "repeats": progress.repeats,
-            "plan": 0 if plan is None else plan.digest(),
-        },
-    }
+
+    number: int
+    score: Score
+    totals: Summary
+    mean_loss: float
+    progress: SavedProgress
+    plan: int = 0
+
+    @classmethod
+    def capture(cls, epochs: Epochs) -> RunState:
+        """Return the state of a run: in the middle of an epoch of several ranks a collective."""
+        if epochs.position.samples_due() > 0:
+            progress = epochs.measured()
+            now, plan = epochs.now, epochs.plan
+            digest = 0 if plan is None else plan.digest()
+            return cls(now.number, now.score, now.totals, now.mean_loss, progress, digest)
+        ended, number = epochs.folded(), epochs.number
+        if ended.visits > 0:
+            number += 1
+            try:
+                epochs.conclude()  # this state counts the epoch as over
+            except Exception:
+                logger.exception("epoch %d is not recorded or logged yet", epochs.number)
+        return cls(number, ended.score, epochs.summary(), epochs.mean_loss(), SavedProgress())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as tensors and plain values, none of which changes with the run."""
+        batches = self.progress.batches
+        return {
+            "epoch": self.number,
+            "score": self.score.state_dict(),
+            "totals": asdict(self.totals),
+            # empty before the first epoch has ended: NaN would not be equal to itself
+            "mean_loss": torch.tensor(
+                [] if math.isnan(self.mean_loss) else [self.mean_loss],
+                dtype=torch.float64,
+                device="cpu",
+            ),
+            "progress": {
+                **{name: values.clone() for name, values in vars(batches).items()},
+                "indices": batches.indices.long(),
+                "visits": self.progress.visits,
+                "seconds": self.progress.seconds,
+                "repeats": self.progress.repeats,
+                "plan": self.plan,
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any], score: Score, source: SampleSource) -> RunState:
+        """Return a state from what `to_dict` returned.
+
+        Arguments:
+            state: the dictionary.
+            score: the score to load; of as many samples as that of the state.
+            source: the data set.
+
+        Raises:
+            RuntimeError: the state is incomplete or damaged, or not one of as many samples.
+        """
+        check_keys(state, ("epoch", "score", "totals", "mean_loss", "progress"), "the state")
+        number, totals = check_count("epoch", state["epoch"]), totals_of(state["totals"])
+        if totals.epochs > number:
+            raise RuntimeError(
+                f"the state is damaged: it is of epoch {number:,}, before which it says that "
+                f"{totals.epochs:,} epochs were trained on"
+            )
+        mean_loss = _mean_loss(state["mean_loss"])
+        progress, plan = _progress(state["progress"])
+        _load(score, state["score"])
+        source.check_measurements(progress.batches, score.num_samples)
+        return cls(number, score, totals, mean_loss, progress, plan)
+
+    def apply(self, epochs: Epochs, planner: Planner, method: str) -> None:
+        """Let a run go on from this state.
+
+        Arguments:
+            epochs: of the run.
+            planner: makes the plan of the epoch in whose middle the state was taken.
+            method: the name of the method's class, for messages.
+
+        Raises:
+            RuntimeError: the method plans another epoch than the one in whose middle the state was
+                taken. The run is left as it was.
+        """
+        plan = None
+        if len(self.progress.batches) > 0:
+            plan = epochs.source.still_due(self._planned(planner, method), self.progress)
+        with epochs.lock:
+            epochs.restore(
+                self.number, self.score, self.totals, self.mean_loss, self.progress, plan
+            )
+
+    def _planned(self, planner: Planner, method: str) -> Plan:
+        try:
+            plan = planner.plan(self.score, self.number)
+        except Exception as error:
+            raise RuntimeError(
+                f"this {method} cannot plan epoch {self.number}, in the middle of which the state "
+                f"was taken, from the state's scores: {error}"
+            ) from error
+        if plan.digest() != self.plan:
+            raise RuntimeError(
+                f"the state was taken in the middle of epoch {self.number}, for which the "
+                f"arguments of this {method} produce a different plan: make it with those of the "
+                "run that saved it, or go on from a state between epochs"
+            )
+        return plan
 
 
-def unpack(
-    state: Mapping[str, Any], score: Score
-) -> tuple[int, Summary, float, SavedProgress, int]:
-    """Load `score`; return the epoch's number, totals, mean loss, progress and plan's digest.
+def check_origin(state: Any, expected: Mapping[str, Any]) -> None:
+    """Check that a state is one of this run, and as it was when it was taken.
+
+    Arguments:
+        state: what `state_dict` has returned.
+        expected: the format's version, and what identifies the run.
 
     Raises:
-        RuntimeError: the state is incomplete or damaged, or not one of as many samples as `score`
-            has.
+        RuntimeError: it is not.
     """
-    check_keys(state, ("epoch", "score", "totals", "mean_loss", "progress"), "the state")
-    number, totals = check_count("epoch", state["epoch"]), totals_of(state["totals"])
-    if totals.epochs > number:
+    check_keys(state, ("version",), "the state")
+    _check_version(state["version"], expected["version"])
+    check_keys(state, (*expected, "settings", "epoch", "score", "totals", "progress"), "the state")
+    check_keys(state, ("checksum",), "the state")
+    if not is_intact(state):
         raise RuntimeError(
-            f"the state is damaged: it is of epoch {number:,}, before which it says that "
-            f"{totals.epochs:,} epochs were trained on"
+            "the state is damaged: what it holds does not match its checksum, so it is not what "
+            "state_dict() has returned. Go on from an earlier state"
         )
-    mean_loss = _mean_loss(state["mean_loss"])
-    progress, plan = _progress(state["progress"])
-    _load(score, state["score"])
-    indices = progress.batches.indices
-    if score.keys is None and indices.numel() > 0:
-        check_range(indices, score.num_samples)
-    return number, totals, mean_loss, progress, plan
+    for key, value in expected.items():
+        if type(state[key]) is not type(value) or state[key] != value:
+            raise RuntimeError(
+                f"the state belongs to another run: its {key} is {shown(state[key])}, but here it "
+                f"is {value!r}. Make this object with the arguments of the run that saved it"
+            )
+
+
+def _check_version(found: Any, known: int) -> None:
+    number = check_count("version", found)
+    if number != known:
+        mend = (
+            "update dynaprune"
+            if number > known
+            else "finish the run with the version of dynaprune that it was begun with"
+        )
+        raise RuntimeError(
+            f"the state is of format {number}, but this version of dynaprune reads format {known}, "
+            f"which is {'older' if number > known else 'newer'}: {mend}, or begin the run anew"
+        )
 
 
 def _mean_loss(state: Any) -> float:
@@ -171,195 +266,3 @@ def _batches(found: Mapping[str, Any]) -> Measurements:
     if wrong is not None:
         raise RuntimeError(f"the state's progress in its epoch is damaged: {wrong}")
     return batches
-
-
-# Whether a state is as it was, and of this run
-
-
-def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state with a checksum of all that it holds."""
-    content = {name: value for name, value in state.items() if name != "checksum"}
-    return content | {"checksum": checksum(content)}
-
-
-def is_intact(state: Mapping[str, Any]) -> bool:
-    """Return whether a state's checksum is that of what it holds."""
-    written = state.get("checksum")
-    return isinstance(written, int) and sealed(state)["checksum"] == written
-
-
-def check_origin(state: Any, expected: Mapping[str, Any]) -> None:
-    """Check that a state is one of this run, and as it was when it was taken.
-
-    Arguments:
-        state: what `state_dict` has returned.
-        expected: the format's version, and what identifies the run.
-
-    Raises:
-        RuntimeError: it is not.
-    """
-    check_keys(state, ("version",), "the state")
-    _check_version(state["version"], expected["version"])
-    check_keys(state, (*expected, "settings", "epoch", "score", "totals", "progress"), "the state")
-    check_keys(state, ("checksum",), "the state")
-    if not is_intact(state):
-        raise RuntimeError(
-            "the state is damaged: what it holds does not match its checksum, so it is not what "
-            "state_dict() has returned. Go on from an earlier state"
-        )
-    for key, value in expected.items():
-        if type(state[key]) is not type(value) or state[key] != value:
-            raise RuntimeError(
-                f"the state belongs to another run: its {key} is {shown(state[key])}, but here it "
-                f"is {value!r}. Make this object with the arguments of the run that saved it"
-            )
-
-
-def _check_version(found: Any, known: int) -> None:
-    number = check_count("version", found)
-    if number != known:
-        mend = (
-            "update dynaprune"
-            if number > known
-            else "finish the run with the version of dynaprune that it was begun with"
-        )
-        raise RuntimeError(
-            f"the state is of format {number}, but this version of dynaprune reads format {known}, "
-            f"which is {'older' if number > known else 'newer'}: {mend}, or begin the run anew"
-        )
-
-
-def checksum(value: Any) -> int:
-    """Return a checksum of tensors and plain values, however nested.
-
-    It is one of what they say: not of the device that tensors are on, their strides, or the order
-    of a dictionary. Of what is neither a tensor nor a plain value it counts only that it is there.
-
-    Raises:
-        RuntimeError: they are nested deeper than `DEEPEST`.
-    """
-    return _checksum(value, {}, 0)
-
-
-def _checksum(value: Any, known: dict[int, tuple[Any, int]], depth: int) -> int:
-    """Return the checksum of a value.
-
-    Arguments:
-        value: anything.
-        known: the containers that were seen, each of which may be in many places, by their `id`,
-            and their checksums.
-        depth: how many containers the value is in.
-    """
-    if has_elements(value):
-        head = f"tensor {value.dtype} {tuple(value.shape)}:".encode()
-        host = value.detach().cpu().resolve_conj().resolve_neg()
-        return zlib.crc32(_memory_of(host), zlib.crc32(head))
-    if not isinstance(value, (Mapping, list, tuple)):
-        return zlib.crc32(_as_bytes(value))
-    if id(value) not in known:
-        if depth > DEEPEST:
-            raise RuntimeError(f"the state is damaged: it is nested deeper than {DEEPEST}")
-        if isinstance(value, Mapping):
-            kind, keys = "mapping", sorted(value, key=repr)
-            inside = [each for key in keys for each in (key, value[key])]
-        else:
-            kind, inside = "sequence", list(value)
-        parts = [_checksum(each, known, depth + 1) for each in inside]
-        head = f"{kind} {len(parts)}:".encode()
-        found = zlib.crc32(np.array(parts, np.uint32).tobytes(), zlib.crc32(head))
-        known[id(value)] = value, found
-    return known[id(value)][1]
-
-
-def _memory_of(tensor: Tensor) -> memoryview:
-    """Return the elements of a tensor on the host, one after the other."""
-    flat = tensor.contiguous().reshape(-1)
-    if flat.numel() < 2:  # whose stride may be any
-        flat = flat.clone(memory_format=torch.contiguous_format)
-    # NumPy does not know all types of torch
-    return flat.view(torch.uint8).numpy().data
-
-
-def _as_bytes(value: Any) -> bytes:
-    """Return what says which plain value it is, as bytes."""
-    if isinstance(value, bool) or value is None:
-        said = repr(value).encode()
-    elif isinstance(value, int):
-        said = hex(value).encode()  # repr() refuses the longest ones
-    elif isinstance(value, float):
-        said = np.float64(value).tobytes()
-    elif isinstance(value, str):
-        said = value.encode("utf-8", "surrogatepass")
-    else:
-        said = value if isinstance(value, bytes) else b""
-    return f"{type(value).__name__} {len(said)}:".encode() + said
-
-
-# The arguments that the run was made with
-
-
-def settings_of(method: Any, score: Score) -> dict[str, dict[str, Any]]:
-    """Return the arguments of a run's method and score, as far as they are plain values."""
-    own, composition = _arguments_of(method), vars(method).get("composition")
-    if isinstance(composition, Composition):
-        own |= {"batch_size": composition.batch_size, "pure": composition.is_pure}
-    return {
-        "method": own,
-        "score": _arguments_of(score) | {"dtype": str(score.dtype).removeprefix("torch.")},
-    }
-
-
-def _arguments_of(made: Any) -> dict[str, Any]:
-    """Return the attributes that are named like arguments: others may change with the run."""
-    names = {
-        name
-        for each in type(made).__mro__
-        if inspect.isfunction(made_by := vars(each).get("__init__"))
-        for name in inspect.signature(made_by).parameters
-    }
-    # the seed is no setting, but says which run it is
-    return {name: _bare(value) for name, value in plain(made).items() if name in names - {"seed"}}
-
-
-def _bare(value: Any) -> bool | int | float | str:
-    """Return a number or a text without a class of its own, which `torch.load` would not allow."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, bool):
-        return value
-    return int(value) if isinstance(value, int) else float(value)
-
-
-def differences(before: Any, now: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return which settings of a state differ from those here: a sentence's part for each.
-
-    Raises:
-        RuntimeError: the state's are damaged.
-    """
-    check_keys(before, tuple(now), "the state's settings")
-    found = []
-    for part, settings in now.items():
-        check_keys(before[part], (), f"the state's settings of the {part}")
-        for name in sorted({*before[part], *settings}, key=str):
-            was, is_now = before[part].get(name, UNSET), settings.get(name, UNSET)
-            if not isinstance(was, (int, float, str)):
-                raise RuntimeError(
-                    f"the state is damaged: its setting {name} is a {type(was).__name__}, and no "
-                    "plain value"
-                )
-            if was != is_now:
-                found.append(f"{name} was {_named(was)} and is {_named(is_now)} here")
-    return found
-
-
-def _named(setting: Any) -> str:
-    return UNSET if setting == UNSET else shown(setting)
-
-
-def warn_of(differing: list[str]) -> None:
-    """Say once which settings of a state differ, if any do."""
-    if differing:
-        logger.warning(
-            "the state was taken with other arguments: %s. The run goes on with those here",
-            "; ".join(differing),
-        )

@@ -17,5 +17,5 @@ def plain(made: Any) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(made).items()
-        if not name.startswith("_") and name != "is_stream" and isinstance(value, (int, float, str))
+        if not name.startswith("_") and isinstance(value, (int, float, str))
     }

@@ -1,4 +1,4 @@
-"""Classification: cross-entropy, and the share of test samples that are classified rightly."""
+"""Classification tasks: cross-entropy loss, and accuracy on test samples as the metric."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..task import Task
 
 
 class Classification(Task):
-    """Samples are pairs of inputs and a class, and models return logits, (B, classes).
+    """Samples are pairs of inputs and a class, and models return logits, shape (B, classes).
 
-    `load` sets `train` and `test`, of which `evaluate` gets the accuracy.
+    `load` sets `train` and `test`; `evaluate` returns the accuracy on `test`.
     """
 
     metric: ClassVar[str] = "accuracy"
@@ -35,11 +35,11 @@ class Classification(Task):
         return cross_entropy(outputs, batch[1])
 
     def losses(self, outputs: Any, batch: Any) -> Tensor:
-        """Return the cross-entropy of each sample: (B,)."""
+        """Return the cross-entropy of each sample, shape (B,)."""
         return cross_entropy(outputs, batch[1], reduction="none")
 
     def evaluate(self, model: nn.Module) -> float:
-        """Return the share of the test samples whose class has the largest logit."""
+        """Return the share of test samples whose class has the largest logit."""
         right = 0
         for batch in torch.utils.data.DataLoader(self.test, batch_size=500):
             inputs, labels = (part.to(self.device) for part in batch)
@@ -48,7 +48,7 @@ class Classification(Task):
 
 
 def some(data: TensorDataset, count: int | None) -> TensorDataset:
-    """Return as many samples, the same ones each time; all of them for `None`."""
+    """Return `count` samples, the same ones each time; `None` for all of them."""
     if count is None:
         return data
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))

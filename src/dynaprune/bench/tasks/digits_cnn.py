@@ -10,7 +10,7 @@ from .small_cnn import SmallCNN
 
 
 class DigitsCNN(ImageClassification):
-    """898 training images."""
+    """A plain CNN on all 898 training images."""
 
     name = "digits-cnn"
     dataset = "digits"

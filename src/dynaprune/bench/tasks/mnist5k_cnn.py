@@ -10,7 +10,7 @@ from .small_cnn import SmallCNN
 
 
 class MnistCNN(ImageClassification):
-    """2,000 of the training images."""
+    """A plain CNN on 2,000 training images."""
 
     name = "mnist5k-cnn"
     dataset = "mnist5k"

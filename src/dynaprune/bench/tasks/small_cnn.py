@@ -11,8 +11,8 @@ class SmallCNN(nn.Module):
     """A convolutional network of about 25,000 parameters, for small images of any size.
 
     Arguments:
-        channels: of the images.
-        size: height and width of the images; those above 16 pixels are halved once more.
+        channels: the number of channels of the images.
+        size: their height and width; images above 16 pixels are halved once more.
         num_classes: the number of classes.
     """
 
@@ -36,5 +36,5 @@ class SmallCNN(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, shape (B, classes), of images in [−1, 1], shape (B, C, H, W)."""
+        """Return the logits, shape (B, classes), of images in [−1, 1], shape (B, C, H, W)."""
         return cast("Tensor", self.layers(images))

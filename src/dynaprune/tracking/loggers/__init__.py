@@ -1,4 +1,4 @@
-"""Where the numbers of each epoch can go: one file each, its package imported only on use."""
+"""Loggers for the metrics of each epoch: one file each, which imports its package when used."""
 
 from .base import Logger
 from .mlflow import MLflowLogger

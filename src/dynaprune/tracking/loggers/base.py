@@ -1,4 +1,4 @@
-"""What `train.log_to` wants."""
+"""The interface of the objects that `train.log_to` accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class Logger(Protocol):
-    """Gets the numbers of each epoch that is over.
+    """Receives the metrics of each epoch when it ends.
 
     Example:
         >>> import torch
@@ -24,9 +24,9 @@ class Logger(Protocol):
     """
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Take the numbers of an epoch.
+        """Log the metrics of an epoch.
 
         Arguments:
-            metrics: by name, see `PrunedDataset.log_to`; all are finite.
-            epoch: its number, from 0.
+            metrics: values by name, see `PrunedDataset.log_to`; all are finite.
+            epoch: the number of the epoch, from 0.
         """

@@ -1,4 +1,4 @@
-"""Gives the numbers of each epoch to a logger."""
+"""Passes the metrics of each epoch to a logger."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .metrics import metrics_of
 
 
 class LoggerCallback(Callback):
-    """Logs each epoch that served anything.
+    """Logs each epoch that served any sample.
 
     Arguments:
         logger: an object with a method `log(metrics, epoch)`.
 
     Raises:
-        TypeError: it has no such method.
+        TypeError: the logger has no such method.
     """
 
     def __init__(self, logger: Logger) -> None:
@@ -26,6 +26,6 @@ class LoggerCallback(Callback):
         self._logger = logger
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Log the numbers of an epoch."""
+        """Log the metrics of an epoch."""
         if result.was_served:
             self._logger.log(metrics_of(result), result.number)

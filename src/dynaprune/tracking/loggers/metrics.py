@@ -1,4 +1,4 @@
-"""The numbers of an epoch that is over, for loggers."""
+"""The metrics of a completed epoch, for loggers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...training.callbacks import EpochResult
 
 
 def metrics_of(result: EpochResult) -> dict[str, float]:
-    """Return the numbers of an epoch by name, those that are finite."""
+    """Return the metrics of an epoch by name, without those that are not finite."""
     score = result.score
     count = max(1, score.num_samples)
     found = {

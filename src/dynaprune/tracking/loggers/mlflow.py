@@ -8,10 +8,10 @@ from ...utils.optional_imports import require
 
 
 class MLflowLogger:
-    """Sends the numbers of each epoch to a run of MLflow, with the epoch's number as the step.
+    """Sends the metrics of each epoch to an MLflow run, with the epoch's number as the step.
 
     Arguments:
-        run_id: of the run; by default the one that is active, or else a new one.
+        run_id: the id of the run; by default that of the active run, or of a new one.
 
     Raises:
         ImportError: mlflow is not installed.
@@ -22,5 +22,5 @@ class MLflowLogger:
         self.run_id = run_id
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Send the numbers of an epoch."""
+        """Send the metrics of an epoch."""
         self._mlflow.log_metrics(dict(metrics), step=epoch, run_id=self.run_id)

@@ -10,13 +10,14 @@ from ...utils.optional_imports import require
 
 
 class TensorBoardLogger:
-    """Writes the numbers of each epoch as scalars of TensorBoard.
+    """Writes the metrics of each epoch as TensorBoard scalars.
 
     Arguments:
         writer: a `SummaryWriter` of torch, or the folder for a new one.
 
     Raises:
         ImportError: tensorboard is not installed.
+        TypeError: `writer` is neither.
     """
 
     def __init__(self, writer: Any) -> None:
@@ -33,7 +34,7 @@ class TensorBoardLogger:
         self.writer = writer
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Write the numbers of an epoch, with its number as the step."""
+        """Write the metrics of an epoch, with the epoch's number as the step."""
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, epoch)
         self.writer.flush()

@@ -8,17 +8,18 @@ from typing import Any
 from ...utils.optional_imports import require
 
 EPOCH = "pruning/epoch"
+"""The metric on the horizontal axis of all others."""
 
 
 class WandbLogger:
-    """Sends the numbers of each epoch to a run of Weights & Biases.
+    """Sends the metrics of each epoch to a Weights & Biases run.
 
-    They are drawn over `pruning/epoch`, and have no step of their own, so they do not get in the
-    way of what else is logged to that run.
+    They are plotted over `pruning/epoch` and set no step, so they do not interfere with the steps
+    of other metrics of that run.
 
     Arguments:
-        run: what `wandb.init()` returned; by default the run that is active at the first epoch's
-            end.
+        run: the run that `wandb.init()` returned; by default the run that is active when the first
+            epoch ends.
 
     Raises:
         ImportError: wandb is not installed, and no run was given.
@@ -30,7 +31,7 @@ class WandbLogger:
         self._is_defined = False
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Send the numbers of an epoch.
+        """Send the metrics of an epoch.
 
         Raises:
             RuntimeError: no run is active.
@@ -38,8 +39,8 @@ class WandbLogger:
         run = self._run if self._wandb is None else self._wandb.run
         if run is None:
             raise RuntimeError(
-                "no run of Weights & Biases is active: call wandb.init() before the first epoch "
-                "ends, or give WandbLogger(run)"
+                "no Weights & Biases run is active: call wandb.init() before the first epoch "
+                "ends, or pass a run: WandbLogger(run)"
             )
         if not self._is_defined:
             run.define_metric(EPOCH)

@@ -1,4 +1,9 @@
-"""What a run has measured, written down epoch by epoch, and read again."""
+"""Recordings: the measurements of a run, written to files epoch by epoch, and the readers.
+
+A recording is a folder that may be read while a run writes to it, survives a kill at any point, and
+may come from somebody else; so every file is written atomically or by appending, and read with
+checks.
+"""
 
 from .epoch_record import LEVELS, RecordedEpoch
 from .reader import (

@@ -1,4 +1,4 @@
-"""What a recording says of an epoch, in a few kilobytes whatever the size of the data set."""
+"""The summary of an epoch in a recording: a few kilobytes for a dataset of any size."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from numpy.typing import NDArray
 from ...losses.measurements import Measurements
 
 POINTS = 100
-"""Points of an epoch's curve."""
+"""The maximal number of points in the curves of an epoch."""
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
-"""Of the scores' quantiles."""
+"""The levels of the recorded quantiles of the scores."""
 
-LARGEST = 2**53 - 1
-"""The largest count that every reader of JSON reads exactly."""
+MAX_COUNT = 2**53 - 1
+"""The largest count that every JSON parser reads exactly."""
 
-FEW = 5
-"""Names, of what is wrong, that are said."""
+MAX_NAMED = 5
+"""How many wrong fields an error names."""
 
-SAMPLED = 1_000_000
-"""Scores from which quantiles are taken, at most: those of more are known well enough."""
+MAX_QUANTILE_SCORES = 1_000_000
+"""The number of scores from which quantiles are computed: more would hardly change them."""
 
 
 @dataclass(frozen=True)
 class RecordedEpoch:
-    """What an epoch came to.
+    """The summary of a completed epoch.
 
     Attributes:
-        number: from 0.
-        num_samples: N; of a stream those that are known.
-        kept: samples that its plan served.
-        visits: sample visits that were made.
-        seconds: wall-clock seconds that it took.
-        planning_seconds: of these, what folding losses into scores and planning took, since the
-            epoch before was recorded.
-        recording_seconds: seconds that recording the epoch before took.
-        losses_left_out: losses that were not finite.
-        mean_loss: of a sample visit; NaN if no loss was finite.
-        curve_visits: visits made at points of the epoch, as many as 100.
-        curve_losses: the mean loss from the point before to each.
-        curve_rates: the learning rate there; empty if it is not known.
-        quantiles: of the scores after the epoch, at `LEVELS`.
-        reliability: of the scores after the epoch; NaN before the second.
-        counted_epochs: in how many epochs, this one included, visits of samples were counted.
+        number: the number of the epoch, from 0.
+        num_samples: N; for a stream, the number of known samples.
+        kept: the number of samples in the epoch's plan.
+        visits: the number of sample visits made.
+        seconds: the wall-clock time of the epoch.
+        planning_seconds: the time for updating scores and planning since the previous epoch was
+            recorded.
+        recording_seconds: the time for recording the previous epoch.
+        losses_left_out: the number of losses that were not finite.
+        mean_loss: the mean loss per sample visit; NaN if no loss was finite.
+        curve_visits: the visits made up to each of at most 100 points of the epoch.
+        curve_losses: the mean loss between the previous point and each point.
+        curve_rates: the learning rate at each point; empty if it is not known.
+        quantiles: the quantiles of the scores after the epoch, at `LEVELS`.
+        reliability: the reliability of the scores after the epoch; NaN before the second epoch.
+        counted_epochs: the number of epochs, this one included, in which the visits of each sample
+            were counted.
     """
 
     number: int
@@ -70,32 +71,32 @@ class RecordedEpoch:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RecordedEpoch:
-        """Return what `to_json` has made plain, of which JSON has no NaN.
+        """Return the epoch that `to_json` has converted; `None` becomes NaN.
 
         Raises:
-            ValueError: something is missing, or is not what an epoch has.
+            ValueError: a field is missing, unknown or invalid.
         """
         names = {field.name for field in fields(cls)}
-        if odd := sorted(names.symmetric_difference(values)):
-            raise ValueError(f"it lacks, or has but should not, {', '.join(odd[:FEW])}")
+        if wrong := sorted(names.symmetric_difference(values)):
+            raise ValueError(f"missing or unknown fields: {', '.join(wrong[:MAX_NAMED])}")
         epoch = cls(**{name: _read(name, values[name]) for name in names})
         points = len(epoch.curve_visits)
         if points > POINTS or len(epoch.curve_losses) != points:
             raise ValueError(f"its curves have {points} and {len(epoch.curve_losses)} points")
         if len(epoch.curve_rates) not in (0, points):
-            raise ValueError(f"{len(epoch.curve_rates)} learning rates are of {points} points")
+            raise ValueError(f"it has {len(epoch.curve_rates)} learning rates for {points} points")
         if len(epoch.quantiles) not in (0, len(LEVELS)):
-            raise ValueError(f"it has {len(epoch.quantiles)} quantiles, and not {len(LEVELS)}")
+            raise ValueError(f"it has {len(epoch.quantiles)} quantiles instead of {len(LEVELS)}")
         return epoch
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, with `None` for what is no number."""
+        """Return the fields as plain values, with `None` for NaN, which JSON does not have."""
         return {name: _without_nan(value) for name, value in vars(self).items()}
 
 
 def _as_count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-        raise ValueError(f"a count is {_shown(value)}, and not from 0 to {LARGEST:,}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        raise ValueError(f"a count must be from 0 to {MAX_COUNT:,}, but it is {_shown(value)}")
     return value
 
 
@@ -104,18 +105,18 @@ def _as_number(value: Any) -> float:
         return math.nan
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not -sys.float_info.max <= value <= sys.float_info.max:
-        raise ValueError(f"a number is {_shown(value)}, and not finite")
+        raise ValueError(f"a value must be a finite number, but it is {_shown(value)}")
     return float(value)
 
 
 def _as_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"a list is {_shown(value)}")
+        raise ValueError(f"a value must be a list, but it is {_shown(value)}")
     return value
 
 
 def _shown(value: Any) -> str:
-    """Return a value as text that is not long, whatever it is."""
+    """Return a short text for any value."""
     return repr(value) if isinstance(value, (bool, float)) else f"a {type(value).__name__}"
 
 
@@ -134,7 +135,7 @@ READ: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(LISTS, _as_numbers),
     "curve_visits": _as_counts,
 }
-"""How what is no count is read."""
+"""The parsers of fields by name; all other fields are counts."""
 
 
 def _read(name: str, value: Any) -> Any:
@@ -154,10 +155,10 @@ def curve_of(
     """Return visits, mean losses and learning rates at points of an epoch.
 
     Arguments:
-        batches: what it has measured.
-        rates: the learning rate at the last steps of this process; none if it is not known. At
-            those before, as of an epoch that was resumed, it is NaN.
-        ranks: processes that made these steps together, each in turn.
+        batches: the measurements of the epoch.
+        rates: the learning rates at the last steps of this process; empty if they are not known.
+            For earlier steps, made before a resume, the result is NaN.
+        ranks: the number of ranks; the steps of all ranks alternate in `batches`.
     """
     count = len(batches)
     if count == 0:
@@ -174,9 +175,9 @@ def curve_of(
     if not rates:
         return visits.tolist(), means.tolist(), []
     steps = batches.steps.numpy()
-    own = steps[ends[1:] - 1] // ranks
-    places = own - (int(steps[-1]) // ranks + 1 - len(rates))
-    known_rates = [rates[place] if place >= 0 else math.nan for place in places]
+    own_steps = steps[ends[1:] - 1] // ranks
+    positions = own_steps - (int(steps[-1]) // ranks + 1 - len(rates))
+    known_rates = [rates[position] if position >= 0 else math.nan for position in positions]
     return visits.tolist(), means.tolist(), known_rates
 
 
@@ -184,6 +185,6 @@ def quantiles_of(scores: NDArray[np.float32]) -> list[float]:
     """Return the quantiles of scores, shape (N,), at `LEVELS`."""
     if scores.size == 0:
         return []
-    some = scores[:: max(1, scores.size // SAMPLED)]
-    found: list[float] = np.quantile(some.astype(np.float64), LEVELS).tolist()
-    return found
+    subset = scores[:: max(1, scores.size // MAX_QUANTILE_SCORES)]
+    quantiles: list[float] = np.quantile(subset.astype(np.float64), LEVELS).tolist()
+    return quantiles

@@ -1,4 +1,4 @@
-"""What `train.record` has written, read again."""
+"""Reading the recordings that `train.record` writes."""
 
 from __future__ import annotations
 
@@ -33,36 +33,37 @@ from .files import (
 logger = logging.getLogger("dynaprune")
 
 SAMPLE = np.dtype([("score", FLOAT32), ("visits", INT32)])
-"""What is recorded of a sample."""
+"""The record of a sample."""
 
 KEYED_SAMPLE = np.dtype([*SAMPLE.descr, ("key", INT64)])
-"""Likewise, of a stream."""
+"""The record of a stream's sample."""
 
-OF_A_RUN = ("method", "score", "seed", "dataset", "num_samples", "version")
-"""What every `run.json` says."""
+REQUIRED_FACTS = ("method", "score", "seed", "dataset", "num_samples", "version")
+"""The entries that every `run.json` has."""
 
-OWN = ("id", "writer")
-"""What it says to recorders alone: which recording it is, and who writes to it."""
+INTERNAL_FACTS = ("id", "writer")
+"""The entries for recorders only: the id of the recording, and that of its current writer."""
 
-LONGEST_LINE = 2**20
-"""Bytes that an epoch's line may have: some thousands is usual."""
+MAX_LINE_BYTES = 2**20
+"""The size limit for an epoch's line, which usually has a few thousand bytes."""
 
-LARGEST_RUN = 2**24
-"""Bytes that `run.json` may have: some hundreds is usual."""
+MAX_RUN_BYTES = 2**24
+"""The size limit for `run.json`, which usually has a few hundred bytes."""
 
-MOST_NAMED = 10
-"""Gaps, or folders, that are named."""
+MAX_NAMED = 10
+"""How many gaps, or folders, a message names."""
 
 
 @dataclass(frozen=True)
 class RecordedSamples:
-    """What the last recorded epoch has left of each sample.
+    """The state of all samples after the last recorded epoch.
 
     Attributes:
         scores: float32, shape (N,).
-        visits: how often each was served with a finite loss: int32, shape (N,).
-        epochs: in how many epochs these were counted.
-        keys: of a stream, the fingerprints of the samples' keys: int64, shape (N,).
+        visits: int32, shape (N,): how often each sample was served with a finite loss.
+        epochs: the number of epochs in which visits were counted.
+        keys: int64, shape (N,): the fingerprints of the samples' keys; `None` unless it is a
+            stream.
     """
 
     scores: NDArray[np.float32]
@@ -72,19 +73,19 @@ class RecordedSamples:
 
 
 def read_recording(directory: str | os.PathLike[str]) -> list[Measurements]:
-    """Return what `train.record(directory)` has written: the measurements of each epoch, in order.
+    """Return the measurements of each epoch in a recording of `train.record(directory)`, in order.
 
-    The first one need not be epoch 0: a resumed run may have begun to record later, and what is
-    more than the recording may take is removed. Epochs may also be missing between others, such as
-    those that were trained where nothing was recorded: then all that are there are returned, with a
-    warning that names the others. `epoch_numbers` says which they are. The samples of a stream are
-    said by the fingerprints of their keys.
+    The first recorded epoch need not be epoch 0: a resumed run may have started to record later,
+    and the oldest losses are deleted above the size limit. Epochs may also be missing in between,
+    if they were trained without recording. Then all existing ones are returned, and a warning names
+    the missing ones. `epoch_numbers` returns the numbers of those returned. The samples of a
+    stream are identified by the fingerprints of their keys.
 
     Arguments:
-        directory: of the recording.
+        directory: the folder of the recording.
 
     Raises:
-        FileNotFoundError: there is no such directory, or no epoch in it.
+        FileNotFoundError: the folder does not exist, or contains no epoch.
         RuntimeError: a file is damaged.
 
     Example:
@@ -100,14 +101,14 @@ def read_recording(directory: str | os.PathLike[str]) -> list[Measurements]:
     """
     directory = Path(directory)
     files = _losses_in(directory)
-    if missing := list(itertools.islice(_gaps(files), MOST_NAMED + 1)):
-        more = " and more" if len(missing) > MOST_NAMED else ""
+    if missing := list(itertools.islice(_gaps(files), MAX_NAMED + 1)):
+        more = " and more" if len(missing) > MAX_NAMED else ""
         logger.warning(
-            "the recording %s has epochs %d to %d, but not %s%s: what is there is read",
+            "the recording %s has epochs %d to %d, but not %s%s: the existing ones are read",
             directory,
             next(iter(files)),
             next(reversed(files)),
-            ", ".join(missing[:MOST_NAMED]),
+            ", ".join(missing[:MAX_NAMED]),
             more,
         )
     return [unpack_losses(path) for path in files.values()]
@@ -117,7 +118,7 @@ def epoch_numbers(directory: str | os.PathLike[str]) -> list[int]:
     """Return the numbers of the epochs that `read_recording` returns, in the same order.
 
     Raises:
-        FileNotFoundError: there is no such directory, or no epoch in it.
+        FileNotFoundError: the folder does not exist, or contains no epoch.
 
     Example:
         >>> import tempfile, torch
@@ -135,10 +136,10 @@ def epoch_numbers(directory: str | os.PathLike[str]) -> list[int]:
 
 
 def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
-    """Return what a recording says of each epoch, in order; some may not have been recorded.
+    """Return the summaries of all epochs in a recording, in order; some epochs may be missing.
 
     Raises:
-        FileNotFoundError: there is no such directory, or no epoch in it.
+        FileNotFoundError: the folder does not exist, or contains no epoch.
         RuntimeError: the file is damaged.
     """
     directory = _existing(Path(directory))
@@ -152,7 +153,7 @@ def read_samples(directory: str | os.PathLike[str]) -> RecordedSamples:
     """Return the scores and visits of all samples after the last recorded epoch.
 
     Raises:
-        FileNotFoundError: there is no recording, or no epoch in it.
+        FileNotFoundError: there is no recording, or it contains no epoch.
         RuntimeError: the file is damaged.
     """
     path = Path(directory) / SAMPLES
@@ -166,16 +167,17 @@ def read_samples(directory: str | os.PathLike[str]) -> RecordedSamples:
             counted = int(read_array(file, left, (INT64,))[-1]) if left else None
         except (EOFError, IndexError, OSError, ValueError) as error:
             raise RuntimeError(f"{path} is damaged ({error})") from error
-    if counted is None:  # of a version that has not written it here
+    if counted is None:  # written by a version that stored it with the epoch only
         counted = read_epochs(directory)[-1].counted_epochs
     keys = records["key"].copy() if records.dtype == KEYED_SAMPLE else None
     return RecordedSamples(records["score"].copy(), records["visits"].copy(), counted, keys)
 
 
 def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what `run.json` says of a recorded run.
+    """Return the facts about a recorded run in its `run.json`.
 
-    Its method, score, number of samples and of epochs, seed, and the version of dynaprune.
+    These are its method, score, settings, seed, numbers of samples and epochs, and the version of
+    dynaprune.
 
     Raises:
         FileNotFoundError: there is no recording.
@@ -196,70 +198,72 @@ def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(directory) / RUN
     if not path.exists():
         folders = (each.parent.name for each in Path(directory).glob(f"*/{RUN}"))
-        parts = sorted(itertools.islice(folders, MOST_NAMED))
-        hint = f"; there are some in its folders {', '.join(parts)}" if parts else ""
+        parts = sorted(itertools.islice(folders, MAX_NAMED))
+        hint = f"; its folders {', '.join(parts)} contain recordings" if parts else ""
         raise FileNotFoundError(
             f"there is no recording in {directory}: it has no {RUN}, which is written when an "
-            f"epoch is over{hint}"
+            f"epoch ends{hint}"
         )
-    return {name: value for name, value in read_facts(path).items() if name not in OWN}
+    return {name: value for name, value in read_facts(path).items() if name not in INTERNAL_FACTS}
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Return all that a `run.json` says.
+    """Return all entries of a `run.json`.
 
     Raises:
         OSError: it cannot be opened.
-        RuntimeError: it is damaged, or of another program.
+        RuntimeError: it is damaged, or was written by another program.
     """
     with open_regular(path) as file:
-        content = file.read(LARGEST_RUN + 1)
+        content = file.read(MAX_RUN_BYTES + 1)
     try:
-        if len(content) > LARGEST_RUN:
-            raise ValueError(f"it has more than {LARGEST_RUN:,} bytes")
+        if len(content) > MAX_RUN_BYTES:
+            raise ValueError(f"it has more than {MAX_RUN_BYTES:,} bytes")
         facts = parse_object(content)
-        if missing := [name for name in OF_A_RUN if name not in facts]:
-            raise ValueError(f"it says no {', '.join(missing)}")
+        if missing := [name for name in REQUIRED_FACTS if name not in facts]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
         settings = facts.get("settings", {})
         if not isinstance(settings, dict):
             raise ValueError(f"its settings are a {type(settings).__name__}")
         for name, value in [*facts.items(), *settings.items()]:
             if value is not settings and not isinstance(value, (str, int, float, type(None))):
-                raise ValueError(f"a {type(value).__name__} is said of {name!r:.40}")
+                raise ValueError(f"the value of {name!r:.40} is a {type(value).__name__}")
     except ValueError as error:
         raise RuntimeError(
-            f"{path} is damaged, or not of a recording by dynaprune: {error}"
+            f"{path} is damaged, or not part of a recording by dynaprune: {error}"
         ) from error
     return facts
 
 
 def epoch_lines(directory: Path) -> list[tuple[RecordedEpoch, bytes]]:
-    """Return a recording's epochs, each with its line.
+    """Return the epochs of a recording, each with its line in the file.
+
+    An incomplete last line is ignored: the process may have been killed while it wrote.
 
     Raises:
-        RuntimeError: one is damaged, but for the last, which a killed process may have cut.
+        RuntimeError: another line is damaged.
     """
     path = directory / EPOCHS
     if not path.exists():
         return []
     found = []
     with open_regular(path) as file:
-        lines = iter(lambda: file.readline(LONGEST_LINE), b"")
-        for place, line in enumerate(lines, start=1):
+        lines = iter(lambda: file.readline(MAX_LINE_BYTES), b"")
+        for number, line in enumerate(lines, start=1):
             try:
-                if len(line) == LONGEST_LINE:
-                    raise ValueError(f"it has {LONGEST_LINE:,} bytes or more")
+                if len(line) == MAX_LINE_BYTES:
+                    raise ValueError(f"it has {MAX_LINE_BYTES:,} bytes or more")
                 found.append((RecordedEpoch.from_json(parse_object(line)), line.rstrip()))
             except json.JSONDecodeError as error:
                 if line.endswith(b"\n"):
-                    raise _damaged_line(place, path, error) from error
+                    raise _damaged_line(number, path, error) from error
             except ValueError as error:
-                raise _damaged_line(place, path, error) from error
+                raise _damaged_line(number, path, error) from error
     return found
 
 
-def _damaged_line(place: int, path: Path, error: Exception) -> RuntimeError:
-    return RuntimeError(f"line {place} of {path} is damaged ({error})")
+def _damaged_line(number: int, path: Path, error: Exception) -> RuntimeError:
+    return RuntimeError(f"line {number} of {path} is damaged ({error})")
 
 
 def _existing(directory: Path) -> Path:
@@ -272,7 +276,7 @@ def _existing(directory: Path) -> Path:
 
 
 def _losses_in(directory: Path) -> dict[int, Path]:
-    """Return the files of losses by their number, in order.
+    """Return the files of losses by the number of their epoch, in ascending order.
 
     Raises:
         FileNotFoundError: there are none.
@@ -285,13 +289,13 @@ def _losses_in(directory: Path) -> dict[int, Path]:
 
 def _no_epoch(directory: Path) -> FileNotFoundError:
     return FileNotFoundError(
-        f"the directory {directory} holds no epoch, no file epoch-00000.npz: an epoch is recorded "
-        "when it is over. Of a Sharded dataset, give the folder of one rank"
+        f"the directory {directory} holds no epoch, no file such as epoch-00000.npz: an epoch is "
+        "recorded when it ends. For a Sharded dataset, give the folder of one rank"
     )
 
 
 def _gaps(numbers: Iterable[int]) -> Iterator[str]:
-    """Yield what is missing between numbers that rise: a number, or the first and the last."""
+    """Yield the gaps between ascending numbers as text: "3" or "5 to 8"."""
     for before, after in itertools.pairwise(numbers):
         if after - before == 2:
             yield str(before + 1)

@@ -1,4 +1,4 @@
-"""Writing down what a run measures, epoch by epoch."""
+"""Writing the measurements of a run to a recording, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .files import (
     RUN,
     SAMPLES,
     check_writable,
-    is_name_of_ours,
+    is_recording_file_name,
     losses_file,
     losses_files,
     pack_losses,
@@ -38,35 +38,35 @@ if TYPE_CHECKING:
     from ...scores import Score
     from ...training.summary import Summary
 
-SAME = ("method", "score", "seed", "dataset", "dataset_length")
-"""What the epochs of one run have in common."""
+RUN_IDENTITY = ("method", "score", "seed", "dataset", "dataset_length")
+"""The facts that a run keeps when it is resumed; two runs that differ in one are different runs."""
 
-FEW = 5
-"""Files that are named."""
+MAX_NAMED = 5
+"""How many files an error names."""
 
-NONE = -2
-"""The number of no epoch, nor of the one before the first."""
+NO_EPOCH = -2
+"""A number that is neither that of an epoch nor −1, which precedes the first."""
 
 
 class Recorder(Callback):
-    """Writes each epoch that is over: its facts, its losses, and the state of all samples.
+    """Writes each completed epoch: its summary, its losses, and the state of all samples.
 
-    A recording has one writer at a time. `run.json` names it, and it looks there before each epoch
-    that it writes; what follows a writer takes its place.
+    A recording has one writer at a time. `run.json` contains the writer's id, and the writer checks
+    it before it writes an epoch. A new writer replaces the id, so the previous one stops with an
+    error.
 
     Arguments:
-        directory: made if it is not there.
-        facts: what `run.json` says of the run, besides its score and its number of samples.
-        max_bytes: that the losses may take; the oldest ones are removed.
-        optimizer: whose learning rate is recorded, if any.
-        is_fresh: says whether the run trains from its beginning, and does not go on from a state.
-        overwrite: whether a recording that is there may be replaced by one of a fresh run, or of
-            another run.
+        directory: the folder of the recording; it is created if it does not exist.
+        facts: the entries of `run.json`, except the score and the number of samples.
+        max_bytes: the size limit for the losses; above it, those of the oldest epochs are deleted.
+        optimizer: the optimizer whose learning rate is recorded, if any.
+        is_fresh: returns whether the run trains from its beginning, instead of resuming.
+        overwrite: whether a fresh run, or another run, may replace an existing recording.
 
     Raises:
-        OSError: the directory cannot be made.
-        RuntimeError: it holds the recording of another run, or files that are of no recording but
-            are called like those of one.
+        OSError: the folder cannot be created.
+        RuntimeError: the folder contains the recording of another run, or files with the names of
+            a recording's files but no recording.
     """
 
     is_required: ClassVar[bool] = True
@@ -88,39 +88,39 @@ class Recorder(Callback):
         self._optimizer = optimizer
         self._is_fresh = is_fresh
         self._overwrite = overwrite
-        self._id = secrets.token_hex(8)  # of the recording, unless one is gone on with
-        self._writer: tuple[str, int] | None = None  # as in run.json, and this process
-        self._may_begin = False  # whether a fresh run has been found to overwrite nothing
+        self._id = secrets.token_hex(8)  # a continued recording keeps its own id instead
+        self._writer: tuple[str, int] | None = None  # the id in run.json, and this process
+        self._may_begin = False  # whether it is known that this run overwrites nothing
         self._rates: list[float] = []
-        self._rates_written = 0  # of these, those of the epoch that was written last
+        self._rates_written = 0  # how many of these belong to the last written epoch
         self._planned_before = self._planned = 0.0
         self._seconds = 0.0
-        self._last = NONE  # the epoch that was written last; what is there of one after it is torn
-        self._content: tuple[int, ...] | None = None  # what it was
-        self._sizes: dict[int, int] = {}  # bytes of the losses of epochs
+        self._last = NO_EPOCH  # the last epoch that was written completely
+        self._content: tuple[int, ...] | None = None  # identifies its measurements
+        self._sizes: dict[int, int] = {}  # bytes of the losses, by epoch
         self._check_run(facts)
 
     @property
     def has_written(self) -> bool:
-        """Whether an epoch was written by this process."""
+        """Whether this process has written an epoch."""
         return self._last >= 0
 
     def on_attach(self, train: PrunedDataset) -> None:
-        """Record the epoch in progress and all that follow."""
+        """Start to record, with the epoch in progress."""
         train.epochs.count_visits()
-        self.on_resume(train.epochs.totals)
+        self.on_resume(train.epochs.now.totals)
 
     def on_resume(self, totals: Summary) -> None:
-        """Go on from here: what was noted of an epoch in progress is of another run."""
+        """Discard the learning rates of the epoch in progress, which belong to another state."""
         self._rates, self._rates_written = [], 0
         self._planned_before = self._planned = totals.planning_seconds
         self._content, self._may_begin = None, False
 
     def on_step(self) -> None:
-        """Note the learning rate of a step. One on a device is not read: that would wait.
+        """Store the learning rate of a step, unless it is on a device: reading it would wait.
 
         Raises:
-            RuntimeError: at the first step of a fresh run, there is a recording already.
+            RuntimeError: it is the first step of a fresh run, and a recording exists already.
         """
         if not self._may_begin:
             self._check_begin()
@@ -130,15 +130,15 @@ class Recorder(Callback):
                 self._rates.append(float(rate))
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Write what an epoch has come to, and remove later ones, which are to be repeated.
+        """Write an epoch, and remove it and later ones first if the run repeats them.
 
-        An epoch that was written already is not written again, unless more was measured in it.
+        An epoch that was already written is written again only if it has new measurements.
 
         Raises:
             OSError: a file cannot be written; the message names it.
-            RuntimeError: the directory holds the recording of another run, or one that a fresh run
-                would overwrite, or files that are not of the recording; or another process writes
-                there.
+            RuntimeError: the folder contains the recording of another run, one that a fresh run
+                would overwrite, or files that are not part of the recording; or another process
+                writes to it.
         """
         number, batches, score = result.number, result.measurements, result.score
         content = (number, result.visits, len(batches), result.losses_left_out)
@@ -148,7 +148,7 @@ class Recorder(Callback):
         path = losses_file(self.directory, number)
         values = score.values().numpy()
         counted = score.visits()
-        assert counted is not None  # since the recording was begun
+        assert counted is not None  # on_attach has requested it
         visits, counted_epochs = counted
         if number != self._last:
             del self._rates[: self._rates_written]
@@ -156,14 +156,15 @@ class Recorder(Callback):
         epoch = self._epoch(result, values, counted_epochs)
         for each in (path, *(self.directory / name for name in (RUN, SAMPLES, EPOCHS))):
             check_writable(each)
-        before, self._last = self._last, NONE  # until all is there: Ctrl-C may come in between
+        # no epoch is complete until all files are written: Ctrl-C may interrupt this
+        before, self._last = self._last, NO_EPOCH
         try:
             self._check_writer()
             if self._writer is None:
                 self._begin(score)
-            if number != before + 1:  # the first one here, or the run has gone back
-                self._go_back_to(number)
-            self._check_ours([path])
+            if number != before + 1:  # the first one of this process, or a repeated one
+                self._remove_from(number)
+            self._check_owned([path])
             with whole_file(path, sync=False) as file:
                 pack_losses(file, batches, self._id)
             with whole_file(self.directory / SAMPLES, sync=False) as file:
@@ -171,18 +172,18 @@ class Recorder(Callback):
                 np.save(file, np.array([number, counted_epochs], dtype=np.int64))
             with (self.directory / EPOCHS).open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(epoch.to_json(), allow_nan=False) + "\n")
-            self._make_room(number)
+            self._limit_size(number)
         except OSError as error:
             raise OSError(
-                f"epoch {number} cannot be recorded in {path}: {error}. Make room for it or give "
-                "train.record() another directory, and go on from the last checkpoint"
+                f"epoch {number} cannot be recorded in {path}: {error}. Free some space or give "
+                "train.record() another directory, and resume from the last checkpoint"
             ) from error
         self._last, self._content = number, content
         self._rates_written, self._planned = len(self._rates), result.totals.planning_seconds
         self._seconds = time.perf_counter() - started
 
     def _begin(self, score: Score) -> None:
-        """Become the writer of the recording: of the one that is there, or of a new one."""
+        """Become the writer of the existing recording, or of a new one."""
         run = {
             **self._facts,
             "score": type(score).__name__,
@@ -191,9 +192,9 @@ class Recorder(Callback):
         }
         before = self._check_run(run)
         self._check_begin()
-        self._check_ours(losses_files(self.directory).values(), before)
+        self._check_owned(losses_files(self.directory).values(), before)
         if before is not None and (self._is_fresh() or _differing(before, run)):
-            self._remove_epochs()  # `overwrite` says so
+            self._remove_epochs()  # the checks above have passed, so `overwrite` is set
         elif before is not None:
             self._id = str(before.get("id", self._id))
         writer = secrets.token_hex(8)
@@ -203,82 +204,81 @@ class Recorder(Callback):
         self._writer = writer, os.getpid()
 
     def _check_begin(self) -> None:
-        """Make sure that a fresh run overwrites no epochs, unless it may.
+        """Check that a fresh run overwrites no epochs, unless `overwrite` is set.
 
         Raises:
-            RuntimeError: it would.
+            RuntimeError: it would overwrite some.
         """
         if self._writer is None and not self._overwrite and self._is_fresh():
-            there = len(losses_files(self.directory)) or len(epoch_lines(self.directory))
-            if there:
+            existing = len(losses_files(self.directory)) or len(epoch_lines(self.directory))
+            if existing:
                 raise RuntimeError(
-                    f"{self.directory} holds the recording of a run (epochs: {there:,}), which this"
-                    " run would overwrite, as it trains from the beginning: give train.record() "
-                    "another directory, or overwrite=True to replace what is there. To go on with "
-                    "that run, call load_state_dict() with a checkpoint of it"
+                    f"{self.directory} holds the recording of a run (epochs: {existing:,}), which "
+                    "this run would overwrite, because it trains from the beginning: give "
+                    "train.record() another directory, or overwrite=True to replace the recording. "
+                    "To resume that run, call load_state_dict() with one of its checkpoints"
                 )
         self._may_begin = True
 
     def _check_writer(self) -> None:
-        """Make sure that no other process has begun to write since this one has.
+        """Check that no other process has started to write since this one has.
 
         Raises:
-            RuntimeError: one has, or this process is a fork of the one that writes.
+            RuntimeError: one has, or this process is a fork of the writer.
         """
-        if self._writer is None:  # it has not begun
+        if self._writer is None:  # this one has not started
             return
         writer, process = self._writer
         path = self.directory / RUN
         is_writer = path.exists() and read_facts(path).get("writer") == writer
         if not is_writer or process != os.getpid():
             raise RuntimeError(
-                f"another process, or another run, writes to the recording {self.directory}, or has"
-                " removed it: end one of the two, or give each train.record() a directory of its "
-                "own"
+                f"another process, or another run, writes to the recording {self.directory}, or "
+                "has removed it: end one of the two, or give each train.record() its own directory"
             )
 
     def _check_run(self, run: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what the `run.json` that is there says, if there is one.
+        """Return the entries of the existing `run.json`, if there is one.
 
         Raises:
-            RuntimeError: it is of another run, and may not be replaced; or there is no recording,
-                but files that are called like those of one.
+            RuntimeError: it belongs to another run, and must not be replaced; or there is no
+                recording, but files with the names of a recording's files.
         """
         path = self.directory / RUN
         if not path.exists():
             others = sorted(
-                each.name for each in self.directory.iterdir() if is_name_of_ours(each.name)
+                each.name for each in self.directory.iterdir() if is_recording_file_name(each.name)
             )
             if others:
                 raise RuntimeError(
-                    f"{self.directory} holds {', '.join(others[:FEW])}, but no {RUN} that says "
-                    "that this is a recording: give train.record() a directory of its own"
+                    f"{self.directory} holds {', '.join(others[:MAX_NAMED])}, but no {RUN}, so it "
+                    "is not a recording: give train.record() its own directory"
                 )
             return None
         before = read_facts(path)
         differing = _differing(before, run)
         if differing and not self._overwrite:
-            said = ", ".join(
+            differences = ", ".join(
                 f"{name} {before.get(name)!r}, not {run[name]!r}" for name in differing
             )
             raise RuntimeError(
-                f"{self.directory} holds the recording of another run ({said}): give "
-                "train.record() a directory of its own, or overwrite=True to replace what is there"
+                f"{self.directory} holds the recording of another run ({differences}): give "
+                "train.record() its own directory, or overwrite=True to replace the recording"
             )
         return before
 
-    def _check_ours(self, paths: Iterable[Path], before: Mapping[str, Any] | None = None) -> None:
-        """Make sure that files which are to be replaced or removed are of this recording.
+    def _check_owned(self, paths: Iterable[Path], before: Mapping[str, Any] | None = None) -> None:
+        """Check that files which are about to be replaced or removed belong to this recording.
 
         Arguments:
-            paths: of files of losses.
-            before: what `run.json` said, if this recorder has not written it.
+            paths: the files of losses to check.
+            before: the entries of `run.json`, if another recorder wrote it.
 
         Raises:
-            RuntimeError: one is not.
+            RuntimeError: a file does not belong to it.
         """
         known = self._id if before is None else before.get("id")
-        listed = None  # versions that have not marked their files have listed them
+        listed = None  # older versions wrote no marks, but their files are listed
         for path in paths:
             if not path.exists():
                 continue
@@ -290,7 +290,7 @@ class Recorder(Callback):
                 listed = {losses_file(self.directory, epoch.number) for epoch, _ in lines}
             if mark is not None or path not in listed:
                 raise RuntimeError(
-                    f"{path} was not written by this recording, and is not replaced or removed: "
+                    f"{path} was not written by this recording, so it is not replaced or removed: "
                     "move it elsewhere"
                 )
 
@@ -316,14 +316,14 @@ class Recorder(Callback):
             counted_epochs=counted_epochs,
         )
 
-    def _go_back_to(self, number: int) -> None:
-        """Remove what is there of epoch `number` and later ones, which are to be repeated.
+    def _remove_from(self, number: int) -> None:
+        """Remove epoch `number` and later ones, which the run repeats.
 
-        The last one first: a process that is killed meanwhile leaves no gap.
+        It begins with the last one, so that a kill in between leaves no gap.
         """
         files = losses_files(self.directory)
         later = [files.pop(each) for each in reversed(list(files)) if each >= number]
-        self._check_ours(later)
+        self._check_owned(later)
         before = [line for epoch, line in epoch_lines(self.directory) if epoch.number < number]
         with whole_file(self.directory / EPOCHS, sync=False) as file:
             file.write(b"".join(line + b"\n" for line in before))
@@ -332,20 +332,20 @@ class Recorder(Callback):
         self._sizes = {each: path.stat().st_size for each, path in files.items()}
 
     def _remove_epochs(self) -> None:
-        """Remove what is there of a recording whose files were all found to be of it."""
+        """Remove all epochs of the recording; the caller has checked that they belong to it."""
         for path in reversed(list(losses_files(self.directory).values())):
             path.unlink()
         for name in (EPOCHS, SAMPLES):
             (self.directory / name).unlink(missing_ok=True)
 
-    def _make_room(self, number: int) -> None:
-        """Remove the losses of the oldest epochs if all are too large."""
+    def _limit_size(self, number: int) -> None:
+        """Remove the losses of the oldest epochs while all together exceed the size limit."""
         self._sizes[number] = losses_file(self.directory, number).stat().st_size
         total = sum(self._sizes.values())
         while total > self._max_bytes and len(self._sizes) > 1:
             oldest = next(iter(self._sizes))
             path = losses_file(self.directory, oldest)
-            self._check_ours([path])
+            self._check_owned([path])
             path.unlink(missing_ok=True)
             total -= self._sizes.pop(oldest)
 
@@ -362,5 +362,5 @@ def _samples(
 
 
 def _differing(before: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
-    """Return in what two runs differ that one run has in common."""
-    return [name for name in SAME if name in run and before.get(name) != run[name]]
+    """Return the names of the identifying facts in which two runs differ."""
+    return [name for name in RUN_IDENTITY if name in run and before.get(name) != run[name]]

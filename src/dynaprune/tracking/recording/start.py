@@ -1,4 +1,4 @@
-"""Lets a run be recorded, and finds its recording."""
+"""Starting the recording of a run, and finding it again."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def start_recording(
     *,
     overwrite: bool,
 ) -> None:
-    """Record a run from now on, as `PrunedDataset.record` says; what recorded it before ends."""
+    """Start to record a run, and stop a previous recording; see `PrunedDataset.record`."""
     limit = check_between("max_megabytes", max_megabytes, 0, math.inf)
     if optimizer is not None and not hasattr(optimizer, "param_groups"):
         raise TypeError(
-            f"optimizer must be one of torch, but a {type(optimizer).__name__} was given"
+            f"optimizer must be a torch optimizer, but a {type(optimizer).__name__} was given"
         )
     if not isinstance(overwrite, bool):
         raise TypeError(
@@ -35,13 +35,13 @@ def start_recording(
         )
     epochs, path = train.epochs, Path(directory) / _folder_of(train)
     before = recorder_of(train)
-    goes_on = before is not None and before.has_written and before.directory == path
+    continues = before is not None and before.has_written and before.directory == path
     recorder = Recorder(
         path,
         _facts_of(train),
         round(limit * 2**20),
         optimizer,
-        is_fresh=lambda: not (epochs.was_restored or goes_on),
+        is_fresh=lambda: not (epochs.was_restored or continues),
         overwrite=overwrite,
     )
     with epochs.lock:
@@ -51,38 +51,38 @@ def start_recording(
 
 
 def recorder_of(train: PrunedDataset) -> Recorder | None:
-    """Return what records a run, if anything does."""
+    """Return the recorder of a run, if it has one."""
     found = (each for each in train.epochs.callbacks.all if isinstance(each, Recorder))
     return next(found, None)
 
 
 def recorded_directory(train: PrunedDataset) -> Path:
-    """Return where a run is recorded.
+    """Return the folder of a run's recording.
 
     Raises:
-        RuntimeError: it is not, or no epoch is over yet.
+        RuntimeError: the run is not recorded, or no epoch has ended yet.
     """
     recorder = recorder_of(train)
     if recorder is None:
         raise RuntimeError(
-            "report() shows what was recorded, but nothing was: call train.record(directory) "
+            "report() needs a recording, but nothing was recorded: call train.record(directory) "
             "before the first epoch"
         )
     if not recorder.has_written and train.epochs.number == 0:
         raise RuntimeError(
-            "report() shows what was recorded, but no epoch is over yet: call it after one, or "
-            "end_epoch() if that was left early"
+            "report() needs a recorded epoch, but no epoch has ended yet: call it after one, or "
+            "call end_epoch() first if you left the epoch early"
         )
     return recorder.directory
 
 
 def _folder_of(train: PrunedDataset) -> str:
-    """Return the folder of a run in its directory: each part of a dataset has its own."""
+    """Return the subfolder of a run: each rank of a sharded dataset has its own."""
     return f"rank-{train.dataset.rank}" if train.epochs.ranks.are_apart else "."
 
 
 def _facts_of(train: PrunedDataset) -> dict[str, Any]:
-    """Return what `run.json` says of a run, besides its score and its number of samples."""
+    """Return the entries of `run.json`, except the score and the number of samples."""
     facts = {
         "method": type(train).__name__,
         "seed": train.seed,

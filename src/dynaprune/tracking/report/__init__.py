@@ -1,4 +1,4 @@
-"""A page that shows what a training skipped."""
+"""The report: an HTML page that shows what a training run skipped."""
 
 from .page import write_report
 

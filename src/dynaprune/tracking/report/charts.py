@@ -1,4 +1,4 @@
-"""The figures of a report: Vega-Lite charts, each with what it says and its numbers."""
+"""The figures of a report: Vega-Lite charts, each with a caption and a table of its numbers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..recording import LEVELS
 from .run import RecordedRun, avoided, saved_seconds
 
 POINTS = 1500
-"""Points of a curve."""
+"""The maximal number of points of a curve."""
 
 ROWS = 200
-"""Rows of the table below a figure."""
+"""The maximal number of rows in the table below a figure."""
 
 GROUPS = 50
-"""Groups of samples of about the same score."""
+"""The number of groups of samples with similar scores."""
 
 WIDE, HIGH = "container", 220
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart for those who see it, and a table for those who do not, or want the numbers.
+    """A chart with a table of its numbers, which a screen reader can read.
 
     Attributes:
-        name: of its element.
-        title: shown above it.
-        about: what it shows, in a sentence or two.
-        spec: of Vega-Lite.
-        columns: of the table.
-        rows: likewise, as texts.
+        name: the id of its HTML element.
+        title: the heading.
+        about: the caption, one or two sentences.
+        spec: the Vega-Lite specification of the chart.
+        columns: the column names of the table.
+        rows: the cells of the table as text.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Figure:
 
 
 def figures_of(run: RecordedRun) -> list[Figure]:
-    """Return the figures that a run has anything to show in.
+    """Return the figures for which the run has data.
 
     Raises:
         ImportError: altair is not installed.
@@ -64,18 +64,18 @@ def figures_of(run: RecordedRun) -> list[Figure]:
 
 
 def visits(run: RecordedRun) -> Figure:
-    """Sample visits by epoch, made and avoided, and the seconds that this has saved."""
+    """Return the sample visits by epoch, made and avoided, and the seconds saved."""
     alt = require("altair", "report")
     rows: list[dict[str, Any]] = []
     for epoch in run.epochs:
-        for number, (what, count) in enumerate(
+        for number, (kind, count) in enumerate(
             (("made", epoch.visits), ("avoided", avoided(epoch)))
         ):
             rows.append(
                 {
                     "epoch": epoch.number,
                     "visits": count,
-                    "which": what,
+                    "which": kind,
                     "order": number,
                     "seconds": _rounded(epoch.seconds),
                     "seconds saved": _finite(saved_seconds(epoch)),
@@ -107,36 +107,37 @@ def visits(run: RecordedRun) -> Figure:
     return Figure(
         "visits",
         "Sample visits",
-        f"{run.share_saved:.1%} of the visits that full training would have made were avoided. "
-        "The seconds saved are what these would have taken at the pace of their own epochs.",
+        f"{run.share_saved:.1%} of the visits of full training were avoided. The seconds saved "
+        "assume that an avoided visit would have taken as long as the visits of its epoch.",
         _spec(chart),
         ["epoch", "visits made", "avoided", "seconds", "seconds saved"],
-        _few(table),
+        _thinned(table),
     )
 
 
 def losses(run: RecordedRun) -> Figure | None:
-    """Training loss against sample visits."""
+    """Return the training loss over sample visits."""
     return _curve(
         run,
         "losses",
         "Training loss",
         "loss",
-        "The mean loss of what was served, before weights: where easy samples are skipped, it is "
-        "higher than that of all.",
+        "The mean loss of the served samples, before weights. If easy samples are skipped, it is "
+        "higher than the mean loss of all samples.",
         [epoch.curve_losses for epoch in run.epochs],
         [epoch.mean_loss for epoch in run.epochs],
     )
 
 
 def rates(run: RecordedRun) -> Figure | None:
-    """Learning rate against sample visits."""
+    """Return the learning rate over sample visits."""
     return _curve(
         run,
         "rates",
         "Learning rate",
         "learning rate",
-        "That of the optimizer's first group. Its schedule should end with the visits.",
+        "The learning rate of the optimizer's first parameter group. Its schedule should end when "
+        "the run ends.",
         [epoch.curve_rates for epoch in run.epochs],
         [epoch.curve_rates[-1] if epoch.curve_rates else math.nan for epoch in run.epochs],
     )
@@ -146,31 +147,31 @@ def _curve(
     run: RecordedRun,
     name: str,
     title: str,
-    what: str,
+    quantity: str,
     about: str,
     curves: Sequence[Sequence[float]],
-    each: Sequence[float],
+    epoch_values: Sequence[float],
 ) -> Figure | None:
-    """Return a curve over sample visits.
+    """Return a curve over sample visits, `None` if none of its values is known.
 
     Arguments:
-        run: it.
-        name: of the figure.
-        title: likewise.
-        what: the curve shows.
-        about: likewise, in a sentence.
-        curves: its values at the points of each epoch; none where they are not known.
-        each: a value an epoch, for the table.
+        run: the recorded run.
+        name: the name of the figure.
+        title: its title.
+        quantity: the name of the vertical axis.
+        about: its caption.
+        curves: the values at the points of each epoch; empty for an epoch without known values.
+        epoch_values: one value per epoch, for the table.
     """
     alt = require("altair", "report")
     points: list[dict[str, Any]] = []
     before = 0
     for epoch, curve in zip(run.epochs, curves, strict=True):
         for done, value in zip(epoch.curve_visits, curve, strict=False):
-            point = {"visits": before + done, what: _finite(value), "epoch": epoch.number}
+            point = {"visits": before + done, quantity: _finite(value), "epoch": epoch.number}
             points.append(point)
         before += epoch.visits
-    if all(point[what] is None for point in points):
+    if all(point[quantity] is None for point in points):
         return None
     points = points[:: math.ceil(len(points) / POINTS)]
     chart = (
@@ -178,18 +179,18 @@ def _curve(
         .mark_line()
         .encode(
             x=alt.X("visits:Q", title="sample visits"),
-            y=alt.Y(f"{what}:Q", scale=alt.Scale(zero=name == "rates")),
-            tooltip=["epoch:Q", "visits:Q", f"{what}:Q"],
+            y=alt.Y(f"{quantity}:Q", scale=alt.Scale(zero=name == "rates")),
+            tooltip=["epoch:Q", "visits:Q", f"{quantity}:Q"],
         )
     )
-    values = zip(run.epochs, each, strict=True)
+    values = zip(run.epochs, epoch_values, strict=True)
     table = [[str(epoch.number), _text(_finite(value))] for epoch, value in values]
-    column = f"mean {what}" if name == "losses" else f"{what} at its end"
-    return Figure(name, title, about, _spec(chart), ["epoch", column], _few(table))
+    column = f"mean {quantity}" if name == "losses" else f"{quantity} at the end"
+    return Figure(name, title, about, _spec(chart), ["epoch", column], _thinned(table))
 
 
 def scores(run: RecordedRun) -> Figure | None:
-    """The distribution of scores over epochs."""
+    """Return the distribution of scores over epochs."""
     alt = require("altair", "report")
     names = [f"{level:.0%}" for level in LEVELS]
     rows = [
@@ -215,16 +216,16 @@ def scores(run: RecordedRun) -> Figure | None:
     return Figure(
         "scores",
         "Scores",
-        "The median of all scores after each epoch, and the ranges that hold half, four fifths and "
-        "98% of them.",
+        "The median of all scores after each epoch, and the ranges that contain 50%, 80% and 98% "
+        "of them.",
         _spec(alt.layer(*bands, median)),
         ["epoch", *names],
-        _few(table),
+        _thinned(table),
     )
 
 
 def served_by_score(run: RecordedRun) -> Figure | None:
-    """How often samples were served, against their score."""
+    """Return how often samples were served, by the rank of their score."""
     alt = require("altair", "report")
     samples = run.samples
     if samples.scores.size < 2 or samples.epochs == 0:
@@ -251,10 +252,10 @@ def served_by_score(run: RecordedRun) -> Figure | None:
         first = last
     axis = alt.Axis(format="%")
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("score rank:Q", title="rank of the score, in % (100 is the highest)")
+        x=alt.X("score rank:Q", title="rank of the score, % (100 is the highest)")
     )
     band = base.mark_area(opacity=0.25).encode(
-        y=alt.Y("10%:Q", title="share of epochs in which served", axis=axis), y2="90%:Q"
+        y=alt.Y("10%:Q", title="share of epochs that served it", axis=axis), y2="90%:Q"
     )
     line = base.mark_line(point=True).encode(
         y=alt.Y("mean:Q", axis=axis), tooltip=[f"{name}:Q" for name in rows[0]]
@@ -264,8 +265,8 @@ def served_by_score(run: RecordedRun) -> Figure | None:
     return Figure(
         "served",
         "Served, by score",
-        f"In which share of {samples.epochs:,} epochs samples were served, by the rank of their "
-        "score at the end: the mean, and the range of four fifths of them. "
+        f"The share of {samples.epochs:,} epochs in which samples were served, by the rank of "
+        "their final score: the mean, and the range of 80% of the samples. "
         f"{never:,} of {samples.scores.size:,} samples were never served.",
         _spec(alt.layer(band, line)),
         list(rows[0]),
@@ -274,7 +275,7 @@ def served_by_score(run: RecordedRun) -> Figure | None:
 
 
 def reliability(run: RecordedRun) -> Figure | None:
-    """How far the scores could be trusted, over epochs."""
+    """Return the reliability of the scores over epochs."""
     alt = require("altair", "report")
     rows = [
         {"epoch": epoch.number, "reliability": _rounded(epoch.reliability)}
@@ -295,11 +296,11 @@ def reliability(run: RecordedRun) -> Figure | None:
     return Figure(
         "reliability",
         "Reliability of the scores",
-        "About the rank correlation of scores with the samples' losses, estimated from the batches "
-        "alone: 0 is as good as random, 1 orders the samples as their losses do.",
+        "Approximately the rank correlation of scores with the samples' losses, estimated from the "
+        "batch losses alone: 0 is no better than random, 1 is the exact order.",
         _spec(chart),
         ["epoch", "reliability"],
-        _few([[str(row["epoch"]), _text(row["reliability"])] for row in rows]),
+        _thinned([[str(row["epoch"]), _text(row["reliability"])] for row in rows]),
     )
 
 
@@ -314,12 +315,12 @@ def _spec(chart: Any) -> dict[str, Any]:
     return found
 
 
-def _few(rows: Sequence[list[str]]) -> list[list[str]]:
-    """Return as many rows as a table may have, evenly spread, with the last one."""
+def _thinned(rows: Sequence[list[str]]) -> list[list[str]]:
+    """Return at most `ROWS` rows, evenly spaced, including the first and the last one."""
     if len(rows) <= ROWS:
         return list(rows)
-    places: Iterable[int] = np.linspace(0, len(rows) - 1, ROWS).round().astype(int).tolist()
-    return [rows[place] for place in places]
+    positions: Iterable[int] = np.linspace(0, len(rows) - 1, ROWS).round().astype(int).tolist()
+    return [rows[position] for position in positions]
 
 
 def _finite(value: float) -> float | None:
@@ -327,7 +328,7 @@ def _finite(value: float) -> float | None:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")  # digits that nobody sees would be most of the page
+    return float(f"{value:.6g}")  # more digits would make up most of the page's size
 
 
 def _text(value: Any) -> str:

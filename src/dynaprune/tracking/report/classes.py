@@ -1,4 +1,4 @@
-"""How the classes fared: whether one of them is being starved."""
+"""How often each class was served, to detect classes that are served too rarely."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ...data.labels import classes_of, name_of
 from .run import RecordedRun
 from .sample_view import failure_of, plain_text
 
-MOST = 100
-"""Classes that are shown: those served least."""
+MAX_CLASSES = 100
+"""How many classes are shown: those served least."""
 
-STARVED = 0.8
-"""A class that is served less often than this share of the average is marked."""
+RARELY = 0.8
+"""A class that is served less than this share of the average is marked."""
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """How a class fared.
+    """How often a class was served.
 
     Attributes:
-        name: of the class.
-        samples: how many it has.
-        served: in which share of the epochs they were served, on average.
-        score: their mean score.
-        is_starved: whether they were served much less often than others.
+        name: the name of the class.
+        samples: the number of its samples.
+        served: the share of the epochs in which a sample was served, averaged over the class.
+        score: the mean score of its samples.
+        is_starved: whether it was served much less often than the average.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ClassRow:
 def by_class(
     run: RecordedRun, labels: NDArray[Any] | None, names: Sequence[str] | None
 ) -> list[ClassRow]:
-    """Return a row a class, those served least first; none without labels of a few classes."""
+    """Return one row per class, those served least first; empty unless labels are classes."""
     classes = None if labels is None else classes_of(labels)
     if classes is None:
         return []
@@ -57,14 +57,14 @@ def by_class(
             int(counts[place]),
             float(served[place]),
             float(scores[place]),
-            bool(served[place] < STARVED * average),
+            bool(served[place] < RARELY * average),
         )
-        for place in np.argsort(served, kind="stable")[:MOST]
+        for place in np.argsort(served, kind="stable")[:MAX_CLASSES]
     ]
 
 
 def _name_of(kind: Any, names: Sequence[str] | None) -> str:
     try:
         return plain_text(name_of(kind, names))
-    except Exception as error:  # of a name that is no text, and cannot be made one
+    except Exception as error:  # raised by names that cannot be converted to text
         return failure_of(error)

@@ -1,7 +1,7 @@
-"""Drawing a page in a process of its own: a library that aborts there does not end a training.
+"""Rendering the page in a separate process, so that a library that aborts does not end a training.
 
-The process is given what the page shows, and nothing that could run: texts and numbers as JSON, and
-arrays. It is no process of `multiprocessing`, which would run the user's script again.
+The process receives only data, no code: texts and numbers as JSON, and arrays. It does not use
+`multiprocessing`, which would run the user's script again.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from ..recording import RecordedEpoch, RecordedSamples
 from .charts import Figure, figures_of
 from .classes import ClassRow
 from .run import RecordedRun
-from .sample_view import Shown
+from .sample_view import SampleView
 
 LIBRARIES = ("altair", "jinja2", "vl_convert")
-"""What draws."""
+"""The packages that render the page."""
 
 CODE = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import main; main()"
-"""What the process runs: it imports from where the one that asks does, and nothing before."""
+"""The code of the process: it sets the import path of its parent before it imports anything."""
 
 END = b"</html>\n"
 
-FEW = 2000
-"""Letters, of what the process has complained of, that are shown."""
+MAX_STDERR = 2000
+"""How many characters of the process's error output are shown."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is on a page.
+    """The content of a page.
 
     Attributes:
         run: the recorded run.
-        classes: how they fared.
+        classes: how often each class was served.
         skipped: the samples that were skipped most.
-        served: those that were served most.
+        served: the samples that were served most.
     """
 
     run: RecordedRun
     classes: list[ClassRow]
-    skipped: list[Shown]
-    served: list[Shown]
+    skipped: list[SampleView]
+    served: list[SampleView]
 
     def pack(self) -> bytes:
-        """Return it as an npz file."""
+        """Return the content as an npz file."""
         facts = {
             "facts": self.run.facts,
             "epochs": [epoch.to_json() for epoch in self.run.epochs],
@@ -73,7 +73,7 @@ class Page:
 
     @classmethod
     def unpack(cls, file: IO[bytes]) -> Page:
-        """Return what `pack` has packed."""
+        """Return the content that `pack` has packed."""
         with np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(arrays["facts"].tobytes())
             samples = RecordedSamples(arrays["scores"], arrays["visits"], facts["counted"], None)
@@ -81,13 +81,13 @@ class Page:
         return cls(
             RecordedRun(facts["facts"], epochs, samples),
             [ClassRow(**row) for row in facts["classes"]],
-            [Shown(**sample) for sample in facts["skipped"]],
-            [Shown(**sample) for sample in facts["served"]],
+            [SampleView(**sample) for sample in facts["skipped"]],
+            [SampleView(**sample) for sample in facts["served"]],
         )
 
 
 def check_libraries() -> None:
-    """Make sure that what draws is there; it is not imported here.
+    """Check that the packages that render the page are installed, without importing them.
 
     Raises:
         ImportError: a package is not installed.
@@ -98,14 +98,14 @@ def check_libraries() -> None:
 
 
 def draw(page: Page) -> bytes:
-    """Return the page as HTML, drawn in a process of its own.
+    """Return the page as HTML, rendered in a separate process.
 
     Raises:
-        ImportError: a package that draws is not installed.
+        ImportError: a package that renders the page is not installed.
         RuntimeError: the process has failed.
     """
     check_libraries()
-    if not sys.executable or getattr(sys, "frozen", False):  # there is no Python to be started
+    if not sys.executable or getattr(sys, "frozen", False):  # there is no Python to start
         return render(page)
     root = str(Path(__file__).parents[3])
     path = [str(folder) for folder in sys.path]
@@ -117,18 +117,18 @@ def draw(page: Page) -> bytes:
         check=False,
     )
     if done.returncode != 0 or not done.stdout.endswith(END):
-        said = done.stderr.decode("utf-8", "replace").strip()[-FEW:]
+        output = done.stderr.decode("utf-8", "replace").strip()[-MAX_STDERR:]
         raise RuntimeError(
-            f"the page was not written: the process that draws it {_how_ended(done.returncode)}. "
-            f"The recording is whole; `dynaprune report` makes a page of it at any time. It said:"
-            f"\n{said or 'nothing'}"
+            "the page was not written: the process that renders it "
+            f"{_how_ended(done.returncode)}. The recording is complete; `dynaprune report` can "
+            f"write the page later. Error output of the process:\n{output or '(none)'}"
         )
     return done.stdout
 
 
 def _how_ended(code: int) -> str:
     if code >= 0:
-        return f"has ended with exit code {code}"
+        return f"ended with exit code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
@@ -137,10 +137,10 @@ def _how_ended(code: int) -> str:
 
 
 def render(page: Page) -> bytes:
-    """Return the page as HTML, drawn in this process. What it shows is escaped, but for ours.
+    """Return the page as HTML, rendered in this process; all content of the run is escaped.
 
     Raises:
-        ImportError: a package that draws is not installed.
+        ImportError: a package that renders the page is not installed.
     """
     jinja = require("jinja2", "report")
     environment = jinja.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -157,12 +157,12 @@ def render(page: Page) -> bytes:
         library=require("vl_convert", "report").javascript_bundle(),
         spec_of=_as_script,
     )
-    # half a pair of surrogates is no text
+    # a lone surrogate cannot be encoded
     return text.rstrip().encode("utf-8", "replace") + b"\n"
 
 
 def _as_script(figure: Figure) -> str:
-    """Return a chart as JSON that can stand in a script: nothing in it can end that."""
+    """Return a chart as JSON for a script element, which an escaped "<" cannot end."""
     return json.dumps(figure.spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -171,7 +171,7 @@ def _resource(name: str) -> str:
 
 
 def main() -> None:
-    """Draw what comes in, and write it out; what libraries print goes where errors go."""
+    """Render the page from standard input to standard output; other output goes to stderr."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         out.write(render(Page.unpack(io.BytesIO(sys.stdin.buffer.read()))))

@@ -1,4 +1,4 @@
-// Draws each chart, and draws it anew when the colour scheme changes.
+// Draws each chart, and redraws it when the colour scheme changes.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function config() {
@@ -25,7 +25,7 @@ async function draw() {
     const spec = JSON.parse(document.getElementById(chart.id + "-spec").textContent);
     delete spec.config;
     await vegaEmbed(chart, spec, { renderer: "svg", actions: false, config: config() });
-    // what the chart says is said by its element; a reader need not go through hundreds of marks
+    // the element has a description: a screen reader need not read hundreds of marks
     chart.querySelector("svg")?.setAttribute("aria-hidden", "true");
   }
   document.body.dataset.drawn = "yes";

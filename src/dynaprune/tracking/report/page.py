@@ -1,4 +1,4 @@
-"""The page: one file that needs no network."""
+"""Writing the report: one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ...utils.rng import restored_random_state
 from .classes import by_class
 from .drawing import Page, check_libraries, draw
 from .run import RecordedRun
-from .sample_view import Shown, failure_of, label_of, show
+from .sample_view import SampleView, failure_of, label_of, show
 
 SHOWN = 24
-"""Samples that are shown of those skipped most, and of those served most."""
+"""How many of the samples skipped most, and of those served most, are shown."""
 
 
 def write_report(
@@ -30,27 +30,27 @@ def write_report(
     labels: Any = None,
     view: Callable[[Any], Any] | None = None,
 ) -> Path:
-    """Write a page of what `train.record(directory)` has recorded, and return its path.
+    """Write a report on the recording of `train.record(directory)`, and return its path.
 
-    A sample that cannot be read or shown has the name of its error in its place. The page is drawn
-    in a process of its own.
+    If a sample cannot be read or shown, the page shows the name of the error instead. A separate
+    process renders the page.
 
     Arguments:
-        directory: of the recording.
-        path: of the page.
-        dataset: the one that was trained on, for the samples that were skipped and served most;
-            without it there are only numbers.
-        labels: of all samples, shape (N,), for how each class fared; by default those
-            that the dataset has as a whole.
-        view: returns what of a sample is to be shown, as a picture, a text or the numbers of a
-            sound; by default that is found out.
+        directory: the folder of the recording.
+        path: the path of the page.
+        dataset: the dataset that was trained on, to show the samples that were skipped and served
+            most; without it the report has only numbers.
+        labels: the labels of all samples, shape (N,), to show how often each class was served; by
+            default those that the dataset provides for all samples at once.
+        view: takes a sample and returns the part to show: a picture, a text or the numbers of a
+            sound; by default this part is detected.
 
     Raises:
         FileNotFoundError: there is no recording, or no folder for the page.
         IsADirectoryError: `path` is a folder.
-        ImportError: a package that draws the page is not installed.
-        RuntimeError: the recording is damaged, or the process that draws has failed.
-        ValueError: the dataset, or `labels`, are of another number of samples.
+        ImportError: a package that renders the page is not installed.
+        RuntimeError: the recording is damaged, or the process that renders the page has failed.
+        ValueError: the dataset, or `labels`, have another number of samples than the recording.
     """
     path = Path(path)
     if path.is_dir():
@@ -63,13 +63,13 @@ def write_report(
     count = run.samples.scores.size
     if dataset is not None and run.samples.keys is None and len(dataset) != count:
         raise ValueError(
-            f"dataset must be the one that was trained on, of {count:,} samples, but it has "
+            f"dataset must be the one that was trained on, with {count:,} samples, but it has "
             f"{len(dataset):,}"
         )
     known = None if run.samples.keys is not None else check_labels(labels, dataset, count)
-    check_libraries()  # before samples are read, which may take long
+    check_libraries()  # before reading samples, which may take long
     names = None if dataset is None else _names_of(dataset)
-    with restored_random_state(()):  # samples may draw numbers when they are read
+    with restored_random_state(()):  # reading samples may draw random numbers
         most, least = _extremes(run, dataset, names, view)
     page = draw(Page(run, by_class(run, known, names), most, least))
     with whole_file(path) as file:
@@ -80,7 +80,7 @@ def write_report(
 def _names_of(dataset: Any) -> Sequence[str] | None:
     try:
         return class_names(dataset)
-    except Exception:  # whatever a property of the user's raises: nobody asked for their names
+    except Exception:  # from a property of the user's dataset; class names are optional
         return None
 
 
@@ -89,10 +89,10 @@ def _extremes(
     dataset: Any,
     names: Sequence[str] | None,
     view: Callable[[Any], Any] | None,
-) -> tuple[list[Shown], list[Shown]]:
+) -> tuple[list[SampleView], list[SampleView]]:
     """Return the samples that were skipped most, and those that were served most.
 
-    Of those alike in that, the ones with the lowest scores, and with the highest.
+    Ties are broken by score: the lowest come first in the former, the highest in the latter.
     """
     samples = run.samples
     if dataset is None or samples.keys is not None or not hasattr(dataset, "__getitem__"):
@@ -102,14 +102,14 @@ def _extremes(
 
     require("PIL.Image", "report")
 
-    def shown(index: int) -> Shown:
+    def shown(index: int) -> SampleView:
         score, visits = float(samples.scores[index]), int(samples.visits[index])
         try:
             sample = dataset[index]
             kind, content = show(sample, view)
-            return Shown(index, label_of(sample, names), kind, content, score, visits)
-        except Exception as error:  # one that cannot be shown leaves the others on the page
-            return Shown(index, "", "other", failure_of(error), score, visits)
+            return SampleView(index, label_of(sample, names), kind, content, score, visits)
+        except Exception as error:  # the page still shows the other samples
+            return SampleView(index, "", "other", failure_of(error), score, visits)
 
     return (
         [shown(int(index)) for index in order[:count]],

@@ -1,4 +1,4 @@
-"""A sample as a page can show it: an image, a text, a sound, or else what it is made of."""
+"""A sample in a form that a page can show: an image, a text, a sound, or a description."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from numpy.typing import NDArray
 from ...data.labels import NAMES, name_of
 from ...utils.optional_imports import require
 
-SIDE = 96
-"""Pixels of a thumbnail's longer side."""
+THUMBNAIL_SIDE = 96
+"""The longer side of a thumbnail, in pixels."""
 
-LETTERS = 280
-"""Letters of a text that are shown."""
+MAX_TEXT = 280
+"""How many characters of a text are shown."""
 
-PARTS = 8
-"""Parts of a sample that are described."""
+MAX_PARTS = 8
+"""How many parts of a sample are described."""
 
-DEPTH = 4
-"""Parts of parts that are described."""
+MAX_DEPTH = 4
+"""How many levels of nested parts are described."""
 
-LARGEST = 100_000_000
-"""Pixels that a picture may have: those of more are not read."""
+MAX_PIXELS = 100_000_000
+"""Larger pictures are not read."""
 
-ENOUGH = 1024
-"""Pixels a side from which a thumbnail is made."""
+MAX_COPIED_SIDE = 1024
+"""Larger pictures are subsampled before they are copied."""
 
 COLUMNS = 120
-"""Columns of a waveform."""
+"""The number of columns of a waveform."""
 
-SHORTEST_SOUND = 400
-"""Numbers in a row that are taken for a sound, and not for features."""
+MIN_SOUND = 400
+"""A shorter row of numbers counts as features, not as a sound."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class SampleView:
     """A sample on a page.
 
     Attributes:
-        index: of the sample.
-        label: its label as text, empty where it has none.
+        index: the index of the sample.
+        label: its label as text, empty if it has none.
         kind: "image", "text", "sound" or "other".
         content: an image's data URI, a text, the points of a waveform, or a description.
-        score: the sample's score.
+        score: the score of the sample.
         visits: how often it was served.
     """
 
@@ -63,33 +63,34 @@ class Shown:
 
 
 def show(sample: Any, view: Callable[[Any], Any] | None = None) -> tuple[str, str]:
-    """Return the kind and the content of a sample; see `Shown`.
+    """Return the kind and the content of a sample; see `SampleView`.
 
     Arguments:
-        sample: as the dataset returns it.
-        view: returns what of it is to be shown: a picture (PIL's, or an array), a text, or the
-            numbers of a sound.
+        sample: the sample as the dataset returns it.
+        view: takes the sample and returns the part to show: a picture (of PIL, or an array), a
+            text, or the numbers of a sound.
     """
     parts = _parts(sample if view is None else view(sample))
-    for find in (_as_picture, _as_sound, _as_text):  # a file's name may stand beside its picture
+    # texts come last: a sample may contain both a picture and the name of its file
+    for kind, convert in (("image", _as_picture), ("sound", _as_sound), ("text", _as_text)):
         for part in parts:
-            content = find(part)
+            content = convert(part)
             if content is not None:
-                return find.__name__.removeprefix("_as_").replace("picture", "image"), content
-    return "other", _described(sample)
+                return kind, content
+    return "other", _description(sample)
 
 
 def plain_text(text: str) -> str:
-    """Return a text as one of Python's own: a subclass could say that it is HTML already."""
+    """Return a text as a plain `str`: a subclass could claim to be safe HTML."""
     return str.__str__(text)
 
 
 def failure_of(error: Exception) -> str:
-    """Return why something cannot be shown, as a text."""
+    """Return the reason why a sample cannot be shown, as a text."""
     name = type(error).__name__
     try:
         return _cut(f"cannot be shown: {name}: {error}")
-    except Exception:  # of an error whose own text cannot be made
+    except Exception:  # the error itself cannot be converted to text
         return _cut(f"cannot be shown: {name}")
 
 
@@ -109,11 +110,11 @@ def _as_sound(part: Any) -> str | None:
 
 def _cut(text: str) -> str:
     text = plain_text(text)
-    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
 def label_of(sample: Any, names: Sequence[str] | None) -> str:
-    """Return the label of a sample, the second of a pair or what a dict has under its name."""
+    """Return the label of a sample: the second part of a sequence, or a dict's entry for it."""
     return plain_text(_label_of(sample, names))
 
 
@@ -125,7 +126,7 @@ def _label_of(sample: Any, names: Sequence[str] | None) -> str:
         return ""
     if isinstance(sample, (list, tuple)) and len(sample) >= 2:
         label = sample[1]
-        # not by np.ndim, which cannot take lists of several lengths, such as polygons
+        # not np.ndim, which raises for nested lists of different lengths, such as polygons
         is_single = getattr(label, "ndim", None) == 0 and hasattr(label, "item")
         if is_single or isinstance(label, (str, int, float)):
             return name_of(label.item() if is_single else label, names)
@@ -133,7 +134,7 @@ def _label_of(sample: Any, names: Sequence[str] | None) -> str:
 
 
 def _parts(sample: Any) -> list[Any]:
-    """Return what a sample is made of, one level deep, sounds of Hugging Face unpacked."""
+    """Return the parts of a sample, one level deep, with Hugging Face audio entries unpacked."""
     if isinstance(sample, Mapping):
         parts = [value for name, value in sample.items() if name not in NAMES]
         return [
@@ -143,21 +144,21 @@ def _parts(sample: Any) -> list[Any]:
     if isinstance(sample, (list, tuple)) and not all(
         isinstance(part, (int, float)) for part in sample
     ):
-        # the second of a pair of texts is its label
+        # the second part of a pair is the label
         return list(sample[:1]) if len(sample) == 2 else list(sample)
     return [sample]
 
 
 def _picture(part: Any) -> Any:
-    """Return a part as a picture of PIL, if it is one."""
+    """Return a part as a PIL image, if it is a picture."""
     if hasattr(part, "convert") and hasattr(part, "resize"):
         width, height = part.size
         if width * height == 0:
             return None
-        if width * height > LARGEST:
+        if width * height > MAX_PIXELS:
             raise ValueError(f"a picture of {width:,} × {height:,} pixels is too large")
-        if part.mode == "F" or part.mode.startswith("I"):  # of more than 8 bits
-            part = _thinned(np.asarray(part)).astype(np.float64)
+        if part.mode == "F" or part.mode.startswith("I"):  # more than 8 bits per pixel
+            part = _subsampled(np.asarray(part)).astype(np.float64)
         else:
             return part
     array = _array(part)
@@ -167,36 +168,36 @@ def _picture(part: Any) -> Any:
         array = array.transpose(1, 2, 0)
     if (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or min(array.shape[:2]) < 5:
         return None
-    array = _thinned(array)
+    array = _subsampled(array)
     if not np.isfinite(array).all():
         return None
     if array.dtype != np.uint8:
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 255 and array.dtype.kind in "ui"):
-            most = max(-low, high, 1.0)  # the difference of two large numbers may be infinite
-            array = array.astype(np.float64) / most - low / most
-            array *= 255 / max(high / most - low / most, 1e-12)
+            scale = max(-low, high, 1.0)  # divide first: high - low may overflow
+            array = array.astype(np.float64) / scale - low / scale
+            array *= 255 / max(high / scale - low / scale, 1e-12)
         array = array.astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     return require("PIL.Image", "report").fromarray(array)
 
 
-def _thinned(picture: NDArray[Any]) -> NDArray[Any]:
-    """Return every n-th row and column of a large picture, so that no more is copied."""
-    rows, columns = (-(-side // ENOUGH) for side in picture.shape[:2])
+def _subsampled(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return every n-th row and column of a large picture, so that copies of it stay small."""
+    rows, columns = (-(-side // MAX_COPIED_SIDE) for side in picture.shape[:2])
     return picture[::rows, ::columns]
 
 
 def _data_uri(picture: Any) -> str:
     image_module = require("PIL.Image", "report")
     picture = picture.convert("RGB")
-    scale = SIDE / max(picture.size)
+    scale = THUMBNAIL_SIDE / max(picture.size)
     size = tuple(max(1, round(scale * side)) for side in picture.size)
     resample = image_module.Resampling.NEAREST if scale > 1 else image_module.Resampling.LANCZOS
     small = picture.resize(size, resample)
     content = io.BytesIO()
-    # of its pixels alone: profiles, positions and comments stay where they are
+    # a copy of the pixels alone, without colour profiles, locations and comments
     image_module.frombytes("RGB", size, small.tobytes()).save(content, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
@@ -207,15 +208,16 @@ def _sound(part: Any) -> NDArray[Any] | None:
         return None
     if array.ndim == 2 and 1 <= min(array.shape) <= 2:
         array = array[0] if array.shape[0] <= 2 else array[:, 0]
-    if array.ndim != 1 or array.size < SHORTEST_SOUND:
+    if array.ndim != 1 or array.size < MIN_SOUND:
         return None
     return array
 
 
 def _waveform(sound: NDArray[Any]) -> str | None:
-    """Return the points of an SVG polygon, 120 wide and 40 high: the loudest of each column.
+    """Return the points of an SVG polygon, 120 wide and 40 high: the extremes of each column.
 
-    `None` if a number is not finite. Only a column at a time is looked at, however long it is.
+    It returns `None` if a number is not finite. It reads one column at a time, so long sounds are
+    not copied.
     """
     parts = np.array_split(sound, COLUMNS)
     most = np.array([part.max() for part in parts], dtype=np.float64)
@@ -240,14 +242,14 @@ def _array(part: Any) -> NDArray[Any] | None:
     return part
 
 
-def _described(sample: Any, depth: int = 0) -> str:
-    if depth >= DEPTH:  # a list of lists of the same lists would take for ever
+def _description(sample: Any, depth: int = 0) -> str:
+    if depth >= MAX_DEPTH:  # lists may contain themselves
         return f"a {type(sample).__name__}"
     if isinstance(sample, Mapping):
-        few = list(itertools.islice(sample.items(), PARTS))
-        return _cut(", ".join(f"{name}: {_described(value, depth + 1)}" for name, value in few))
+        first = itertools.islice(sample.items(), MAX_PARTS)
+        return _cut(", ".join(f"{name}: {_description(value, depth + 1)}" for name, value in first))
     if isinstance(sample, (list, tuple)):
-        return _cut(", ".join(_described(part, depth + 1) for part in sample[:PARTS]))
+        return _cut(", ".join(_description(part, depth + 1) for part in sample[:MAX_PARTS]))
     array = _array(sample)
     if array is not None:
         if array.size <= 12:

@@ -1,0 +1,169 @@
+"""All Python code in README and docs/, run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from repository import ROOT
+from torch.utils.data import TensorDataset
+
+from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS
+
+ELSEWHERE = {"bench.md"}
+"""Pages whose code other tests run."""
+
+
+def blocks_of(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """What pages take for given: a training set, a model, an optimizer and a criterion."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3)
+    train_set = TensorDataset(torch.randn(600, 4), torch.arange(600) % 3)
+    train = KalmanBLS(InfoBatch(train_set, num_epochs=200)).proxy()
+    return {
+        "torch": torch,
+        "KalmanBLS": KalmanBLS,
+        "InfoBatch": InfoBatch,
+        "DataLoader": DataLoader,
+        "train_set": train_set,
+        "train": train,
+        "loader": DataLoader(train, batch_size=128, sampler=train.sampler),
+        "model": model,
+        "criterion": torch.nn.CrossEntropyLoss(),
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "penalty": lambda model: sum(p.square().sum() for p in model.parameters()),
+        "accumulation_steps": 2,
+    }
+
+
+def test_no_code_is_forgotten():
+    texts = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
+    pages = {name for name, text in texts.items() if "```python" in text}
+    assert pages == {"index.md", "loops.md", "report.md", "tutorial.md"} | ELSEWHERE
+    assert [name for name, text in texts.items() if "```py\n" in text] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_three_lines(page, names, capsys):
+    code = blocks_of(page)[0].replace("200", "4").replace("num_workers=4", "num_workers=1")
+    exec(code, names)
+    assert re.match(
+        r"4 epochs, [\d,]+ sample visits made and [\d,]+ avoided \(\d+\.\d% saved\) in",
+        capsys.readouterr().out,
+    )
+    assert names["train"].summary().visits_avoided > 0
+
+
+def test_the_rest_of_readme(names, capsys):
+    _, trimmed, audited = blocks_of("README.md")
+    exec(trimmed.replace("16", "4"), dict(names))
+    assert "tensor([" in capsys.readouterr().out  # the suspects
+    for images, labels in names["loader"]:
+        names["train"].update(names["criterion"](names["model"](images), labels))
+    exec(audited, names)
+    assert names["found"].num_samples == 500
+
+
+def test_loops(names):
+    blocks = blocks_of("docs/loops.md")
+    within, graph, *_ = blocks
+    rest = [
+        block
+        for block in blocks[2:]
+        if "integrations" not in block and "PrunedIterableDataset" not in block
+    ]
+    assert len(blocks) == 2 + len(rest) + 3 + 1
+    for images, labels in names["loader"]:
+        exec(within, names | {"images": images, "labels": labels})
+    captured = {
+        "static_weight": torch.ones(()),
+        "static_loss": torch.ones(()),
+        "graph": SimpleNamespace(replay=lambda: None),
+    }
+    for _ in names["loader"]:
+        exec(graph, names | captured)
+    for block in rest:
+        exec(block, names)
+    assert names["train"].summary().epochs == 4
+    lbfgs = torch.optim.LBFGS(names["model"].parameters(), max_iter=3)
+    for images, labels in names["loader"]:
+        names["step"](lbfgs, images, labels)
+    logged = []
+    names["train_epoch"](lambda name, value: logged.append((name, float(value))))
+    *steps, (name, mean) = logged
+    assert name == "mean loss of the epoch"
+    assert min(loss for _, loss in steps) < mean < max(loss for _, loss in steps)
+    assert names["train"].summary().epochs == 6
+    names["train_in_memory"](*names["train_set"].tensors)
+    assert names["train"].summary().epochs == 7
+
+
+def test_a_stream(names):
+    (block,) = [each for each in blocks_of("docs/loops.md") if "PrunedIterableDataset" in each]
+    stored = [{"__key__": f"{i}", "png": i} for i in range(40)]
+    given = {**names, "shards": stored, "decode_image": lambda each: each["png"]}
+    exec(block.replace("num_workers=4", "num_workers=1"), given)
+    for batch in given["loader"]:
+        given["train"].update(batch.float().mean())
+    exec("train.scores[train.numbers_of(['3', '5'])]", given)
+    assert len(given["train"]) == 40
+
+
+@pytest.mark.long
+def test_frameworks(names, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    accelerate = pytest.importorskip("accelerate")
+    lightning = pytest.importorskip("lightning")
+    blocks = [each for each in blocks_of("docs/loops.md") if "integrations" in each]
+    assert len(blocks) == 3
+    given = {
+        **names,
+        "training_arguments": transformers.TrainingArguments(
+            output_dir=str(tmp_path), num_train_epochs=3, report_to=[], use_cpu=True
+        ),
+        "accelerator": accelerate.Accelerator(cpu=True),
+        "Trainer": lambda **more: lightning.Trainer(
+            accelerator="cpu", logger=False, enable_checkpointing=False, **more
+        ),
+    }
+    for block in blocks:
+        exec(block, given)
+    assert given["trainer"].max_epochs == 50
+
+
+def test_report(names, monkeypatch):
+    names["train"] = BLS(InfoBatch(names["train_set"], num_epochs=20, saving=0.3)).proxy()
+    names["loader"] = DataLoader(names["train"], batch_size=64, sampler=names["train"].sampler)
+    for block in blocks_of("docs/report.md"):
+        exec(block, names)
+    assert names["frame"].index[0] == "digit-0.png"
+    assert Path("report.html").stat().st_size > 900_000
+    assert Path("runs/samples.parquet").exists()
+
+
+def test_tutorial(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks_of("docs/tutorial.md"):
+        exec(block, names)
+    out = capsys.readouterr().out
+    said = re.search(r"# (6 epochs.*?) in …", (ROOT / "docs" / "tutorial.md").read_text()).group(1)
+    assert out.startswith(said)
+    assert names["train"].epoch == 12
+    assert names["one_cycle"].last_epoch == 12 * 43  # of 1,347 digits in batches of 32: its end
+    found = names["found"]
+    assert 0.1 < found.correlation.value < 0.4
+    assert 0.3 < found.skipped_loss_ratio.value < 0.8
+    assert 0.7 < found.learned_share < 0.85
+    right = float(re.search(r"([\d.]+)% of the test digits are read", out).group(1))
+    assert right > 90
+    assert Path("runs/report.html").exists()

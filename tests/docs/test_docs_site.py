@@ -1,0 +1,85 @@
+"""The documentation as a site: it builds without warnings, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+from repository import ROOT
+
+pytestmark = pytest.mark.long
+
+
+class Links(HTMLParser):
+    """What a page links to, and what can be linked to in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        for name in ("href", "src"):
+            if attributes.get(name):
+                self.targets.append(attributes[name])
+        for name in ("id", "name"):
+            if attributes.get(name):
+                self.anchors.add(attributes[name])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("material")
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+def test_every_link_leads_somewhere(site):
+    pages = {page: Links(page.read_text("utf-8")) for page in sorted(site.rglob("*.html"))}
+    assert len(pages) > 18
+    broken = []
+    for page, links in pages.items():
+        if page.name == "404.html":  # its links are those of a server's root
+            continue
+        for target in links.targets:
+            if target.startswith(("http:", "https:", "data:", "javascript:", "mailto:")):
+                continue
+            path, _, anchor = unquote(target).partition("#")
+            found = page if path == "" else (page.parent / path).resolve()
+            if not found.exists() or (
+                anchor and found in pages and anchor not in pages[found].anchors
+            ):
+                broken.append(f"{page.relative_to(site)}: {target}")
+    assert broken == []
+
+
+def test_every_public_name_is_in_the_reference(site):
+    import dynaprune
+
+    anchors = set()
+    for page in (site / "api").glob("*.html"):
+        anchors |= Links(page.read_text("utf-8")).anchors
+    missing = [name for name in dynaprune.__all__ if f"dynaprune.{name}" not in anchors]
+    assert missing == []
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        for mark in ('src="http', "fonts.googleapis", 'rel="stylesheet" href="http'):
+            assert mark not in text, page

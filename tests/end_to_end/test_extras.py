@@ -1,0 +1,240 @@
+"""Each command and each optional part, with nothing installed but the extra that it names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from bench_commands import TASK_FILE
+from packages import extras_of_the_project, python_with, run_python
+from repository import ROOT
+
+ZOO = shlex.quote(str(ROOT / "benchmarks" / "zoo"))
+
+TRAINING = """
+import torch
+from torch.utils.data import TensorDataset
+
+from dynaprune import BLS, DataLoader, InfoBatch, save_checkpoint
+
+dataset = TensorDataset(torch.arange(60.0)[:, None] / 60, torch.arange(60) % 3)
+
+
+def loss_fn(model, batch):
+    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def make():
+    return BLS(InfoBatch(dataset, num_epochs=4, saving=0.3)).proxy(), torch.nn.Linear(1, 3), loss_fn
+
+
+def make_dataset():
+    return dataset
+
+
+def trained():
+    train, model, loss_fn = make()
+    train.record("run", overwrite=True)
+    for _ in range(3):
+        for batch in DataLoader(train, batch_size=8):
+            train.update(loss_fn(model, batch))
+    return train, model
+
+
+if __name__ == "__main__":
+    train, model = trained()
+    save_checkpoint("checkpoint.pt", train=train, model=model)
+"""
+
+COMMANDS = """
+import shlex
+import sys
+
+from dynaprune.cli.main import main
+
+for command in {commands!r}:
+    sys.argv = ["dynaprune", *shlex.split(command)]
+    try:
+        main()
+        code = None
+    except SystemExit as ended:
+        code = ended.code
+    print("ended", command, "with", code, flush=True)
+"""
+
+INSPECT = "inspect checkpoint.pt"
+AUDIT = "audit train.py:make --checkpoint checkpoint.pt --num-samples 20"
+REPORT = "report run --data train.py:make_dataset"
+SPECTRUM = "spectrum run"
+DEMO = "demo --seeds 1 --epochs 1"
+LIST = "bench list"
+RUN_OWN = "bench run mine.py --methods random --budgets 0.3 --seeds 1"
+RUN_OURS = (
+    f"bench run temperatures-lstm --tasks {ZOO} --methods random --budgets 0.3 --seeds 1 --epochs 1"
+)
+BENCH_REPORT = "bench report runs/bench"
+
+COMMANDS_OF = {
+    "cli": ["--version", "--help", AUDIT, INSPECT, LIST, RUN_OWN],
+    "report": [AUDIT, REPORT],
+    "spectrum": [SPECTRUM],
+    "demo": [DEMO],
+    "bench": [RUN_OURS, BENCH_REPORT],
+}
+"""By extra, the commands that need no more than that."""
+
+CODE_OF = {
+    "export": "train.to_frame().to_parquet('samples.parquet')",
+    "progress": """
+from dynaprune.tracking.progress_bar import progress
+
+for batch in progress(DataLoader(train, batch_size=8)):
+    train.update(loss_fn(model, batch))
+""",
+    "tensorboard": """
+from dynaprune.tracking.loggers import TensorBoardLogger
+
+TensorBoardLogger("events").log({"visits": 3.0}, 0)
+""",
+    "wandb": "from dynaprune.tracking.loggers import WandbLogger; WandbLogger()",
+    "mlflow": "from dynaprune.tracking.loggers import MLflowLogger; MLflowLogger()",
+    "accelerate": "import dynaprune.integrations.accelerate",
+    "lightning": "import dynaprune.integrations.lightning",
+    "transformers": "import dynaprune.integrations.transformers",
+}
+"""By extra, code that needs no more than that, after a training."""
+
+
+@pytest.fixture
+def python(request, tmp_path):
+    """An interpreter with the extra that a test is given."""
+    return python_with([request.param], tmp_path / "venv")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a user's files, where a training was recorded by what the core brings."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "train.py").write_text(TRAINING)
+    (folder / "mine.py").write_text(TASK_FILE)
+    python = python_with([], folder / "core")
+    check(run_python(python, "train.py", cwd=folder))
+    return folder
+
+
+def check(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_commands(python: Path, commands: list[str], cwd: Path) -> dict[str, str]:
+    """Run commands, one after the other, and return what each has printed, and its exit code."""
+    code = COMMANDS.format(commands=commands)
+    done = run_python(python, "-c", f"import sys; sys.stderr = sys.stdout\n{code}", cwd=cwd)
+    parts = re.split(r"ended (.*) with (.*)\n", check(done))
+    return {
+        command: f"{' '.join(printed.split())} {code}"
+        for printed, command, code in zip(parts[::3], parts[1::3], parts[2::3], strict=False)
+    }
+
+
+@pytest.mark.parametrize(("python", "commands"), COMMANDS_OF.items(), indirect=["python"])
+def test_a_command_needs_no_more_than_its_extra(python, commands, folder):
+    printed = run_commands(python, commands, folder)
+    assert list(printed) == commands
+    assert {command: text for command, text in printed.items() if not text.endswith(" 0")} == {}
+
+
+@pytest.mark.parametrize("python", ["cli"], indirect=True)
+def test_a_command_without_its_extra_names_it(python, folder, tmp_path):
+    results = shlex.quote(str(tmp_path / "results"))
+    names = {
+        REPORT: "report",
+        SPECTRUM: "spectrum",
+        f"{DEMO} --out {shlex.quote(str(tmp_path / 'demo'))}": "demo",
+        f"{RUN_OURS} --out {results}": "bench",
+        f"bench report {results}": "bench",
+    }
+    run_commands(python, [f"{RUN_OWN} --out {results}"], folder)
+    printed = run_commands(python, list(names), folder)
+    for command, extra in names.items():
+        assert printed[command].endswith(f"pip install 'dynaprune[{extra}]' 2"), printed[command]
+    assert not (tmp_path / "demo").exists()  # nothing was trained that cannot be shown
+
+
+def test_the_core_alone_names_the_extra_of_the_rest(folder):
+    python = folder / "core" / "bin" / "python"
+    done = run_python(python, "-m", "dynaprune", "--version", cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "dynaprune: this needs the package 'typer', which is not installed: "
+        "pip install 'dynaprune[cli]'\n"
+    )
+    needing = {
+        "train.report('page.html')": "report",
+        "train.to_frame()": "export",
+        "next(progress(DataLoader(train, batch_size=8)))": "progress",
+        "TensorBoardLogger('events')": "tensorboard",
+        "WandbLogger()": "wandb",
+        "MLflowLogger()": "mlflow",
+        "import_module('dynaprune.integrations.accelerate')": "accelerate",
+        "import_module('dynaprune.integrations.lightning')": "lightning",
+        "import_module('dynaprune.integrations.transformers')": "transformers",
+    }
+    code = f"""
+from importlib import import_module
+
+from dynaprune.tracking.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
+from dynaprune.tracking.progress_bar import progress
+from train import DataLoader, trained
+
+train, _ = trained()
+for text in {list(needing)}:
+    try:
+        eval(text)
+    except ImportError as error:
+        print(str(error).rpartition("pip install ")[2])
+    else:
+        print(text, "needed nothing")
+"""
+    printed = check(run_python(python, "-c", code, cwd=folder)).splitlines()
+    assert printed == [f"'dynaprune[{extra}]'" for extra in needing.values()]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("python", "code"), CODE_OF.items(), indirect=["python"])
+def test_a_part_needs_no_more_than_its_extra(python, code, folder):
+    begin = "from train import DataLoader, loss_fn, trained\ntrain, model = trained()\n"
+    check(run_python(python, "-c", begin + code, cwd=folder))
+
+
+@pytest.mark.long
+def test_the_tutorial_needs_no_more_than_it_says(tmp_path):
+    page = (ROOT / "docs" / "tutorial.md").read_text()
+    (extras,) = re.findall(r"pip install '\.\[(.*?)\]'", page)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    python = python_with(extras.split(","), tmp_path / "venv")
+    assert "of the test digits are read" in check(run_python(python, "-c", code, cwd=tmp_path))
+
+
+def test_readme_names_every_extra_and_no_other():
+    readme = (ROOT / "README.md").read_text()
+    install = readme.partition("## Install")[2].partition("\n## ")[0]
+    extras = extras_of_the_project().keys() - {"dev", "docs"}
+    assert [extra for extra in extras if not re.search(rf"\b{extra}\b", install)] == []
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
+    for page in pages:
+        for named in re.findall(r"pip\s+install\s+'(?:\.|dynaprune)\[(.*?)\]'", page.read_text()):
+            assert set(named.split(",")) <= extras, page
+
+
+def test_readme_names_the_pinned_torch():
+    (pinned,) = re.findall(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"\btorch (\d+\.\d+\.\d+)", readme)) == {pinned}
+
+
+def test_every_extra_is_tried_here():
+    assert COMMANDS_OF.keys() | CODE_OF.keys() == extras_of_the_project().keys() - {"dev", "docs"}

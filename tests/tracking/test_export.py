@@ -1,0 +1,155 @@
+"""What is known of each sample, as a table, and of a run, from its checkpoint."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import Numbers, bls
+from streams import bls_stream
+from typer.testing import CliRunner
+
+from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS, NoPrune, save_checkpoint
+from dynaprune.cli.app import app
+
+pandas = pytest.importorskip("pandas")
+
+
+def train_on(train, epochs):
+    for _ in range(epochs):
+        for batch in DataLoader(train, batch_size=10, sampler=train.sampler):
+            train.update(batch.float().mean())
+
+
+def test_the_frame(tmp_path):
+    train = KalmanBLS(InfoBatch(Numbers(60), num_epochs=6, prune_ratio=0.5)).proxy()
+    train.record(tmp_path)
+    train_on(train, 3)
+    frame = train.to_frame()
+    assert list(frame.columns) == ["score", "error", "visits", "skipped", "next_weight"]
+    assert frame.index.name == "index"
+    assert frame.index.tolist() == list(range(60))
+    assert np.array_equal(frame["score"], train.scores.numpy())
+    assert frame["visits"].sum() == train.summary().visits_made
+    assert (frame["visits"] + frame["skipped"] == 3).all()
+    coming = train.next_selection()
+    assert set(frame.index[frame["next_weight"] > 0]) == set(coming.indices.tolist())
+    assert frame["next_weight"].sum() == pytest.approx(60)
+    frame.loc[:, "score"] = 0.0  # it is a copy
+    assert train.scores.abs().sum() > 0
+
+
+def test_a_frame_by_ids_goes_to_parquet_and_back(tmp_path):
+    pytest.importorskip("pyarrow")
+    train = bls(NoPrune, 30)
+    train_on(train, 1)
+    names = [f"image-{number}.png" for number in range(30)]
+    frame = train.to_frame(ids=names)
+    assert list(frame.columns) == ["score", "next_weight"]
+    frame.to_parquet(tmp_path / "samples.parquet")
+    again = pandas.read_parquet(tmp_path / "samples.parquet")
+    assert again.index.name == "id"
+    assert again.loc["image-7.png", "score"] == pytest.approx(float(train.scores[7]))
+    with pytest.raises(
+        ValueError, match="ids must have one entry per sample, 30 in total, but 29 were given"
+    ):
+        train.to_frame(ids=names[1:])
+    with pytest.raises(ValueError, match=r"ids must be unique, but 'image-0.png' was given twice"):
+        train.to_frame(ids=[*names[:-1], "image-0.png"])
+
+
+def test_a_frame_of_a_stream(tmp_path):
+    train = bls_stream(InfoBatch, 20)
+    train.record(tmp_path)
+    for _ in range(2):
+        for batch in DataLoader(train, batch_size=1):
+            train.update(batch.float().mean())
+    frame = train.to_frame()
+    assert frame.index.name == "fingerprint"
+    assert len(frame) == 20
+    wanted = train.to_frame(ids=["sample 19", "never", "sample 0"])
+    assert wanted.index.tolist() == ["sample 19", "sample 0"]
+    assert wanted.loc["sample 19", "score"] == frame["score"].max()
+    assert wanted.loc["sample 0", "score"] == frame["score"].min()
+
+
+def test_what_is_still_due_was_not_skipped(tmp_path):
+    train = bls(NoPrune, 40)
+    train.record(tmp_path)
+    for step, batch in enumerate(DataLoader(train, batch_size=10)):
+        train.update(batch.float().mean())
+        if step == 1:
+            frame = train.to_frame()
+            assert set(frame["visits"]) == set(frame["skipped"]) == {0}
+    assert set(train.to_frame()["visits"]) == {1}
+
+
+def test_pandas_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pandas.*\[export\]"):
+        bls(NoPrune, 4).to_frame()
+
+
+def inspect(path):
+    result = CliRunner().invoke(app, ["inspect", str(path)])
+    return result.exit_code, " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_checkpoint_is_inspected(tmp_path):
+    train = BLS(InfoBatch(Numbers(60), num_epochs=6, saving=0.4, seed=3)).proxy()
+    train.record(tmp_path / "run")
+    train_on(train, 2)
+    model = torch.nn.Linear(1000, 100)
+    save_checkpoint(tmp_path / "all.pt", train=train, model=model)
+    code, text = inspect(tmp_path / "all.pt")
+    assert code == 0
+    assert "InfoBatch, seed 3" in text
+    assert "Numbers, 60 samples" in text
+    assert "next epoch 2 (between epochs)" in text
+    assert "2 epochs, 72 sample visits made and 48 avoided (40.0% saved)" in text
+    visits = train.to_frame()["visits"]
+    assert f"in 2 epochs each sample {visits.min()} to {visits.max()} times, 60.0%" in text
+    lowest, highest = float(train.scores.min()), float(train.scores.max())
+    assert f"{lowest:.4g}, " in text
+    assert f", {highest:.4g}" in text
+    assert "model 2 0.4" in text
+
+
+def test_states_are_found_wherever_they_are(tmp_path):
+    train = bls(NoPrune, 40)
+    loader = DataLoader(train, batch_size=8)
+    for batch in loader:
+        train.update(batch.float().mean())
+        state = train.state_dict()
+        break
+    torch.save({"callbacks": {"pruning": {"train": state}}}, tmp_path / "deep.ckpt")
+    code, text = inspect(tmp_path / "deep.ckpt")
+    assert code == 0
+    assert "callbacks.pruning.train" in text
+    assert "in epoch 0, 8 visits into it" in text
+    assert "not counted: train.record(directory) does" in text
+    torch.save([train.state_dict()], tmp_path / "list.pt")
+    torch.save({"sets": [train.state_dict(), 3]}, tmp_path / "list.pt")
+    assert "sets.0" in inspect(tmp_path / "list.pt")[1]
+    stream = bls_stream(NoPrune, 20)
+    stream.record(tmp_path / "stream")
+    save_checkpoint(tmp_path / "stream.pt", train=stream)
+    assert "no sample is known yet" in inspect(tmp_path / "stream.pt")[1]
+    torch.save(train.state_dict(), tmp_path / "alone.pt")
+    assert inspect(tmp_path / "alone.pt")[0] == 0
+
+
+def test_what_cannot_be_inspected(tmp_path):
+    code, text = inspect(tmp_path / "nothing.pt")
+    assert code == 2
+    assert "there is no checkpoint" in text
+    (tmp_path / "text.pt").write_text("hello")
+    code, text = inspect(tmp_path / "text.pt")
+    assert code == 2
+    assert "cut short or damaged" in text
+    torch.save({"model": torch.zeros(3)}, tmp_path / "model.pt")
+    code, text = inspect(tmp_path / "model.pt")
+    assert code == 2
+    assert "holds no state of a pruned dataset" in text
