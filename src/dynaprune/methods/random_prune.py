@@ -48,7 +48,6 @@ class RandomPrune(ExactShare):
     """
 
     default_score: ClassVar[type[Score]] = BLS
-    extra_inputs: tuple[str, ...] = ("progress",)
 
     def __init__(
         self,
@@ -61,7 +60,7 @@ class RandomPrune(ExactShare):
         exactly = 0.0 if saving == "auto" else saving
         super().__init__(dataset, num_epochs, saving=exactly, seed=seed)
         if saving == "auto":
-            self.saving = saving
+            self.saving, self.extra_inputs = saving, ("progress",)
 
     def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
         if self.saving != "auto":
