@@ -214,6 +214,8 @@ def test_advice_on_a_budget_that_is_in_use():
     assert "compare saving=0.35, which is in use, with RandomPrune and fewer epochs" in budget
     random = advice_while(RandomPrune(data, 10, saving=0.35), losses, chunk=1)
     assert "compare saving=0.35, which is in use, with fewer epochs" in random
+    auto = advice_while(RandomPrune(data, 10, saving="auto"), losses, chunk=1)
+    assert "compare saving='auto', which is in use, with fewer epochs" in auto
     converged = advice_while(SkipConverged(data, 10), losses, chunk=1)
     assert "or SkipConverged" not in converged
     assert "keep SkipConverged" in converged

@@ -20,6 +20,7 @@ from dynaprune.methods import (
     StaticPrune,
 )
 from dynaprune.planning.plan import make_plan
+from dynaprune.scores.loss_progress import LossProgress
 from dynaprune.scores.loss_shape import LossShape
 from dynaprune.utils.rng import epoch_generator
 
@@ -102,6 +103,7 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
             "visits": torch.full((20,), epoch, dtype=torch.int32),
             "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
             "shape": LossShape(variation=1.0, skewness=0.8),
+            "progress": LossProgress(variation=1.0, fall=0.05),
         }
         read = {key: known[key] for key in train.extra_inputs}
         selection = train.select(scores, epoch, epoch_generator(seed, epoch), **read)

@@ -52,6 +52,7 @@ METHODS = {
     "SelectiveBackprop": SelectiveBackprop,
     "SelectiveBackprop, steep": partial(SelectiveBackprop, saving=0.8),
     "RandomPrune": RandomPrune,
+    "RandomPrune, auto": partial(RandomPrune, saving="auto"),
     "StaticPrune": StaticPrune,
     "NoPrune": NoPrune,
 }

@@ -92,7 +92,7 @@ def _what_to_try(audit: Audit) -> str:
         return f"try saving=0.2, compared with RandomPrune and fewer epochs, {converged}"
     others = "fewer epochs" if audit.method == "RandomPrune" else "RandomPrune and fewer epochs"
     return (
-        f"compare saving={audit.saving:g}, which is in use, with {others} at the same number of "
+        f"compare saving={audit.saving!r}, which is in use, with {others} at the same number of "
         f"visits, {converged}"
     )
 

@@ -66,7 +66,7 @@ class Audit:
     skips_highest: bool
     method: str
     score: str
-    saving: float | None
+    saving: float | str | None
     samples_a_loss: float
     indices: NDArray[np.int64] = field(repr=False, compare=False)
     losses: NDArray[np.float64] = field(repr=False, compare=False)

@@ -5,7 +5,32 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..scores.loss_progress import LossProgress
+from ..scores.loss_shape import share_of_learned
 from ..utils.validation import check_share
+
+LOSS_SHARE = 0.05
+"""The share of all loss that as many samples hold as `saving="auto"` skips."""
+
+MOST = 0.5
+"""The largest share that an epoch skips with `saving="auto"`: a larger estimate is often too high,
+because the highest losses are higher than those of a Weibull distribution."""
+
+FASTEST = 0.5
+"""The relative fall of the mean loss per epoch from which on nothing is skipped, because the model
+still learns much from each visit."""
+
+
+def automatic_share(progress: LossProgress | None) -> float:
+    """Return the share of the samples that an epoch skips with `saving="auto"`, in [0, `MOST`].
+
+    It is the share of the samples that together hold `LOSS_SHARE` of all loss, at most `MOST`,
+    times 1 − fall/`FASTEST`. Measured in benchmarks/studies/auto_budget.py.
+    """
+    if progress is None:
+        return 0.0
+    slowness = min(1.0, max(0.0, 1 - progress.fall / FASTEST))
+    return slowness * min(MOST, share_of_learned(progress.variation, LOSS_SHARE))
 
 
 def count_share(share: float, total: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,21 +36,22 @@ class ExactShare(PrunedDataset):
         self, dataset: Any, num_epochs: int, *, saving: float = 0.5, seed: int = 0
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        total = self._length_as_said()
-        self.saving = self._spread(saving).check(
+        total, first = self._length_as_said(), 1 if self.is_stream else 0
+        self._budget = Saving(saving, num_epochs, first, num_epochs)
+        self.saving: float | Literal["auto"] = self._budget.check(
             total, total - 1, "the first of a stream", "more epochs"
         )
 
     @property
     def _skipped_share(self) -> float:
         """The share of the samples that an epoch skips: more than `saving` of a stream."""
-        return self.saving * self.num_epochs / max(1, self._spread(self.saving).num_selecting)
+        return self._budget.share * self.num_epochs / max(1, self._budget.num_selecting)
 
     def select(
         self, scores: Tensor, epoch: int, generator: torch.Generator, **extra_inputs: Any
     ) -> Selection:
         """Keep as many samples as `saving` leaves to the epoch, at least one, with weight 1."""
-        kept = self._num_kept(scores.numel(), epoch)
+        kept = self._num_kept(scores.numel(), epoch, **extra_inputs)
         return Selection(nonzero(self._choose(scores.numpy(), kept, generator, **extra_inputs)))
 
     @abstractmethod
@@ -70,8 +71,5 @@ class ExactShare(PrunedDataset):
             extra_inputs: what the method's `extra_inputs` names.
         """
 
-    def _num_kept(self, total: int, epoch: int) -> int:
-        return max(1, total - self._spread(self.saving).skipped(epoch, total))
-
-    def _spread(self, saving: float) -> Saving:
-        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
+    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
+        return max(1, total - self._budget.skipped(epoch, total))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..scores import BLS, Score
 from ..utils.sampling import random_mask
+from ._budget import automatic_share, count_share
 from ._exact_share import ExactShare
 
 
@@ -25,10 +26,18 @@ class RandomPrune(ExactShare):
             epochs meets it exactly, if at least one sample is kept in each epoch. The first epoch
             of a stream skips nothing, because its samples are not known yet; the others skip more
             to make up for it.
+
+            With "auto" an epoch skips the share of the samples that together hold 5% of all loss,
+            at most half of them, times 1 − 2f, where f is the relative fall of the mean loss in the
+            epoch before. So the first two epochs skip nothing, and none does while losses halve
+            from epoch to epoch. Both numbers are estimated from the mean losses of batches (see
+            `share_of_learned`). What a run saves is known when it ends. A sample that has been
+            learned should have a loss of 0: the further above it is, the less is skipped, and if
+            mean losses are negative, nothing is.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
             of epochs.
 
@@ -39,6 +48,24 @@ class RandomPrune(ExactShare):
     """
 
     default_score: ClassVar[type[Score]] = BLS
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_epochs: int,
+        *,
+        saving: float | Literal["auto"] = 0.5,
+        seed: int = 0,
+    ) -> None:
+        exactly = 0.0 if saving == "auto" else saving
+        super().__init__(dataset, num_epochs, saving=exactly, seed=seed)
+        if saving == "auto":
+            self.saving, self.extra_inputs = saving, ("progress",)
+
+    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
+        if self.saving != "auto":
+            return super()._num_kept(total, epoch)
+        return max(1, total - count_share(automatic_share(extra_inputs["progress"]), total))
 
     def _choose(
         self,

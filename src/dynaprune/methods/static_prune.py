@@ -42,7 +42,7 @@ class StaticPrune(ExactShare):
 
     default_score: ClassVar[type[Score]] = BLS
 
-    def _num_kept(self, total: int, epoch: int) -> int:
+    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
         return max(1, total - count_share(self._skipped_share, total))
 
     def _choose(

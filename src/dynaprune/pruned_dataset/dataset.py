@@ -67,7 +67,10 @@ class PrunedDataset(Updating, Reading, Following, Saving, Wrapping, Dataset[Any]
     - `last_steps`: int32, shape (N,): the step of the run in which each was measured last, −1 for
       never;
     - `shape`: how the losses of single samples are distributed, a `LossShape`, as the epochs tell
-      that have served everything; `None` before their losses have settled.
+      that have served everything; `None` before their losses have settled;
+    - `progress`: how the losses of single samples are spread in the last epochs, and how fast the
+      mean loss falls, a `LossProgress`; `None` before the first epoch, or if losses are not
+      positive. If samples are skipped by their scores, it is about the others only.
     """
 
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:

@@ -19,10 +19,11 @@ from ..losses.measurements import Measurements
 from ..utils.validation import check_finite, check_keys, check_tensor, shown
 from . import third_party as convention
 from .loss_moments import Moments
+from .loss_progress import ProgressEstimate
 from .reliability import SAMPLES, Reliability
 from .visits import NAMES, History
 
-READABLE = ("errors", "shape", *NAMES)
+READABLE = ("errors", "shape", *NAMES, "progress")
 
 
 class Score(ABC):
@@ -71,7 +72,8 @@ class Score(ABC):
         self._needed: tuple[str, ...] = ()  # the part of the history that a method requires
         self._reliability = Reliability()
         self._moments = Moments()
-        self._takes_moments = False  # whether a method reads them
+        self._progress = ProgressEstimate()
+        self._estimated: frozenset[str] = frozenset()  # which of the two a method reads
         self._samples_a_loss = 0.0  # 0 before the first epoch
 
     @property
@@ -143,13 +145,13 @@ class Score(ABC):
                 "epoch on, but it did not say so before: make extra_inputs an attribute of its "
                 "class, or set it before the first epoch"
             )
-        self._takes_moments = "shape" in names
+        self._estimated = frozenset(names) & {"shape", "progress"}
         self._needed = tuple(name for name in NAMES if name in names)
         self._history.track(self._needed)
 
     def _keeps(self, name: str) -> bool:
-        if name == "shape":
-            return self._takes_moments
+        if name in ("shape", "progress"):
+            return name in self._estimated
         return name not in NAMES or name in self._history
 
     def count_visits(self) -> None:
@@ -187,8 +189,10 @@ class Score(ABC):
         """
         if len(batches) == 0:
             return
-        if is_whole and self._takes_moments:
+        if is_whole and "shape" in self._estimated:
             self._moments.add(batches.sizes.numpy(), batches.losses.numpy())
+        if "progress" in self._estimated:
+            self._progress.add(batches.sizes.numpy(), batches.losses.numpy())
         if self._started:
             last = batches.last(SAMPLES)
             scores = self._values_of(last.indices)
@@ -202,6 +206,8 @@ class Score(ABC):
                 found[name] = self.errors()
             elif name == "shape":
                 found[name] = self._moments.shape
+            elif name == "progress":
+                found[name] = self._progress.value
             else:
                 found[name] = self._history.read(name)
         return found
@@ -295,6 +301,7 @@ class Score(ABC):
             "started": self._started,
             "reliability": self._reliability.state(),
             "moments": self._moments.state(),
+            "progress": self._progress.state(),
             "samples_a_loss": self._samples_a_loss,
         }
 
@@ -307,7 +314,7 @@ class Score(ABC):
         """
         name = type(self).__name__
         names = ["name", "values", "first_loss", "started", "reliability", "moments"]
-        names += ["samples_a_loss"]
+        names += ["progress", "samples_a_loss"]
         names += [] if self.keys is None else ["keys"]
         names += ["history"] if self._needed else []
         check_keys(state, names, "the state's score")
@@ -329,12 +336,14 @@ class Score(ABC):
                 "the state is damaged: its started must be True or False, but "
                 f"{shown(state['started'])} was found"
             )
-        reliability, moments = Reliability(), Moments()
+        reliability, moments, progress = Reliability(), Moments(), ProgressEstimate()
         reliability.restore(state["reliability"])
         moments.restore(state["moments"])
+        progress.restore(state["progress"])
         history = state.get("history", History(0).state_dict())
         self._history.load_state_dict(history, count, self._needed)
-        self.keys, self._reliability, self._moments = keys, reliability, moments
+        self.keys, self._reliability = keys, reliability
+        self._moments, self._progress = moments, progress
         self._values = values.clone()
         self._first_loss, self._started = first_loss, state["started"]
         self._samples_a_loss = samples_a_loss

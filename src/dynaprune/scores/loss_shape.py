@@ -1,9 +1,12 @@
-"""Estimating how many samples have wrong labels from the distribution of losses."""
+"""What the distribution of losses tells: how many labels are wrong, how much is learned."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 ALONE, MIXED = 1.5, 1.2
 """Ratios of skewness to coefficient of variation: above the first, a single kind of samples
@@ -72,6 +75,46 @@ def share_of_outliers(shape: LossShape) -> float:
     )
     trust *= _ramp((variation - ALIKE) / (APART - ALIKE))
     return trust * (1 - skewness / math.sqrt(4 + skewness**2)) / 2
+
+
+def share_of_learned(variation: float, loss_share: float) -> float:
+    """Return the share of the samples with the lowest losses that together hold `loss_share`.
+
+    Losses are taken to be Weibull distributed, with this coefficient of variation. For a Weibull
+    distribution of shape 1/b this is (Γ(1 + 2b)/Γ(1 + b)² − 1)^½, and the samples with losses below
+    its p-quantile hold the share P(1 + b, −ln(1 − p)) of all loss, where P is the regularised lower
+    incomplete gamma function. Both equations are solved by bisection.
+
+    For a loss share of 5% on seven tasks, the result is 0.03 above the true share on average, that
+    of a gamma distribution 0.09, and that of a lognormal one 0.11 below; where it is at most 0.5,
+    it is 0.13 above at most: see benchmarks/studies/auto_budget_shares.py.
+
+    Arguments:
+        variation: the coefficient of variation of single losses, at least 0.
+        loss_share: in [0, 1).
+
+    Example:
+        >>> from dynaprune.scores.loss_shape import share_of_learned
+        >>> [round(share_of_learned(variation, 0.05), 2) for variation in (0, 0.5, 1, 2, 4)]
+        [0.05, 0.16, 0.3, 0.52, 0.72]
+    """
+    log_moment = math.log1p(variation**2)
+    exponent = _root(lambda b: math.lgamma(1 + 2 * b) - 2 * math.lgamma(1 + b) - log_moment, 20.0)
+    order = torch.tensor(1 + exponent, dtype=torch.float64, device="cpu")
+
+    def excess(quantile: float) -> float:
+        return float(torch.igamma(order, torch.full_like(order, quantile))) - loss_share
+
+    return -math.expm1(-_root(excess, 700.0))
+
+
+def _root(function: Callable[[float], float], high: float) -> float:
+    """Return where an increasing function crosses 0 between 0 and `high`."""
+    low = 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+    return low
 
 
 def _ramp(value: float) -> float:

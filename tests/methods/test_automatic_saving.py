@@ -1,0 +1,111 @@
+"""How much an epoch can skip, told from the losses of batches: `saving="auto"`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import Numbers, train_epoch, train_in_pieces
+from streams import Stored, stream_of
+
+from dynaprune import BLS, UCB, DataLoader, KalmanBLS, OrderDP, PrunedScheduler, RandomPrune
+from dynaprune.methods._budget import MOST, automatic_share
+from dynaprune.scores.loss_progress import LossProgress
+
+LENGTH = 4000
+EACH = np.random.default_rng(0).exponential(1, LENGTH)
+"""Losses of variation 1, of which the lowest 0.3 hold 5%."""
+
+
+def test_less_is_skipped_the_faster_losses_fall():
+    assert automatic_share(None) == 0
+    shares = [automatic_share(LossProgress(1.0, fall)) for fall in (-0.5, 0, 0.125, 0.25, 0.5, 1)]
+    assert shares == pytest.approx([0.3, 0.3, 0.225, 0.15, 0, 0], abs=0.002)
+    assert automatic_share(LossProgress(20.0, 0.0)) == MOST
+
+
+def flat(batch):
+    """Losses that do not fall."""
+    return torch.from_numpy(EACH[batch.numpy()]).mean()
+
+
+def falling(train):
+    """Return losses that fall by 60% per epoch."""
+    return lambda batch: flat(batch) * 0.4**train.epoch
+
+
+@pytest.mark.parametrize("score", [BLS, KalmanBLS])
+def test_epochs_skip_what_losses_say(score):
+    train = score(RandomPrune(Numbers(LENGTH), 8, saving="auto")).proxy()
+    loader = DataLoader(train, batch_size=16, sampler=train.sampler)
+    served = []
+    for _ in range(8):
+        served.append(len(train.sampler))
+        assert len(loader) == -(-served[-1] // 16)
+        assert sum(map(len, train_epoch(loader, flat))) == served[-1]
+    assert served[:2] == [LENGTH, LENGTH]
+    assert np.mean(served[2:]) / LENGTH == pytest.approx(0.7, abs=0.04)
+
+
+def test_a_schedule_ends_with_the_run():
+    train = BLS(RandomPrune(Numbers(LENGTH), 5, saving="auto")).proxy()
+    loader = DataLoader(train, batch_size=16, sampler=train.sampler)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    linear = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=5 * LENGTH // 16)
+    scheduler = PrunedScheduler(linear, loader, steps_per_full_epoch=LENGTH // 16)
+    for epoch in range(5):
+        assert linear.get_last_lr() == pytest.approx([1 - epoch / 5])
+        for batch in loader:
+            train.update(flat(batch))
+            optimizer.step()
+            scheduler.step()
+    assert linear.get_last_lr() == pytest.approx([0], abs=1e-9)
+    assert train.summary().visits_avoided > 0
+
+
+def test_nothing_is_skipped_while_losses_fall_fast():
+    train = BLS(RandomPrune(Numbers(LENGTH), 6, saving="auto")).proxy()
+    loader = DataLoader(train, batch_size=16, sampler=train.sampler)
+    for _ in range(6):
+        train_epoch(loader, falling(train))
+    assert train.summary().share_saved == 0
+
+
+def test_a_stream_skips_by_itself():
+    train = BLS(RandomPrune(stream_of(Stored(500)), 4, saving="auto")).proxy()
+    served = []
+    for _ in range(4):
+        served.append(0)
+        for batch in DataLoader(train, batch_size=5):
+            served[-1] += len(batch)
+            train.update(flat(batch))
+    assert served[:2] == [500, 500]
+    assert 250 <= min(served[2:]) < 500
+
+
+def test_a_run_that_is_stopped_goes_on_alike(tmp_path):
+    def make():
+        return BLS(RandomPrune(Numbers(200), 5, saving="auto", seed=3)).proxy()
+
+    def train_on(train, stop_after=None):
+        loader, served = DataLoader(train, batch_size=5), []
+        for _ in range(train.epoch, 5):
+            for batch in loader:
+                train.update(flat(batch))
+                served.append(batch.tolist())
+                if len(served) == stop_after:
+                    return served, loader.state_dict()
+        return served, train.state_dict()
+
+    whole, _ = train_on(make())
+    pieces, *_ = train_in_pieces(make, train_on, tmp_path)
+    assert pieces == whole
+    assert len(whole) < 5 * 40
+
+
+@pytest.mark.parametrize(
+    ("method", "saving"), [(UCB, "auto"), (OrderDP, "auto"), (RandomPrune, "a")]
+)
+def test_who_can_do_it(method, saving):
+    with pytest.raises(TypeError, match=f"saving must be a number, but '{saving}' "):
+        method(Numbers(10), 5, saving=saving)
