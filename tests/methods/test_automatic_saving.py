@@ -8,7 +8,8 @@ import torch
 from helpers import Numbers, train_epoch, train_in_pieces
 from streams import Stored, stream_of
 
-from dynaprune import BLS, UCB, DataLoader, KalmanBLS, OrderDP, PrunedScheduler, RandomPrune
+from dynaprune import BLS, DataLoader, KalmanBLS, PrunedScheduler, RandomPrune
+from dynaprune.methods import UCB, OrderDP
 from dynaprune.methods._budget import MOST, automatic_share
 from dynaprune.scores.loss_progress import LossProgress
 

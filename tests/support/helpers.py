@@ -70,7 +70,6 @@ def beside(
         "visits": torch.from_numpy(visits),
         "last_steps": torch.from_numpy(np.where(visits > 0, steps, np.int32(-1))),
         "shape": LossShape(variation=1.0, skewness=0.8) if epoch > 0 else None,
-        "progress": LossProgress(variation=1.0, fall=0.05) if epoch > 1 else None,
         "progress": LossProgress(variation=1.0, fall=0.05) if epoch > 0 else None,
     }
     return {name: every[name] for name in names}
