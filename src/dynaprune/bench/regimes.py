@@ -24,7 +24,7 @@ COPIES = 0.75
 """The share of near-duplicates in the training set of `redundant`."""
 
 ORIGINALS = 1 / 16
-"""The share of samples of which these are near-duplicates."""
+"""The share of samples that the near-duplicates are copies of."""
 
 RAREST = 0.02
 """The size of the rarest class in a long tail, relative to the largest."""

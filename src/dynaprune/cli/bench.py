@@ -281,7 +281,7 @@ def _length(given: str) -> Length:
     """Return the length of training of an option.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not the name of a length.
     """
     for length in LENGTHS:
         if given == length:

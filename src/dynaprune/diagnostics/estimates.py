@@ -42,7 +42,7 @@ def rank_correlation(first: Numbers, second: Numbers) -> Estimate:
     """Return Spearman's rank correlation of two arrays of shape (n,); ties share their mean rank.
 
     It is NaN if all values of an array are equal. The interval is that of Fisher's z with the
-    variance (1 + r²/2)/(n − 3) of Bonett & Wright (2000); there is none for n below 4.
+    variance (1 + r²/2)/(n − 3) of Bonett & Wright (2000); it is unknown for n below 4.
     """
     if first.size == 0 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return UNKNOWN

@@ -70,7 +70,7 @@ class Chunked(nn.Module):
 
     - **Tensors** and NumPy arrays are split along their first dimension.
     - **Mappings, dataclasses and named tuples**: their values are split; the type is kept.
-    - **Lists and tuples** hold either parts, such as `(logits, auxiliary_logits)`, each of which is
+    - **Lists and tuples** hold either parts, such as `(logits, auxiliary_logits)`; each part is
       split, or B samples, such as the boxes of each image, which are distributed over the slices.
       They hold parts if all tensors in them have B as first dimension, and samples if they have B
       elements. If both are true, or if neither tensors outside of lists nor these rules determine

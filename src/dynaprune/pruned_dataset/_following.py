@@ -30,38 +30,38 @@ class Following(Base):
         max_megabytes: float = 1024.0,
         overwrite: bool = False,
     ) -> None:
-        """From now on, write what each epoch has measured to a directory, when it is over.
+        """Write the losses of each epoch to a directory when the epoch ends, from now on.
 
-        `report` makes a page of it, and `read_recording` reads the losses, which take about 8 bytes
-        a sample visit at most (a stream's: 12). Beside them there are some kilobytes an epoch, and
-        scores and visits of all samples after the last one, 8 bytes a sample; how often each sample
-        was visited is counted from now on, also through checkpoints. A step costs nothing.
+        `report` draws a page from them, and `read_recording` reads them. They take at most about 8
+        bytes per sample visit (12 for a stream). Each epoch adds some kilobytes more, and the
+        latest scores and visits of all samples take 8 bytes per sample. Visits of each sample are
+        counted from now on, also across checkpoints. Recording does not slow down a step.
 
-        With several ranks, call it on all; the first one writes. Each part of a `Sharded` dataset
-        has a folder of its own in there, `rank-0` and so on.
+        With several ranks, call it on all of them; the first one writes. Each part of a `Sharded`
+        dataset has a folder of its own in the directory: `rank-0` and so on.
 
-        A resumed run goes on in the same directory and overwrites the epochs that it repeats; call
-        `load_state_dict` before or after. A run that begins anew does not: if the directory holds
-        epochs, its first `update` raises. So it is with a run that was killed before its first
-        checkpoint and is started again: that needs `overwrite`, or another directory. Two processes
-        that write to one recording are noticed when an epoch is written.
+        A resumed run continues in the same directory and overwrites the epochs that it repeats.
+        Call `load_state_dict` before or after this. If a run that is not resumed finds epochs in
+        the directory, its first `update` raises. This includes a run that was killed before its
+        first checkpoint and started again: give it `overwrite=True` or another directory. If two
+        processes write to one recording, an error says so at the end of an epoch.
 
         Arguments:
-            directory: it is made if it is not there.
-            optimizer: whose learning rate is taken down at each step, if given; that of its first
-                group, where it is no tensor on a device.
-            max_megabytes: that the losses may take, above 0: beyond, those of the oldest epochs are
-                removed.
-            overwrite: whether a run that begins anew replaces the recording that is there, also one
-                of other arguments. A resumed run goes on with its own all the same.
+            directory: the directory; it is created if it does not exist.
+            optimizer: if given, the learning rate of its first group is recorded at each step,
+                unless that is a tensor on a device.
+            max_megabytes: the largest size of the recorded losses, above 0. Beyond it, the losses
+                of the oldest epochs are removed.
+            overwrite: whether a run that is not resumed replaces an existing recording, even one
+                with other arguments. A resumed run always continues its own.
 
         Raises:
-            TypeError: an argument is of another type.
+            TypeError: an argument has another type.
             ValueError: `max_megabytes` is 0 or below.
-            OSError: the directory cannot be made; later, in the loop, a file cannot be written.
-            RuntimeError: the directory holds the recording of another run, or files that are called
-                like those of a recording and are not; later, in the loop, this run begins anew but
-                there are epochs of another, or another process writes there.
+            OSError: the directory cannot be created; later, in the loop, a file cannot be written.
+            RuntimeError: the directory holds the recording of another run, or other files with the
+                names of a recording; later, in the loop, this run is not resumed but the directory
+                has epochs of another run, or another process writes there.
 
         Example:
             >>> import tempfile, torch
@@ -80,21 +80,21 @@ class Following(Base):
         start_recording(self._whole(), directory, optimizer, max_megabytes, overwrite=overwrite)
 
     def log_to(self, *loggers: Logger) -> None:
-        """Give the numbers of each epoch to loggers, from now on, when it is over.
+        """Log the metrics of each epoch when it ends, from now on.
 
-        These are `pruning/visits`, `pruning/share_served` (of the samples, in this epoch),
+        The metrics are `pruning/visits`, `pruning/share_served` (of the samples, in this epoch),
         `pruning/share_saved` (of all visits so far), `pruning/seconds`, `pruning/mean_loss` (of
-        what was served, before weights), `pruning/mean_score`, `pruning/reliability` (from the
-        second epoch on) and `pruning/losses_left_out`. With several ranks, call it on all; the
-        first one logs, of a `Sharded` dataset its own part. An epoch that was left early is over,
-        and logged, when the next one begins or `end_epoch` is called.
+        the served samples, before weights), `pruning/mean_score`, `pruning/reliability` (from the
+        second epoch on) and `pruning/losses_left_out`. With several ranks, call it on all of them;
+        the first one logs, for a `Sharded` dataset its own part. An epoch that was left early is
+        logged when the next one begins or `end_epoch` is called.
 
         Arguments:
-            loggers: any objects with a method `log(metrics, epoch)`; there are `TensorBoardLogger`,
-                `WandbLogger` and `MLflowLogger` in `dynaprune.tracking.loggers`.
+            loggers: objects with a method `log(metrics, epoch)`, such as `TensorBoardLogger`,
+                `WandbLogger` and `MLflowLogger` of `dynaprune.tracking.loggers`.
 
         Raises:
-            TypeError: one has no such method.
+            TypeError: a logger has no such method.
 
         Example:
             >>> import tempfile
@@ -113,21 +113,21 @@ class Following(Base):
     def add_callback(self, callback: Callback) -> None:
         """Let a callback follow the run from now on, as recordings and loggers do.
 
-        `Callback` says what is called when; after recordings, callbacks are called in the order in
-        which they were added. `on_epoch_end` gets what an epoch came to, also the last one, as soon
-        as the loader has served all of it; of an epoch that was left early, when the next one
-        begins or `end_epoch` is called.
+        `Callback` documents when each method is called. Callbacks are called after recordings, in
+        the order in which they were added. `on_epoch_end` gets the result of an epoch as soon as
+        the loader has served all of it, also after the last epoch. For an epoch that was left early
+        it is called when the next one begins, or by `end_epoch`.
 
-        With several ranks, call it on all: each is told of its steps, and the first one of the
-        epochs, with what all have measured. Each part of a `Sharded` dataset is told of its own
-        epochs. Copies of the pruned dataset have no callbacks, and checkpoints do not hold them:
-        add them again before or after `load_state_dict`.
+        With several ranks, call this on all of them: `on_step` is called on each, and
+        `on_epoch_end` on the first, with the measurements of all. With a `Sharded` dataset each
+        rank has its own results. Copies of the pruned dataset have no callbacks, and checkpoints
+        do not hold them: add them again before or after `load_state_dict`.
 
         Arguments:
             callback: an object of a subclass of `Callback`.
 
         Raises:
-            TypeError: it is none.
+            TypeError: it is not a `Callback`.
 
         Example:
             >>> from dynaprune import DataLoader, RandomPrune
@@ -158,28 +158,28 @@ class Following(Base):
         labels: Any = None,
         view: Callable[[Any], Any] | None = None,
     ) -> Path:
-        """Write a page that shows what the recorded epochs have skipped: one file, no network.
+        """Write a page that shows what the recorded epochs have skipped: one file, without network.
 
-        With several ranks, call it on the first one. It needs the extra `report`. The page is drawn
-        in a process of its own, so that a library that aborts does not end the training. A sample
-        that cannot be read or shown has the name of its error in its place.
+        With several ranks, call it on the first one. It needs the extra `report`. A process of its
+        own draws the page, so that a library that aborts does not end the training. A sample that
+        cannot be read or shown is replaced by the name of the error.
 
         Arguments:
-            path: of the page, such as `report.html`.
-            labels: of all samples, shape (N,), for how each class fared; by default what a
-                map-style dataset has at hand, in `targets`, `labels`, or the second tensor of a
+            path: the path of the page, such as `report.html`.
+            labels: the labels of all samples, shape (N,), for a chart by class; by default those
+                that a map-style dataset holds in `targets`, `labels`, or the second tensor of a
                 `TensorDataset`.
-            view: returns what of a sample is to be shown, as a picture (PIL's, or an array), a text
-                or the numbers of a sound; by default that is found out.
+            view: returns the part of a sample that the page shows: a picture (PIL's, or an array),
+                a text, or the samples of a sound; by default the page finds one.
 
         Returns:
             The path.
 
         Raises:
             ImportError: a package that draws the page is not installed.
-            RuntimeError: nothing was recorded yet, or the process that draws has failed; then there
-                is no page, or the one that was there.
-            ValueError: `labels` are of another number of samples.
+            RuntimeError: nothing was recorded yet, or the drawing process failed; then an existing
+                page is left as it was.
+            ValueError: `labels` has another number of samples.
         """
         from ..tracking.recording.start import recorded_directory
         from ..tracking.report import write_report  # it needs what an extra brings
@@ -189,22 +189,22 @@ class Following(Base):
         return write_report(directory, path, dataset=dataset, labels=labels, view=view)
 
     def to_frame(self, ids: Iterable[Any] | None = None) -> Any:
-        """Return what is known of each sample as a pandas DataFrame, to look for wrong labels, say.
+        """Return a pandas DataFrame with one row per sample, for example to look for wrong labels.
 
-        Its columns are `score`; `error`, the score's standard error, where the score knows it;
-        `visits` and `skipped`, in how many epochs that are over a sample was served and was not,
-        where that is counted (since `record` was called); and `next_weight`, the weight that it
-        will have in the coming epoch, 0 if that skips it. `frame.to_parquet(path)` writes it to a
-        file. It needs the extra `export`.
+        The columns are `score`; `error`, its standard error, if the score estimates it; `visits`
+        and `skipped`, the numbers of past epochs that served the sample and that skipped it, if
+        they are counted (since `record` was called); and `next_weight`, the weight of the sample in
+        the coming epoch, 0 if it is skipped. `frame.to_parquet(path)` writes it to a file. It needs
+        the extra `export`.
 
         Arguments:
-            ids: the dataset's own names of its samples, in their order; by default their indices.
-                Of a stream, the keys of those that are wanted; those that have never come are left
-                out, and by default there are the fingerprints of all.
+            ids: the names of the samples, in their order; by default their indices. For a stream,
+                the keys of the wanted samples; keys that have never come are left out, and the
+                default is the fingerprints of all keys.
 
         Raises:
             ImportError: pandas is not installed.
-            ValueError: `ids` are of another number of samples, or not each sample's own.
+            ValueError: `ids` has another number of samples, or repeats a name.
 
         Example:
             >>> import torch

@@ -20,47 +20,48 @@ class Reading(Base):
 
     @property
     def scores(self) -> Tensor:
-        """The scores with all that was reported so far: float32, shape (N,), a copy.
+        """The scores, with all losses recorded so far: float32, shape (N,), a copy.
 
-        Reading them in the middle of an epoch does not change what the run does. With several
-        ranks they are those at the epoch's start until it has ended: one rank alone may read them.
+        Reading them in the middle of an epoch changes nothing. With several ranks they are the
+        scores at the start of the epoch until it has ended, so that one rank alone may read them.
         """
         with self.epochs.lock:
             return self.epochs.latest_score().values().clone()
 
     @property
     def reliability(self) -> float:
-        """How far the scores can be trusted: about their rank correlation with the samples' losses.
+        """An estimate of the rank correlation of the scores with the losses of single samples.
 
-        0 says that they are as good as drawn at random, 1 that they order the samples as their
-        losses do. It is estimated without an extra pass: the mean score of each batch is compared
-        with the loss that the batch then has. NaN before the second epoch. `audit` measures it.
+        With 0, the scores order the samples no better than chance; with 1, they order them as their
+        losses do. It is estimated without an extra pass, by comparing the mean score of each batch
+        with the loss of that batch. NaN before the second epoch. `audit` measures it.
         """
         with self.epochs.lock:
             return self.epochs.latest_score().reliability
 
     @property
     def mean_loss(self) -> float:
-        """The mean loss of the last epoch, before weights: over its sample visits, finite ones.
+        """The mean loss of the last epoch over its sample visits, before weights.
 
-        It is what to log of an epoch, and comparable between epochs, methods and full training,
-        which what `update` returns is not. In an epoch it is that of the one before, so reading it
-        does not wait for a device; after the loop, that of the epoch that the loop has trained.
-        With several ranks it is that of all. NaN before the first epoch has ended.
+        Log this: unlike what `update` returns, it compares between epochs, methods and full
+        training. In the middle of an epoch it is the mean of the epoch before, so reading it does
+        not wait for a device. After the loop it is that of the epoch just trained. With several
+        ranks it covers all of them. Losses that are not finite are left out. NaN before the first
+        epoch has ended.
         """
         with self.epochs.lock:
             return self.epochs.mean_loss()
 
     def numbers_of(self, keys: Iterable[Key]) -> Tensor:
-        """Return where in `scores` and `weights` the samples of a stream are: int64, shape (M,).
+        """Return the positions of a stream's samples in `scores` and `weights`: int64, shape (M,).
 
-        Numbers change in an epoch in which keys come that are new.
+        Positions change in an epoch that brings new keys.
 
         Arguments:
-            keys: what `key` of the stream returns; −1 is returned for those that are not known.
+            keys: M keys, as the stream's `key` returns them. Unknown keys get −1.
 
         Raises:
-            RuntimeError: the dataset is no stream.
+            RuntimeError: the dataset is not a stream.
         """
         with self.epochs.lock:
             known = self.epochs.latest_score().keys
@@ -74,7 +75,7 @@ class Reading(Base):
 
     @property
     def weights(self) -> Tensor:
-        """The weights in the epoch that is being served or about to be: float32, shape (N,)."""
+        """The weights in the epoch that is served or comes next: float32, shape (N,)."""
         with self.epochs.lock:
             weights = self.epochs.coming_plan(self._planner).weights
         if weights is None:
@@ -82,15 +83,15 @@ class Reading(Base):
         return torch.from_numpy(weights.every().copy())
 
     def next_selection(self, epoch: int | None = None) -> Selection:
-        """Return what the method would select by the scores as they are known; nothing changes.
+        """Return what the method would select by the latest scores, without changing anything.
 
         Arguments:
-            epoch: for which epoch, from 0; by default for the one after that in progress, or for
-                the coming one if none is.
+            epoch: the number of the epoch, from 0; by default the one after the epoch in progress,
+                or the coming one if none is in progress.
 
         Raises:
             ValueError: `epoch` is below 0.
-            RuntimeError: the dataset's length has changed, or the method's selection is none.
+            RuntimeError: the dataset's length has changed, or the method's selection is not valid.
         """
         with self.epochs.lock:
             if epoch is None:
@@ -100,7 +101,7 @@ class Reading(Base):
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch that is being served or about to be, from 0."""
+        """The number of the epoch that is served or comes next, from 0."""
         with self.epochs.lock:
             return self.epochs.number + (1 if self.epochs.position.is_over() else 0)
 
@@ -108,8 +109,7 @@ class Reading(Base):
     def progress(self) -> float:
         """The run's position in epochs: 2.5 is in the middle of the third.
 
-        It counts what was served, trained on or skipped, however often a batch sampler repeats a
-        sample.
+        It counts served samples, whether they were trained on or skipped.
         """
         with self.epochs.lock:
             number, done, total = self.epochs.position.behind_and_total()

@@ -17,15 +17,15 @@ class Saving(Serving):
     def state_dict(self) -> dict[str, Any]:
         """Return the state, in the middle of an epoch or between two: tensors and plain values.
 
-        Save it with `save_checkpoint`, or `torch.save`; `torch.load(..., weights_only=True)` reads
-        it. The batch at hand is still due until `update` was called for it: save after the
+        Save it with `save_checkpoint` or `torch.save`; `torch.load(..., weights_only=True)` reads
+        it. The current batch stays due until `update` was called for it. So save after the
         optimizer's step, and before a `break`, because an epoch that was left is over.
 
-        A checksum of all that it holds is part of it, so load it as it was returned.
+        The state contains a checksum of its content, so load it unchanged.
 
-        With several ranks, call it on all of them in the middle of an epoch: it is a collective,
-        and returns the same on each, so one may save it. Once the loader has ended an epoch, any
-        rank may call it alone. Of a `Sharded` dataset each rank has a state of its own.
+        In the middle of an epoch, call it on all ranks: it is a collective, and returns the same on
+        each, so one rank may save it. Once the loader has ended an epoch, any rank may call it
+        alone. With a `Sharded` dataset each rank has a state of its own.
         """
         with self.epochs.lock:
             state = RunState.capture(self.epochs).to_dict()
@@ -33,18 +33,18 @@ class Saving(Serving):
             return sealed({**self._origin(), "settings": settings, **state})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken: with the samples that were still due in that epoch.
+        """Continue a saved run, with the samples that were still due in its epoch.
 
-        With several ranks, load the same state on all; there may be more or fewer of them now. Of a
-        `Sharded` dataset each rank loads its own, all at the same time.
+        Load the same state on all ranks; their number may have changed. With a `Sharded` dataset
+        each rank loads its own state, all at the same time.
 
-        Other arguments than those of the run that saved it, such as another `num_epochs`, may be
-        meant: they are warned of, by the logger `dynaprune`, and the run goes on with them.
+        If arguments differ from those of the saved run, such as `num_epochs`, the logger
+        `dynaprune` warns, and the run continues with the new ones.
 
         Raises:
-            RuntimeError: the state is incomplete, damaged or of another version's format; it
-                belongs to another dataset, length, method, score or seed, or to an epoch that other
-                arguments planned. The object is left as it was.
+            RuntimeError: the state is incomplete, damaged or of another format; it belongs to
+                another dataset, length, method, score or seed, or to an epoch that these arguments
+                plan differently. The object is left as it was.
         """
         check_origin(state, self._origin())
         epochs = self.epochs

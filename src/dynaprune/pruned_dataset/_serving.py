@@ -50,10 +50,10 @@ class Serving(Base):
             return epochs.serve(epochs.source.share(plan, request or ShareRequest(), resumed))
 
     def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
-        """Make sure that the method can work with a loader's batches; our loader asks at `iter()`.
+        """Check that the method can work with a loader's batches; our loader asks at `iter()`.
 
         Arguments:
-            batch_size: samples of a batch, on one rank; `None` if that is not known.
+            batch_size: samples per batch, on one rank; `None` if unknown.
             world_size: the number of shares; by default that of `torch.distributed`.
 
         Raises:
@@ -101,11 +101,11 @@ class Serving(Base):
                 self._agree_on_lengths()
 
     def end_epoch(self) -> None:
-        """Say that the epoch is over. Nothing happens if it has seen no `update`.
+        """End the epoch; without any `update` in it, this does nothing.
 
-        Our `DataLoader` says so by itself, and an update from the next `iter()` over any loader
-        implies it. Call it where another loader serves the batches and `len(loader)` or
-        `state_dict()` is wanted between two epochs. With several ranks, call it on all of them.
+        Our `DataLoader` ends epochs by itself, and so does the first update of the next epoch with
+        any loader. Call this if another loader serves the batches and you need `len(loader)` or
+        `state_dict()` between two epochs. With several ranks, call it on all of them.
         """
         with self.epochs.lock:
             if self.epochs.end(self._planner):

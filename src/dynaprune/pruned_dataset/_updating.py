@@ -31,35 +31,36 @@ class Updating(Serving):
         """Score the samples of the current batch by its loss, and return it ready for `backward`.
 
         A mean loss is multiplied by the mean weight of the batch's samples. A loss vector is
-        multiplied by its samples' weights, then averaged; so are the mean losses of slices, each
-        of which counts as many times as it has samples. The loss is not read: there is no wait for
-        a device, no transfer, and the given tensor is left as it is.
+        multiplied by its samples' weights, then averaged. So are the mean losses of slices, where
+        each counts as often as it has samples. `update` does not read the loss, so it does not
+        wait for a device and copies nothing, and it does not change the given tensor.
 
-        Call it once a batch, with the loss of that batch alone: after several losses were summed
-        up, before the sum is divided for gradient accumulation and before `scaler.scale`. What is
-        returned is weighted: log `loss` as it was before, or `mean_loss` after the epoch.
+        Call it once per batch, with the loss of that batch alone. If the loss is a sum of several
+        terms, call it after they were added. Call it before the loss is divided for gradient
+        accumulation and before `scaler.scale`. The returned loss is weighted: log the given `loss`,
+        or `mean_loss` after the epoch.
 
-        The batch is the last one that the loader has yielded. Where the loop fetches ahead, say
-        which one it is, by `batch` or `indices`; without, an error says that it cannot be told.
+        The batch is the last one that the loader has yielded. A loop that fetches ahead has to name
+        it, by `batch` or `indices`; otherwise an error says that the batch is unknown.
 
         Arguments:
             loss: the mean loss of the batch, of shape () or (1,); a loss vector of shape (B,); or
-                the mean losses of C slices of it, of shape (C,), as `chunked` returns them: all of
-                ⌈B/C⌉ samples, but the last, which may have fewer.
+                the mean losses of C slices of it, of shape (C,), as `chunked` returns them; each
+                slice has ⌈B/C⌉ samples, and the last may have fewer.
             indices: the batch's samples, integers of shape (B,), if a loader other than ours has
                 served them (see `with_indices`). They may lie on any device.
-            batch: what our loader has yielded, or a tensor of it, not a copy.
-            mean_loss: what else `loss` could be, where it is a single number that is no mean:
-                normalised by the tokens of several accumulated batches, say. Then this is scored,
-                and `loss` only rescaled.
+            batch: the batch that our loader has yielded, or a tensor in it, not a copy.
+            mean_loss: the mean loss of the batch, if `loss` is a single number of another scale,
+                such as a sum divided by the tokens of several accumulated batches. Then this is
+                scored, and `loss` is only rescaled.
 
         Returns:
             The loss to call `backward` on: shape (), in the type of `loss`.
 
         Raises:
-            RuntimeError: no batch waits for an update, or it cannot be told which one this is
-                about; the loss is no tensor or of another shape; `indices` are of another shape, or
-                no samples of this dataset; the batch belongs to an epoch that is over.
+            RuntimeError: no batch waits for an update, or it is unknown which of several this is
+                about; the loss is no tensor or has another shape; `indices` have another shape, or
+                are not samples of this dataset; the batch belongs to an epoch that is over.
         """
         if torch.compiler.is_dynamo_compiling():
             outside = not_compiled(self._update)
@@ -97,11 +98,11 @@ class Updating(Serving):
             return scaled
 
     def skip_batch(self) -> None:
-        """Say that the loop goes on to the next batch without an update of this one.
+        """Skip the update of the current batch.
 
-        A plain loop need not say so: a batch that it skips by `continue` is gone when the next one
-        is updated. Where a progress bar or a prefetcher lies between the loop and the loader, that
-        looks the same as fetching ahead; then `update` raises an error that asks for this call.
+        A plain loop need not call this: a batch that it skips by `continue` is freed before the
+        next one is updated. Behind a progress bar or a prefetcher, a skipped batch looks the same
+        as one that was fetched ahead; then `update` raises an error that asks for this call.
 
         Raises:
             RuntimeError: no batch waits for its update.
@@ -115,10 +116,10 @@ class Updating(Serving):
     def batch_weight(self) -> float:
         """The mean weight of the current batch, which `update` multiplies a mean loss by.
 
-        It is that of the batch until the next one is asked for, also after its update. For loops in
-        which `update` comes too late, such as replays of a CUDA graph that holds the backward pass,
-        and for those that evaluate the loss of a batch several times, as LBFGS does: they update
-        with the first evaluation, and multiply the others by this.
+        It stays the same until the next batch is requested, also after the update. It is for loops
+        that cannot use what `update` returns: replays of a CUDA graph that includes the backward
+        pass, and optimizers that evaluate the loss of a batch several times, such as LBFGS. These
+        update with the first evaluation, and multiply the others by this weight.
 
         Raises:
             RuntimeError: there is no current batch.

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 class PrunedDataset(Updating, Reading, Following, Saving, Wrapping, Dataset[Any]):
-    """A training set of which every epoch serves the samples that a pruning method selects.
+    """A training set that serves, in each epoch, the samples that a pruning method selects.
 
-    Methods (`InfoBatch`, `SeTa`, …) are subclasses with one function, `select`. The life of an
-    epoch: the sampler asks for a plan; the loader serves it; `update` takes down a loss a batch;
-    and when the next plan is needed, the losses are folded into the scores.
+    Methods (`InfoBatch`, `SeTa`, …) are subclasses that define one function, `select`. In each
+    epoch, the sampler asks for a plan, the loader serves it, and `update` records the loss of each
+    batch. When the next plan is needed, these losses are folded into the scores.
 
-    An epoch that has seen no `update` is served again, so looking at a batch changes nothing; one
-    that was left early after some updates is over. A loader that begins while an epoch is in
-    progress gets the plan of the next one, as things stand; with its first update that epoch
-    has begun, and without any nothing has happened.
+    An epoch without any `update` is served again, so looking at a batch changes nothing. An epoch
+    that is left early after some updates is over. A loader that begins in the middle of an epoch
+    gets the plan of the next epoch, by the losses known so far. That epoch begins with the first
+    update of one of its batches.
 
     Arguments:
         dataset: a map-style dataset, with `__getitem__` and `__len__`; a rank's part of one, a

@@ -79,7 +79,7 @@ class EpochLengths:
         self._started_at = {id(train): train.progress for train in datasets}
 
     def _count(self, trainer: Trainer, done: int) -> float:
-        """Return the length of the epoch, of which `done` batches were trained before."""
+        """Return the length of an epoch in which `done` batches were trained before."""
 
         def length(loader: Any) -> float:
             return length_of(loader) + (done if serves_pruned(loader) else 0)

@@ -40,7 +40,7 @@ def pruned_datasets(trainer: Trainer) -> list[PrunedDataset]:
         trainer: the Trainer, which has created its training loaders.
 
     Raises:
-        TypeError: there is none, or one is a stream of unknown length.
+        TypeError: no dataset is pruned, or one is a stream of unknown length.
         ValueError: the Trainer has replaced a sampler of theirs.
     """
     loaders = trainer.fit_loop._combined_loader.flattened
