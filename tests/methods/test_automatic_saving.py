@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 from helpers import Numbers, train_epoch, train_in_pieces
+from ranks import on_ranks
 from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, KalmanBLS, PrunedScheduler, RandomPrune
@@ -82,6 +85,25 @@ def test_a_stream_skips_by_itself():
             train.update(flat(batch))
     assert served[:2] == [500, 500]
     assert 250 <= min(served[2:]) < 500
+
+
+def train_on_rank(rank):
+    """Return the plans of a run, and what this rank has served."""
+    train = BLS(RandomPrune(Numbers(400), 4, saving="auto")).proxy()
+    loader, plans, served = DataLoader(train, batch_size=4), [], []
+    for _ in range(4):
+        plans.append(train.begin_epoch().plan.order.tolist())
+        served += chain(*train_epoch(loader, flat))
+    return plans, len(served)
+
+
+def test_ranks_skip_the_same():
+    (plans, served), (others, served_by_other) = on_ranks(2, train_on_rank)
+    assert plans == others
+    lengths = [len(plan) for plan in plans]
+    assert lengths[:2] == [400, 400]
+    assert max(lengths[2:]) < 400
+    assert served == served_by_other == sum(-(-length // 2) for length in lengths)
 
 
 def test_a_run_that_is_stopped_goes_on_alike(tmp_path):
