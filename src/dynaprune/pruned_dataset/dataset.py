@@ -17,16 +17,16 @@ from ..scores import SampleLoss, Score
 from ..training.epochs import Epochs
 from ..training.sources import source_for
 from ..utils.validation import check_integer
+from ._checkpointing import Checkpointing
 from ._following import Following
 from ._reading import Reading
-from ._saving import Saving
 from ._updating import Updating
 
 if TYPE_CHECKING:
     from ..loading.index_batches import IndexBatches
 
 
-class PrunedDataset(Updating, Reading, Following, Saving, Wrapping, Dataset[Any]):
+class PrunedDataset(Updating, Reading, Following, Checkpointing, Wrapping, Dataset[Any]):
     """A training set that serves, in each epoch, the samples that a pruning method selects.
 
     Methods (`InfoBatch`, `SeTa`, …) are subclasses that define one function, `select`. In each

@@ -1,4 +1,4 @@
-"""Saving: the state of a run, in the middle of an epoch or between two."""
+"""Checkpointing: the state of a run, in the middle of an epoch or between two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..training.state import STATE_VERSION, RunState, check_origin
 from ._serving import Serving
 
 
-class Saving(Serving):
+class Checkpointing(Serving):
     """Saves and restores a run."""
 
     def state_dict(self) -> dict[str, Any]:
