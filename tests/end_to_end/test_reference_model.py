@@ -7,7 +7,7 @@ samples a batch holds, which the batch tells by itself.
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from loop_driver import SLOTS, run_sequence
 
@@ -31,7 +31,12 @@ SEQUENCES = given(
 )
 
 
+# an epoch that another iterator trains to its end, before a batch of it that was fetched earlier
+AFTER_ALL = [("fetch", 0), ("epoch", 1), ("update batch", 0), ("save", 0), ("load", 0)]
+
+
 @SEQUENCES
+@example("plain", False, AFTER_ALL)
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 def test_sequences(kind, looks, actions):
     run_sequence(kind, looks, actions)

@@ -250,6 +250,9 @@ class Driver:
     def nothing_is_due(self) -> bool:
         """Whether all of the epoch was trained on or skipped."""
         model, run = self.model, self.model.trained
+        if model.resumed and not model.has_begun_here():
+            # a state may be from an epoch whose samples were all trained on by another iterator
+            return model.plan is not None and not model.due(model.plan)
         if not model.has_begun_here() or run is None:
             return False
         at_end = run.batches == model.batches_of(len(run.due)) and not run.waiting
