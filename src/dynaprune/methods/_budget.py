@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..scores.loss_progress import LossProgress
 from ..scores.loss_shape import share_of_learned
 from ..utils.validation import check_share
+
+if TYPE_CHECKING:
+    from ..pruned_dataset import PrunedDataset
 
 LOSS_SHARE = 0.05
 """The share of all loss that as many samples hold as `saving="auto"` skips."""
@@ -103,3 +107,15 @@ class Saving:
             return 0
         done = min(max(epoch - self.first, 0), self.num_selecting)
         return count_share(self.share, total * self.num_epochs) * done // self.num_selecting
+
+
+def budget_of(train: PrunedDataset, saving: float, end: int | None = None) -> Saving:
+    """Return a budget for a run; the first epoch of a stream skips nothing.
+
+    Arguments:
+        train: the run's pruned dataset.
+        saving: the share of all its visits.
+        end: one past the last epoch that skips samples; by default one past the last epoch.
+    """
+    first, num_epochs = train.epochs.source.first_selecting_epoch, train.num_epochs
+    return Saving(saving, num_epochs, first, num_epochs if end is None else end)

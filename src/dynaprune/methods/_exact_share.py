@@ -13,7 +13,7 @@ from torch import Tensor
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero
-from ._budget import Saving
+from ._budget import budget_of
 
 
 class ExactShare(PrunedDataset):
@@ -36,8 +36,8 @@ class ExactShare(PrunedDataset):
         self, dataset: Any, num_epochs: int, *, saving: float = 0.5, seed: int = 0
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
-        total, first = self._length_as_said(), 1 if self.is_stream else 0
-        self._budget = Saving(saving, num_epochs, first, num_epochs)
+        total = self.epochs.source.announced_samples
+        self._budget = budget_of(self, saving)
         self.saving: float | Literal["auto"] = self._budget.check(
             total, total - 1, "the first of a stream", "more epochs"
         )

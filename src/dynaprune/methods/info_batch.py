@@ -13,7 +13,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import all_indices, nonzero, random_mask, take
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import Saving, count_share, first_annealed_epoch
+from ._budget import Saving, budget_of, count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
 
 DELTA = 0.875
@@ -119,7 +119,7 @@ class InfoBatch(PrunedDataset):
         self.batch_size = batch_size
         self.saving: float | None = None
         if saving is not None:
-            total = self._length_as_said()
+            total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
                 total,
                 most=total * (MAX_WEIGHT - 1) // MAX_WEIGHT,
@@ -184,7 +184,7 @@ class InfoBatch(PrunedDataset):
 
     def _spread(self, saving: float) -> Saving:
         end = first_annealed_epoch(self.delta, self.num_epochs)
-        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, end)
+        return budget_of(self, saving, end)
 
 
 def _candidates_for(skipped: int, total: int) -> int:

@@ -13,7 +13,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero, take
 from ..utils.validation import check_either, check_integer, check_number, check_share
-from ._budget import Saving, count_share
+from ._budget import Saving, budget_of, count_share
 from ._ranking import lowest, some_of
 
 
@@ -91,7 +91,7 @@ class RePB(PrunedDataset):
         self.prune_ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
         self.saving: float | None = None
         if saving is not None:
-            total = self._length_as_said()
+            total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
                 total, total - 1, "the first of a stream", "more epochs"
             )
@@ -136,7 +136,7 @@ class RePB(PrunedDataset):
         return some_of(candidates, skipped, generator)
 
     def _spread(self, saving: float) -> Saving:
-        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
+        return budget_of(self, saving)
 
 
 def means_of_windows(

@@ -14,7 +14,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero, random_mask, shuffled, take
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import Saving, count_share, first_annealed_epoch
+from ._budget import Saving, budget_of, count_share, first_annealed_epoch
 from ._kmeans import kmeans_cuts
 from ._ranking import some_of
 
@@ -78,7 +78,7 @@ class SeTa(PrunedDataset):
         self.prune_ratio = check_share("prune_ratio", 0.1 if prune_ratio is None else prune_ratio)
         self.saving: float | None = None
         if saving is not None:
-            total = self._length_as_said()
+            total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
                 total, total - 1, "the first of a stream", "more epochs"
             )
@@ -112,7 +112,7 @@ class SeTa(PrunedDataset):
         return Selection(torch.from_numpy(take(indices.numpy(), nonzero(inside))))
 
     def _spread(self, saving: float) -> Saving:
-        return Saving(saving, self.num_epochs, 1 if self.is_stream else 0, self.num_epochs)
+        return budget_of(self, saving)
 
     def _exactly(
         self, kept: int, values: NDArray[np.float32], epoch: int, generator: torch.Generator

@@ -91,7 +91,7 @@ class TrimmedLoss(PrunedDataset):
         self.refresh = check_share("refresh", refresh)
         self.saving: float | None = None
         if saving is not None:
-            total = self._length_as_said()
+            total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
                 total,
                 most=self._skippable(total),

@@ -82,10 +82,6 @@ class PrunedDataset(Updating, Reading, Following, Checkpointing, Wrapping, Datas
         self.epochs = Epochs(source, identity, self.num_epochs)
         self.default_score(self).proxy()
 
-    def _length_as_said(self) -> int:
-        """Return how many samples the dataset has; of a stream that does not say, many."""
-        return self.epochs.source.announced_samples
-
     # What a method defines
 
     @abstractmethod
