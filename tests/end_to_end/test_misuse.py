@@ -58,6 +58,13 @@ class LengthUnknown(NoLength):
         (NoLength(), 3, {}, TypeError, "dataset must be map-style, .* but a NoLength was given"),
         (LengthUnknown(), 3, {}, TypeError, "dataset must have a length, .* length of a stream"),
         (3, 3, {}, TypeError, "dataset must be map-style, .* but a int was given"),
+        (
+            {"train": [1, 2]},
+            3,
+            {},
+            TypeError,
+            "from 0, but the given dict has keys such as 't",
+        ),
         ([], 3, {}, ValueError, "dataset must hold samples, but the given list has 0"),
         ([1], 0, {}, ValueError, "num_epochs must be at least 1, but 0 was given"),
         ([1], 2.0, {}, TypeError, r"num_epochs must be an integer, but 2.0 \(float\) was given"),

@@ -14,7 +14,7 @@ def test_every_name_of_the_library_is_public():
     import dynaprune
 
     used = set(re.findall(r"`(\w+)\(dataset, num_epochs", README))
-    assert used == {"InfoBatch", "SeTa", "RandomPrune", "StaticPrune", "NoPrune"}
+    assert used == {"InfoBatch", "SeTa", "RandomPrune", "NoPrune"}
     assert used <= set(dynaprune.__all__)
 
 
@@ -22,10 +22,20 @@ def test_defaults_in_the_table_of_methods():
     import dynaprune
 
     for name, arguments in re.findall(r"`(\w+)\(dataset, num_epochs(.*?)\)`", README):
-        made = getattr(dynaprune, name)([0], 1)  # some defaults depend on other arguments
+        made = getattr(dynaprune, name)(range(9), 4)  # some defaults depend on other arguments
         for argument, value in re.findall(r"(\w+)=([\d.]+)", arguments):
             if argument != "saving":
                 assert getattr(made, argument) == float(value), (name, argument)
+
+
+def test_paths_in_the_map_exist():
+    """CONTRIBUTING names files from the repository's root, the package, or a package in it."""
+    places = [ROOT, ROOT / "src" / "dynaprune", *(ROOT / "src" / "dynaprune").iterdir()]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in re.findall(
+        r"`([\w./-]+(?:\.py|\.md|/))`", text.partition("## Where things are")[2]
+    ):
+        assert any((place / path).exists() for place in places), path
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

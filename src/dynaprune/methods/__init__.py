@@ -1,4 +1,4 @@
-"""The pruning methods: which samples an epoch keeps. One class per file, each with one `select`.
+"""The pruning methods: which samples an epoch keeps. One class per file, with one `select`.
 
 `select` is a pure function of scores, epoch and random generator: that makes a resumed run equal to
 the uninterrupted one. A method that skips an exact share of all visits derives from `ExactShare`,

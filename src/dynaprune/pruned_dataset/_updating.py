@@ -63,11 +63,7 @@ class Updating(Serving):
                 are not samples of this dataset; the batch belongs to an epoch that is over.
         """
         if torch.compiler.is_dynamo_compiling():
-            outside = not_compiled(self._update)
-            return outside(loss, indices, batch, mean_loss)
-        return self._update(loss, indices, batch, mean_loss)
-
-    def _update(self, loss: Tensor, indices: Any, batch: Any, mean_loss: Tensor | None) -> Tensor:
+            return not_compiled(self.update)(loss, indices, batch=batch, mean_loss=mean_loss)
         epochs = self.epochs
         with epochs.lock:
             current: LoaderPass | None = None

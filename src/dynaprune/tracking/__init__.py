@@ -1,6 +1,7 @@
 """Output of a run besides the model: recordings, loggers, the report, tables, a progress bar.
 
-All of it follows training as a `Callback`, so training does not depend on it.
+Recordings and loggers follow training as a `Callback`, and the rest reads it, so training does not
+depend on any of it.
 """
 
 from ..training.callbacks import Callback, EpochResult

@@ -49,6 +49,9 @@ class EpochResult:
 class Callback:
     """Follows a run beside its training; `PrunedDataset.add_callback` adds one.
 
+    A callback cannot stop a run, because `on_epoch_end` is called on one rank only. The loop can:
+    `train.reliability` and `train.mean_loss` are the same on all ranks.
+
     Override what you need: each method does nothing by default. A callback may read the pruned
     dataset, but must not train or load a state.
 

@@ -351,7 +351,9 @@ class Epochs(Readings):
             if self.ranks.world_size == 1:
                 raise
             logger.exception(
-                "epoch %d could not be recorded or logged: the run goes on without", self.number
+                "a callback, such as a recording or a logger, failed at the end of epoch %d: the "
+                "run continues without callbacks",
+                self.number,
             )
             self.callbacks.clear()
 

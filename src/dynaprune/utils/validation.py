@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -106,6 +106,11 @@ def check_map_style(dataset: Any) -> int:
             f"dataset must have a length, but len() of the given {type(dataset).__name__} "
             f"failed: {error}"
         ) from error
+    if isinstance(dataset, Mapping) and length > 0 and 0 not in dataset:
+        raise TypeError(
+            f"dataset must be indexed from 0, but the given {type(dataset).__name__} has keys such "
+            f"as {next(iter(dataset))!r}: give a list of its values, or one of the datasets in it"
+        )
     if length == 0:
         raise ValueError(f"dataset must hold samples, but the given {type(dataset).__name__} has 0")
     return length
