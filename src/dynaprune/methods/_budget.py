@@ -48,7 +48,7 @@ def first_annealed_epoch(delta: float, num_epochs: int) -> int:
 
 
 @dataclass(frozen=True)
-class Saving:
+class SkipBudget:
     """The number of samples that each epoch skips so that a run saves a share of all its visits.
 
     Attributes:
@@ -109,7 +109,7 @@ class Saving:
         return count_share(self.share, total * self.num_epochs) * done // self.num_selecting
 
 
-def budget_of(train: PrunedDataset, saving: float, end: int | None = None) -> Saving:
+def budget_of(train: PrunedDataset, saving: float, end: int | None = None) -> SkipBudget:
     """Return a budget for a run; the first epoch of a stream skips nothing.
 
     Arguments:
@@ -118,4 +118,4 @@ def budget_of(train: PrunedDataset, saving: float, end: int | None = None) -> Sa
         end: one past the last epoch that skips samples; by default one past the last epoch.
     """
     first, num_epochs = train.epochs.source.first_selecting_epoch, train.num_epochs
-    return Saving(saving, num_epochs, first, num_epochs if end is None else end)
+    return SkipBudget(saving, num_epochs, first, num_epochs if end is None else end)

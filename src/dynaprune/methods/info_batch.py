@@ -13,7 +13,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import all_indices, nonzero, random_mask, take
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import Saving, budget_of, count_share, first_annealed_epoch
+from ._budget import SkipBudget, budget_of, count_share, first_annealed_epoch
 from ._ranking import lowest, some_of
 
 DELTA = 0.875
@@ -182,7 +182,7 @@ class InfoBatch(PrunedDataset):
                 "times the number of ranks"
             )
 
-    def _spread(self, saving: float) -> Saving:
+    def _spread(self, saving: float) -> SkipBudget:
         end = first_annealed_epoch(self.delta, self.num_epochs)
         return budget_of(self, saving, end)
 

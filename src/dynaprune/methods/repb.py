@@ -13,7 +13,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero, take
 from ..utils.validation import check_either, check_integer, check_number, check_share
-from ._budget import Saving, budget_of, count_share
+from ._budget import SkipBudget, budget_of, count_share
 from ._ranking import lowest, some_of
 
 
@@ -135,7 +135,7 @@ class RePB(PrunedDataset):
                 candidates = lowest(values - means, wanted, generator)
         return some_of(candidates, skipped, generator)
 
-    def _spread(self, saving: float) -> Saving:
+    def _spread(self, saving: float) -> SkipBudget:
         return budget_of(self, saving)
 
 

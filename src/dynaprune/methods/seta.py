@@ -14,7 +14,7 @@ from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero, random_mask, shuffled, take
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import Saving, budget_of, count_share, first_annealed_epoch
+from ._budget import SkipBudget, budget_of, count_share, first_annealed_epoch
 from ._kmeans import kmeans_cuts
 from ._ranking import some_of
 
@@ -111,7 +111,7 @@ class SeTa(PrunedDataset):
         del values  # frees memory for the next step
         return Selection(torch.from_numpy(take(indices.numpy(), nonzero(inside))))
 
-    def _spread(self, saving: float) -> Saving:
+    def _spread(self, saving: float) -> SkipBudget:
         return budget_of(self, saving)
 
     def _exactly(

@@ -15,7 +15,7 @@ from ..scores.loss_shape import LossShape, share_of_outliers
 from ..utils.rng import epoch_generator
 from ..utils.sampling import all_indices, nonzero
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import Saving, count_share
+from ._budget import SkipBudget, count_share
 from ._ranking import highest, some_of
 
 LEAST = 0.05
@@ -170,8 +170,8 @@ class TrimmedLoss(PrunedDataset):
         """Return the largest number of samples that an epoch can skip."""
         return min(total - 1, total - math.ceil(self.refresh * total - 1e-9))
 
-    def _spread(self, saving: float) -> Saving:
-        return Saving(saving, self.num_epochs, self._first_trimming_epoch, self.num_epochs)
+    def _spread(self, saving: float) -> SkipBudget:
+        return SkipBudget(saving, self.num_epochs, self._first_trimming_epoch, self.num_epochs)
 
 
 def _check_trim(trim: float | str) -> float | Literal["auto"]:

@@ -304,7 +304,7 @@ class Epochs(Readings):
         """
         before, ended = self.now, self._fold()
         totals = self._totals_with(ended)
-        self.conclude()
+        self.call_callbacks()
         if ended.left_out:
             warn_not_finite(before.number, ended.left_out)
         return Epoch(
@@ -330,7 +330,7 @@ class Epochs(Readings):
         self.passes.retire(epoch.number)  # the memory of a plan is wanted for the next one
         self.served_shares.retire(epoch.number)
 
-    def conclude(self) -> None:
+    def call_callbacks(self) -> None:
         """Tell callbacks what the epoch, which is over, came to: one rank does it for all.
 
         It comes before the epoch counts as over: in the next one, or in a state. So a job that is
@@ -341,10 +341,10 @@ class Epochs(Readings):
                 callbacks are removed, because the others would wait.
         """
         if self.callbacks.all and self.ranks.rank == 0:
-            self._tell(self._fold())
+            self._call_callbacks(self._fold())
 
-    def _tell(self, ended: Fold, *, was_served: bool = True) -> None:
-        """Tell callbacks what the epoch came to, as `conclude` does."""
+    def _call_callbacks(self, ended: Fold, *, was_served: bool = True) -> None:
+        """Tell callbacks what the epoch came to, as `call_callbacks` does."""
         try:
             self.callbacks.end_epoch(self._result(ended, was_served), ended.folded_at)
         except Exception:
@@ -370,7 +370,7 @@ class Epochs(Readings):
             return
         warn_no_batch(plan)
         if self.callbacks.all and self.ranks.rank == 0:
-            self._tell(Fold.of_nothing(self.score), was_served=False)
+            self._call_callbacks(Fold.of_nothing(self.score), was_served=False)
         self.now = replace(self.now, number=self.number + 1, plan=None, plan_ahead=None, fold=None)
 
     def _note_whole_look(self, plan: Plan) -> None:

@@ -59,7 +59,7 @@ class RunState:
         if ended.visits > 0:
             number += 1
             try:
-                epochs.conclude()  # this state counts the epoch as over
+                epochs.call_callbacks()  # this state counts the epoch as over
             except Exception:
                 logger.exception("epoch %d is not recorded or logged yet", epochs.number)
         return cls(number, ended.score, epochs.summary(), epochs.mean_loss(), SavedProgress())
