@@ -30,6 +30,7 @@ class CarbonPatchTST(Regression):
         weight_decay=0.01,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=12, learning_rate=0.0005)
 
     def load(self, root: Path | None) -> None:
         """Read the series from statsmodels."""

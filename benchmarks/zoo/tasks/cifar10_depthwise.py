@@ -17,6 +17,7 @@ class CifarDepthwise(ImageClassification):
     samples = 2000
     model = "depthwise CNN"
     recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.15, threads=1)
+    full_recipe = recipe.with_length(epochs=20, learning_rate=0.3)
 
     def make_model(self) -> nn.Module:
         """Return a network of two stages."""

@@ -23,6 +23,7 @@ class SentimentLSTM(SentenceClassification):
         clip=1.0,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=24, learning_rate=0.005)
 
     def make_model(self) -> nn.Module:
         """Return an LSTM of one layer in both directions."""
