@@ -33,7 +33,7 @@ class Base:
     def _planner(self) -> Planner:
         # made for each use: kept, it would refer to the object that holds it, and the memory of
         # large runs would wait for the garbage collector
-        check = partial(self.epochs.source.check_samples, type(self).__name__)
+        check = partial(self.epochs.source.check_samples, self.dataset, type(self).__name__)
         return Planner(cast("Selects", self), self.seed, check)
 
     def _require_indices(self, done: str, instead: str) -> None:

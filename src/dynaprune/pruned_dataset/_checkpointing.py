@@ -50,9 +50,10 @@ class Checkpointing(Serving):
         epochs = self.epochs
         differing = differences(state["settings"], settings_of(self, epochs.score))
         loaded = RunState.from_dict(state, copy.deepcopy(epochs.score), epochs.source)
-        loaded.apply(epochs, self._planner, type(self).__name__)
-        warn_of(differing)
+        plan = loaded.planned(epochs.source, self._planner, type(self).__name__)
         with epochs.lock:
+            loaded.apply(epochs, plan)
+            warn_of(differing)
             self._agree_on_lengths()
 
     def _origin(self) -> dict[str, Any]:

@@ -78,8 +78,9 @@ class Reading(Base):
         """The weights in the epoch that is served or comes next: float32, shape (N,)."""
         with self.epochs.lock:
             weights = self.epochs.coming_plan(self._planner).weights
+            known = self.epochs.known_samples()
         if weights is None:
-            return torch.ones(self.epochs.known_samples(), dtype=torch.float32, device="cpu")
+            return torch.ones(known, dtype=torch.float32, device="cpu")
         return torch.from_numpy(weights.every().copy())
 
     def next_selection(self, epoch: int | None = None) -> Selection:

@@ -25,7 +25,8 @@ class Serving(Base):
                 "first epoch"
             )
         source = self.epochs.source
-        score.keys = source.new_keys()
+        if source.is_stream:
+            score.keys = source.new_keys()
         if score.num_samples != source.num_samples:
             raise RuntimeError(
                 f"the score is of {score.num_samples:,} samples, but the dataset has "
@@ -113,5 +114,6 @@ class Serving(Base):
 
     def _agree_on_lengths(self) -> None:
         """Where each rank has samples of its own, agree on how many all serve in the next epoch."""
-        if self.epochs.ranks.are_apart:
+        ranks = self.epochs.ranks
+        if ranks.are_apart and ranks.world_size > 1:  # else nothing is planned before it is needed
             self.epochs.source.agree_on_lengths(self.epochs.coming_plan(self._planner))

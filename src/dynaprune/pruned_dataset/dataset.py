@@ -99,6 +99,9 @@ class PrunedDataset(Updating, Reading, Following, Checkpointing, Wrapping, Datas
     # The dataset, as it was
 
     def __len__(self) -> int:
+        source = self.epochs.source
+        if not source.is_stream:  # without the lock: other threads, and forked ones, ask for it
+            return source.num_samples
         with self.epochs.lock:
             known = self.epochs.known_samples()
         if known == 0:

@@ -345,8 +345,9 @@ class Epochs(Readings):
 
     def _call_callbacks(self, ended: Fold, *, was_served: bool = True) -> None:
         """Tell callbacks what the epoch came to, as `call_callbacks` does."""
+        result = self._result(ended, was_served)
         try:
-            self.callbacks.end_epoch(self._result(ended, was_served), ended.folded_at)
+            self.callbacks.end_epoch(result, ended.folded_at)
         except Exception:
             if self.ranks.world_size == 1:
                 raise

@@ -39,10 +39,9 @@ MANY = 10**9
 
 
 class SampleSource(ABC):
-    """A data set, as far as its kind matters to the run.
+    """A data set, as far as its kind matters to the run; it holds no reference to the data.
 
     Attributes:
-        dataset: the data set.
         num_samples: N, at construction; 0 for a stream.
         expected_samples: how many samples a stream is said to have; 0 if it is not said, or if the
             data set is indexed.
@@ -57,8 +56,7 @@ class SampleSource(ABC):
     first_selecting_epoch: ClassVar[int] = 0
     """The first epoch that can skip samples."""
 
-    def __init__(self, dataset: Any, num_samples: int) -> None:
-        self.dataset = dataset
+    def __init__(self, num_samples: int) -> None:
         self.num_samples = num_samples
         self.expected_samples = 0
         self.ranks = Ranks()
@@ -88,8 +86,12 @@ class SampleSource(ABC):
             RuntimeError: the data set is a stream.
         """
 
-    def check_samples(self, method: str) -> None:
-        """Check that the data set still has the samples that the scores are about.
+    def check_samples(self, dataset: Any, method: str) -> None:
+        """Check that a data set has the samples that the scores are about.
+
+        Arguments:
+            dataset: the data set as it is now.
+            method: the name of the pruning method's class.
 
         Raises:
             RuntimeError: its length has changed.
@@ -200,11 +202,11 @@ class IndexedSource(SampleSource):
     """A map-style data set, of which every rank scores all samples."""
 
     def __init__(self, dataset: Any) -> None:
-        super().__init__(dataset, check_map_style(dataset))
+        super().__init__(check_map_style(dataset))
         self.identity = {"dataset": type(dataset).__name__, "num_samples": self.num_samples}
 
-    def check_samples(self, method: str) -> None:
-        now = len(self.dataset)
+    def check_samples(self, dataset: Any, method: str) -> None:
+        now = len(dataset)
         if now != self.num_samples:
             raise RuntimeError(
                 f"the dataset has {now:,} samples now, but had {self.num_samples:,} when this "
@@ -245,6 +247,14 @@ class ShardedSource(IndexedSource):
 
     def share(self, plan: Plan, request: ShareRequest, resumed_visits: int) -> Share:
         self._check_parts(request)
+        return self._part_of(plan, request, resumed_visits)
+
+    def share_length(
+        self, plan: Plan, request: ShareRequest, num_samples: int, resumed_visits: int
+    ) -> int:
+        return len(self._part_of(plan, request, resumed_visits))  # how it is divided is no matter
+
+    def _part_of(self, plan: Plan, request: ShareRequest, resumed_visits: int) -> Share:
         least, most = self._lengths.of(plan)
         each = least if request.drop_last else most
         if request.start is None:
@@ -253,7 +263,7 @@ class ShardedSource(IndexedSource):
         return Share(plan, every.order[request.start :], 1, request.start)
 
     def _check_parts(self, request: ShareRequest) -> None:
-        parts, ranks = self.dataset.world_size, self.ranks.world_size
+        parts, ranks = self.part["world_size"], self.ranks.world_size
         if request.world_size is not None or ranks not in (1, parts):
             found = (
                 f"{ranks} ranks train"
@@ -289,7 +299,7 @@ class KeyedSource(SampleSource):
     first_selecting_epoch = 1  # nothing is known in the first pass
 
     def __init__(self, dataset: PrunedIterableDataset) -> None:
-        super().__init__(dataset, 0)
+        super().__init__(0)
         self.expected_samples = dataset.num_samples or 0
         self.identity = {"dataset": type(dataset.stream).__name__}
 

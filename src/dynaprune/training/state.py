@@ -112,27 +112,20 @@ class RunState:
         source.check_measurements(progress.batches, score.num_samples)
         return cls(number, score, totals, mean_loss, progress, plan)
 
-    def apply(self, epochs: Epochs, planner: Planner, method: str) -> None:
-        """Let a run go on from this state.
+    def planned(self, source: SampleSource, planner: Planner, method: str) -> Plan | None:
+        """Return the plan of the epoch in whose middle the state was taken, with what is due.
 
         Arguments:
-            epochs: of the run.
-            planner: makes the plan of the epoch in whose middle the state was taken.
+            source: the data set.
+            planner: makes the plan.
             method: the name of the method's class, for messages.
 
         Raises:
             RuntimeError: the method plans another epoch than the one in whose middle the state was
-                taken. The run is left as it was.
+                taken.
         """
-        plan = None
-        if len(self.progress.batches) > 0:
-            plan = epochs.source.still_due(self._planned(planner, method), self.progress)
-        with epochs.lock:
-            epochs.restore(
-                self.number, self.score, self.totals, self.mean_loss, self.progress, plan
-            )
-
-    def _planned(self, planner: Planner, method: str) -> Plan:
+        if len(self.progress.batches) == 0:
+            return None
         try:
             plan = planner.plan(self.score, self.number)
         except Exception as error:
@@ -146,7 +139,16 @@ class RunState:
                 f"arguments of this {method} produce a different plan: make it with those of the "
                 "run that saved it, or go on from a state between epochs"
             )
-        return plan
+        return source.still_due(plan, self.progress)
+
+    def apply(self, epochs: Epochs, plan: Plan | None) -> None:
+        """Let a run go on from this state.
+
+        Arguments:
+            epochs: of the run.
+            plan: what `planned` returned.
+        """
+        epochs.restore(self.number, self.score, self.totals, self.mean_loss, self.progress, plan)
 
 
 def check_origin(state: Any, expected: Mapping[str, Any]) -> None:
