@@ -119,7 +119,7 @@ def test_an_epoch_without_a_batch_is_passed_over(caplog):
     train = bls(NoPrune, 10)
     assert list(train.batches(16, drop_last=True)) == []
     assert train.epoch == 1
-    assert "epoch 0 keeps 10 samples, of which the loader makes no batch" in caplog.text
+    assert "epoch 0 keeps 10 samples, and the loader makes no batch of them" in caplog.text
 
 
 def test_misuse():

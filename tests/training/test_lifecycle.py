@@ -147,7 +147,7 @@ def test_a_dataset_smaller_than_a_batch(caplog):
     for _ in range(3):
         assert list(loader) == []
     assert train.epoch == 3
-    assert "epoch 2 keeps 10 samples, of which the loader makes no batch" in caplog.text
+    assert "epoch 2 keeps 10 samples, and the loader makes no batch of them" in caplog.text
 
 
 def test_looking_at_an_empty_epoch_changes_nothing(caplog):

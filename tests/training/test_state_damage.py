@@ -253,7 +253,7 @@ def test_an_error_of_the_method_is_told_as_one_of_the_state():
     _, state = trained("history", 13)  # of 5 batches an epoch
     train = MAKERS["history"]()
     state["score"]["values"].fill_(float("nan"))
-    with pytest.raises(RuntimeError, match="this UCB cannot plan epoch 2, in the middle of which"):
+    with pytest.raises(RuntimeError, match="middle of epoch 2, but this UCB cannot plan it"):
         train.load_state_dict(sealed(state))
     assert train.epoch == 0
 

@@ -45,8 +45,8 @@ def _checksum(value: Any, known: dict[int, tuple[Any, int]], depth: int) -> int:
 
     Arguments:
         value: anything.
-        known: the containers that were seen, each of which may be in many places, by their `id`,
-            and their checksums.
+        known: by `id`, the containers that were seen, which may be in many places, and their
+            checksums.
         depth: how many containers the value is in.
     """
     if has_elements(value):

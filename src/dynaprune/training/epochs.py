@@ -359,10 +359,10 @@ class Epochs(Readings):
             self.callbacks.clear()
 
     def skip_empty_epoch(self, plan: Plan) -> None:
-        """Go on to the epoch after `plan`, of which the loader could not make a single batch.
+        """Go on to the epoch after `plan` if the loader could make no batch of it.
 
         Raises:
-            RuntimeError: the plan is of a stream of which nothing has come.
+            RuntimeError: the plan is for a stream that has yielded nothing.
         """
         if plan is not self.plan or self.record:
             return  # just a look, in the middle of another epoch

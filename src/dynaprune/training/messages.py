@@ -68,7 +68,7 @@ def warn_no_batch(plan: Plan) -> None:
             "to train on"
         )
     logger.warning(
-        "epoch %d keeps %d samples, of which the loader makes no batch (drop_last with a larger "
+        "epoch %d keeps %d samples, and the loader makes no batch of them (drop_last with a larger "
         "batch size?): nothing is trained in it",
         plan.epoch,
         len(plan),

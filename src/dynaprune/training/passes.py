@@ -110,7 +110,7 @@ class PassTracker:
         """Return the waiting batch that `content` is, or is a part of, and its pass.
 
         Raises:
-            RuntimeError: there is none.
+            RuntimeError: no batch is pending.
         """
         for current in reversed(self._passes):
             for batch in current.waiting:

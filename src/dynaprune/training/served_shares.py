@@ -30,7 +30,7 @@ class ServedShares:
 
     @property
     def last(self) -> Share | None:
-        """The share that a sampler has begun last; `None` if there is none."""
+        """The share that a sampler has begun last, if any."""
         return self._shares[-1] if self._shares else None
 
     def add(self, share: Share, number: int) -> None:
@@ -58,7 +58,7 @@ class ServedShares:
         return result, self._shares[-1]
 
     def of(self, plan: Plan | None) -> Share | None:
-        """Return the share of a plan that a sampler serves; `None` if there is none."""
+        """Return the share of a plan that a sampler serves, if any."""
         return next((each for each in self._shares if each.plan is plan), None)
 
     def fully_drawn_plan(self) -> Plan | None:

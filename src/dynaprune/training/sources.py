@@ -172,7 +172,7 @@ class SampleSource(ABC):
         return 0 if plan is None else len(plan)
 
     def still_due(self, plan: Plan, progress: SavedProgress) -> Plan:
-        """Return a plan of which a checkpoint says how far it was served."""
+        """Return a plan with the samples that a checkpoint says are still due."""
         return plan.without(progress.served())
 
     # Several ranks
@@ -199,7 +199,7 @@ class SampleSource(ABC):
 
 
 class IndexedSource(SampleSource):
-    """A map-style data set, of which every rank scores all samples."""
+    """A map-style data set; every rank scores all samples."""
 
     def __init__(self, dataset: Any) -> None:
         super().__init__(check_map_style(dataset))
@@ -362,7 +362,7 @@ class KeyedSource(SampleSource):
         return super().expected_visits(plan, num_samples) + new
 
     def still_due(self, plan: Plan, progress: SavedProgress) -> Plan:
-        return plan  # the pass over the stream is told what was served
+        return plan  # the pass over the stream skips what was served
 
     def facts(self, plan: Plan, score: Score, resumed_visits: int, first_key: int) -> Facts:
         assert plan.keys is not None

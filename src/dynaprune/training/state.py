@@ -65,7 +65,7 @@ class RunState:
         return cls(number, ended.score, epochs.summary(), epochs.mean_loss(), SavedProgress())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the state as tensors and plain values, none of which changes with the run."""
+        """Return the state as tensors and plain values that do not change with the run."""
         batches = self.progress.batches
         return {
             "epoch": self.number,
@@ -130,8 +130,8 @@ class RunState:
             plan = planner.plan(self.score, self.number)
         except Exception as error:
             raise RuntimeError(
-                f"this {method} cannot plan epoch {self.number}, in the middle of which the state "
-                f"was taken, from the state's scores: {error}"
+                f"the state was taken in the middle of epoch {self.number}, but this {method} cannot "
+                f"plan it from the state's scores: {error}"
             ) from error
         if plan.digest() != self.plan:
             raise RuntimeError(
