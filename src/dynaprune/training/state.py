@@ -130,8 +130,8 @@ class RunState:
             plan = planner.plan(self.score, self.number)
         except Exception as error:
             raise RuntimeError(
-                f"the state was taken in the middle of epoch {self.number}, but this {method} cannot "
-                f"plan it from the state's scores: {error}"
+                f"the state was taken in the middle of epoch {self.number}, but this {method} "
+                f"cannot plan it from the state's scores: {error}"
             ) from error
         if plan.digest() != self.plan:
             raise RuntimeError(
