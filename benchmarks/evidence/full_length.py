@@ -45,6 +45,7 @@ COMPARED = (
     "bls-seta",
     "slices-infobatch",
     "skip-converged",
+    "random-auto",
 )
 BUDGETS = (0.3, 0.5)
 SMALLER, LARGER = 0.2, 0.7

@@ -33,7 +33,7 @@ CHOICES = (
     "order-dp",
     HARDEST,
 )
-UNASKED = ("skip-converged",)
+UNASKED = ("skip-converged", "random-auto")
 """Ways that save what they like."""
 
 BUDGETS = (0.3, 0.5)

@@ -215,14 +215,14 @@ def test_runs_are_planned_in_pairs(part):
     plan = list(cifar10.plan())
     assert len(plan) == len(set(plan))
     # two budgets of all ways, beside full training and what saves by itself
-    assert len(plan) == 2 * 20 * (2 * len(cifar10.CHOICES) + 2)
+    assert len(plan) == 2 * 20 * (2 * len(cifar10.CHOICES) + 1 + len(cifar10.UNASKED))
     # a first answer at both lengths, then five seeds of all methods at the first one
     main = 2 * 3 * (2 * len(cifar10.MAIN) + 1)
     assert {(run.epochs, run.seed) for run in plan[:main]} == {
         (epochs, seed) for epochs in cifar10.LENGTHS for seed in range(3)
     }
     assert {run.way for run in plan[:main]} == {"full", *cifar10.MAIN}
-    rest = 5 * (2 * len(cifar10.CHOICES) + 2) - main // 2
+    rest = 5 * (2 * len(cifar10.CHOICES) + 1 + len(cifar10.UNASKED)) - main // 2
     assert {run.epochs for run in plan[main : main + rest]} == {10}
     assert {run.seed for run in plan[: main + rest]} == {0, 1, 2, 3, 4}
 

@@ -113,6 +113,12 @@ VARIANTS: dict[str, Variant] = {
     "slices-trimmed": _variant(
         "TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"
     ),
+    "random-auto": _variant(
+        "RandomPrune, skipping as much as the losses of batches allow",
+        RandomPrune,
+        budget=None,
+        saving="auto",
+    ),
     "skip-converged": _variant(
         "SkipConverged on true per-sample losses", SkipConverged, reads="samples", budget=None
     ),
