@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dynaprune.tracking.report.drawing import Page
 
 # helpers that compare say what differs, as tests do
-pytest.register_assert_rewrite("helpers", "loop_driver")
+pytest.register_assert_rewrite("accelerate_runs", "helpers", "loop_driver")
 
 # tests read what commands print: without colours, and as wide as they ask for
 for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"):

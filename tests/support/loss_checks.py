@@ -1,14 +1,21 @@
-"""What tests of losses share: types, a data set with weights, and a log of torch's operations."""
+"""What tests of losses share: types, weights, means of slices, and a log of torch's operations."""
 
 from __future__ import annotations
 
 import torch
-from helpers import Numbers, with_scores
+from helpers import Numbers, sample_losses, with_scores
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dynaprune import InfoBatch
+from dynaprune import InfoBatch, chunked
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+chunk_means = chunked(lambda losses: losses.mean(), 4)
+
+
+def means_of(batch):
+    """The mean losses of four slices of a batch of `Numbers`, or of as many as can be."""
+    return chunk_means(sample_losses(batch))
 
 
 def weighted(length=64):
