@@ -113,13 +113,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{name}(...).proxy() returns"
             )
         is_pruned = isinstance(dataset, PrunedDataset)
-        is_stream = is_pruned and dataset.is_stream
-        if is_stream and not (shuffle is None and sampler is None and batch_sampler is None):
-            raise ValueError(
-                "shuffle, sampler or batch_sampler was given, but a pruned stream is served in its "
-                "own order: leave them out, and shuffle by PrunedIterableDataset(..., shuffle=1000)"
-            )
-        if is_stream:
+        if is_pruned and dataset.is_stream:
+            if not (shuffle is None and sampler is None and batch_sampler is None):
+                raise ValueError(
+                    "shuffle, sampler or batch_sampler was given, but a pruned stream is served in "
+                    "its own order: leave them out, and shuffle by PrunedIterableDataset(..., "
+                    "shuffle=1000)"
+                )
             sampler = PruningSampler(dataset)  # only asked for lengths
         elif is_pruned and sampler is None and batch_sampler is None:
             if shuffle is False:
@@ -214,9 +214,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self._fetcher is None:
             return super().__iter__()
         train, batches = self._train(), self.batch_sampler
-        if not train.is_stream:
-            size = self.batch_size or getattr(batches, "batch_size", None)
-            train.check_batch_size(size, getattr(self.sampler, "world_size", None))
+        size = self.batch_size or getattr(batches, "batch_size", None)
+        train.check_batch_size(size, getattr(self.sampler, "world_size", None))
         if isinstance(self._fetcher, SliceFetcher) and not SliceFetcher.suits(self):
             self._fetcher = self._make_fetcher(train)  # for example, in_order was set
         # torch's iterator draws a seed; in a resumed epoch it was drawn before the checkpoint

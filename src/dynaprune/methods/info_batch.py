@@ -124,7 +124,7 @@ class InfoBatch(PrunedDataset):
                 total,
                 most=total * (MAX_WEIGHT - 1) // MAX_WEIGHT,
                 full=" and ".join(
-                    ["the first of a stream"] * self.is_stream
+                    ["the first of a stream"] * self.epochs.source.first_selecting_epoch
                     + [f"the last ones by delta={self.delta}"] * (self.delta < 1)
                 ),
                 more="more epochs or a larger delta",

@@ -99,11 +99,7 @@ class PrunedDataset(Updating, Reading, Following, Checkpointing, Wrapping, Datas
     # The dataset, as it was
 
     def __len__(self) -> int:
-        source = self.epochs.source
-        if not source.is_stream:  # without the lock: other threads, and forked ones, ask for it
-            return source.num_samples
-        with self.epochs.lock:
-            known = self.epochs.known_samples()
+        known = self.epochs.known_samples()
         if known == 0:
             raise TypeError(
                 "a stream has no length before its first pass; let the DataLoader of dynaprune "
@@ -124,8 +120,7 @@ class PrunedDataset(Updating, Reading, Following, Checkpointing, Wrapping, Datas
         return fetch(self.dataset, indices)
 
     def __repr__(self) -> str:
-        known = "known samples" if self.is_stream else "samples"
-        samples = f"{self.epochs.now.num_samples:,} {known}"
+        samples = f"{self.epochs.now.num_samples:,} {self.epochs.source.noun}"
         return (
             f"{type(self).__name__}({samples} of {type(self.dataset).__name__}, "
             f"num_epochs={self.num_epochs}, seed={self.seed}, epoch {self.epoch}, "

@@ -78,9 +78,7 @@ def fold(
     finite = every.finite()
     left_out = len(every) - len(finite)
     score = copy.deepcopy(before)
-    if source.is_stream:
-        every = finite = source.registered(score, finite)
-        source.check_repeats(finite, epoch)
+    every, finite = source.registered(score, every, finite, epoch)
     if source.ranks.world_size > 1:
         # ranks that serve equally many samples repeat a few, which are not scored twice
         every, finite = every.first_visits(), finite.first_visits()

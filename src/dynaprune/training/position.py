@@ -73,9 +73,9 @@ class Position:
         """
         if self.now.plan is None or not self.is_under_way() or self.is_over():
             return 0
-        if self.source.is_stream:  # which may always have more
-            left = self.expected_visits() - self.now.progress.visits
-            return max(1, -(-left // self.source.ranks.size))
+        return self._samples_left()
+
+    def _samples_left(self) -> int:
         current = self.training_pass()
         left_of_pass = (
             None if current is None else current.samples_left(self.now.progress.record.last)
@@ -87,7 +87,7 @@ class Position:
     def repeats(self) -> int:
         """Return how often the epoch serves each of its samples: 1, but for some batch samplers."""
         record = self.now.progress.record
-        if not record or self.source.is_stream:
+        if not record:
             return 1
         current = self.training_pass()
         if current is not None and current.num_samples is not None:
@@ -98,20 +98,12 @@ class Position:
         served = current.samples_done(record.last) + left
         return max(1, round(served / max(1, self._share_length())))
 
-    def expected_visits(self) -> int:
-        """Return how many samples the epoch will serve on all ranks, as far as is known."""
-        return self.source.expected_visits(self.now.plan, self.now.num_samples)
-
     def behind_and_total(self) -> tuple[int, int, int]:
         """Return the epoch's number, how many of its samples are behind, and of how many."""
         if self.is_over():
             return self.now.number + 1, 0, 1
         progress, size = self.now.progress, self.source.ranks.size
         done = progress.visits
-        if self.source.is_stream:
-            if self.expected_visits() == 0:  # in the first pass nobody knows where it ends
-                return self.now.number, 0, 1
-            return self.now.number, done, max(1, done + size * self.samples_due())
         before, current = progress.resumed.visits, self.training_pass()
         left = None if current is None else current.samples_left(progress.record.last)
         if current is not None and left is not None:
@@ -144,3 +136,28 @@ class Position:
         if not counted_at <= visits < counted_at + max(1, self.now.num_samples // 100):
             self.now.distinct = counted_at, distinct = visits, record.num_distinct()
         return distinct + visits - counted_at
+
+
+class StreamPosition(Position):
+    """The position in an epoch of a stream, which may always have more samples than expected."""
+
+    def expected_visits(self) -> int:
+        """Return how many samples the epoch will serve on all ranks, as far as is known."""
+        return self.source.expected_visits(self.now.plan, self.now.num_samples)
+
+    def _samples_left(self) -> int:
+        left = self.expected_visits() - self.now.progress.visits
+        return max(1, -(-left // self.source.ranks.size))
+
+    def repeats(self) -> int:
+        """Return 1: nothing repeats the samples of a stream."""
+        return 1
+
+    def behind_and_total(self) -> tuple[int, int, int]:
+        """Return the epoch's number, how many of its samples are behind, and of how many."""
+        if self.is_over():
+            return self.now.number + 1, 0, 1
+        if self.expected_visits() == 0:  # in the first pass nobody knows where it ends
+            return self.now.number, 0, 1
+        done = self.now.progress.visits
+        return self.now.number, done, max(1, done + self.source.ranks.size * self.samples_due())

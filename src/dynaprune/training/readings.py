@@ -16,7 +16,7 @@ from .callbacks import Callbacks, EpochResult
 from .epoch import Epoch
 from .fold import Fold, fold
 from .passes import PassTracker
-from .position import Position
+from .position import Position, StreamPosition
 from .progress import EpochProgress, SavedProgress
 from .served_shares import ServedShares
 from .sources import SampleSource
@@ -92,7 +92,8 @@ class Readings:
     @property
     def position(self) -> Position:
         """Where the run is in the epoch."""
-        return Position(self.now, self.passes, self.served_shares, self.source)
+        kind = StreamPosition if self.source.is_stream else Position
+        return kind(self.now, self.passes, self.served_shares, self.source)
 
     def is_done(self) -> bool:
         """Whether nothing of an epoch is due any more, and its measurements are known here."""
@@ -108,9 +109,10 @@ class Readings:
 
     def known_samples(self) -> int:
         """Return N; of a stream, the samples that are known by now."""
-        if not self.source.is_stream:
+        if not self.source.is_stream:  # without the lock: other threads and forked processes ask
             return self.source.num_samples
-        return (self.folded().score if self.is_done() else self.score).num_samples
+        with self.lock:
+            return (self.folded().score if self.is_done() else self.score).num_samples
 
     def mean_loss(self) -> float:
         """Return the mean loss of the last epoch that has ended and is known here."""

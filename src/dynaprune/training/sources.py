@@ -53,6 +53,9 @@ class SampleSource(ABC):
     is_stream: ClassVar[bool] = False
     """Whether samples have keys instead of indices, and a length that is not known in advance."""
 
+    noun: ClassVar[str] = "samples"
+    """What `num_samples` counts, for messages."""
+
     first_selecting_epoch: ClassVar[int] = 0
     """The first epoch that can skip samples."""
 
@@ -123,12 +126,18 @@ class SampleSource(ABC):
         if len(own) > 0:
             check_range(own.indices, num_samples)
 
-    def registered(self, score: Score, batches: Measurements) -> Measurements:
-        """Return measurements by the numbers that a score has for their samples."""
-        return batches
+    def registered(
+        self, score: Score, every: Measurements, finite: Measurements, epoch: int
+    ) -> tuple[Measurements, Measurements]:
+        """Return measurements by the numbers that a score has for their samples.
 
-    def check_repeats(self, batches: Measurements, epoch: int) -> None:
-        """Warn if samples came more often in an epoch than they should."""
+        Arguments:
+            score: the score; a stream's gets the keys that are new.
+            every: all measurements of an epoch.
+            finite: those whose losses are finite.
+            epoch: the number of the epoch, for warnings.
+        """
+        return every, finite
 
     # What is served
 
@@ -296,6 +305,7 @@ class KeyedSource(SampleSource):
     """A stream: the samples that have come are known by their keys, and new ones may follow."""
 
     is_stream = True
+    noun = "known samples"
     first_selecting_epoch = 1  # nothing is known in the first pass
 
     def __init__(self, dataset: PrunedIterableDataset) -> None:
@@ -319,10 +329,14 @@ class KeyedSource(SampleSource):
     def check_measurements(self, own: Measurements, num_samples: int) -> None:
         """Fingerprints of keys have no range."""
 
-    def registered(self, score: Score, batches: Measurements) -> Measurements:
-        return score.register_keys(batches)
+    def registered(
+        self, score: Score, every: Measurements, finite: Measurements, epoch: int
+    ) -> tuple[Measurements, Measurements]:
+        known = score.register_keys(finite)
+        self._check_repeats(known, epoch)
+        return known, known
 
-    def check_repeats(self, batches: Measurements, epoch: int) -> None:
+    def _check_repeats(self, batches: Measurements, epoch: int) -> None:
         visits = batches.indices.numel()
         repeated = visits - count_distinct(batches.indices.numpy())
         if repeated >= self.ranks.size:
