@@ -27,6 +27,7 @@ class SpokenDigitsCNN(Classification):
         weight_decay=0.01,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=30, learning_rate=0.005)
 
     def load(self, root: Path | None) -> None:
         """Read the clips."""
