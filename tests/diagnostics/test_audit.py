@@ -140,7 +140,7 @@ def test_a_run_is_the_same_with_audits(stop_after):
 
 def test_a_stream():
     train = InfoBatch(stream_of([]), num_epochs=3)
-    with pytest.raises(RuntimeError, match=r"keys instead of indices.*read train\.reliability"):
+    with pytest.raises(RuntimeError, match=r"have keys and no indices: read train\.reliability"):
         audit(train, nn.Identity(), looked_up)
 
 

@@ -162,12 +162,11 @@ def check_audited(train: Any, model: Any, loss_fn: Any) -> None:
             "loss_fn must be a function, called as loss_fn(model, batch), but a "
             f"{type(loss_fn).__name__} was given"
         )
-    if train.is_stream:
-        raise RuntimeError(
-            f"audit() was called, but this {type(train).__name__} prunes a stream, whose samples "
-            "have keys instead of indices, so none can be drawn: read train.reliability, which is "
-            "estimated from the batches alone"
-        )
+    train.epochs.source.require_indices(
+        type(train).__name__,
+        "audit() was called",
+        "read train.reliability, which is estimated from the batches alone",
+    )
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -213,7 +213,7 @@ class Epochs(Readings):
             raise
         if is_first:
             self._looks = 0
-            log_start(plan, self.now)
+            log_start(plan, self.now, self.source.and_others)
             if plan.epoch >= self.num_epochs and not self._is_past_end:
                 self._is_past_end = True
                 warn_past_end(plan.epoch, self.num_epochs)
@@ -369,6 +369,7 @@ class Epochs(Readings):
         if self.progress.visits > 0:
             self.advance()  # a resumed epoch: what was still due made no batch
             return
+        self.source.check_served(plan)
         warn_no_batch(plan)
         if self.callbacks.all and self.ranks.rank == 0:
             self._call_callbacks(Fold.of_nothing(self.score), was_served=False)

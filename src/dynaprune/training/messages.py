@@ -10,8 +10,8 @@ from .epoch import Epoch
 logger = logging.getLogger("dynaprune")
 
 
-def log_start(plan: Plan, now: Epoch) -> None:
-    """Log what an epoch serves, at its first update."""
+def log_start(plan: Plan, now: Epoch, and_others: str) -> None:
+    """Log what an epoch serves, at its first update; `and_others` what comes beside its plan."""
     if not logger.isEnabledFor(logging.INFO):  # then no mean is computed either
         return
     logger.info(
@@ -21,7 +21,7 @@ def log_start(plan: Plan, now: Epoch) -> None:
         f"{len(plan):,}",
         f"{now.num_samples:,}",
         100 * (1 - len(plan) / max(1, now.num_samples)) if len(plan) else 0.0,
-        "" if plan.keys is None else " whose keys are known, and all others",
+        and_others,
         100 * now.totals.share_saved,
         float(now.score.values().sum()) / max(1, now.num_samples),
         now.score.reliability,
@@ -57,16 +57,7 @@ def warn_not_finite(epoch: int, count: int) -> None:
 
 
 def warn_no_batch(plan: Plan) -> None:
-    """Warn that a loader makes no batch of an epoch.
-
-    Raises:
-        RuntimeError: it never will: nothing of a stream has come.
-    """
-    if plan.keys is not None and len(plan.keys) == 0:
-        raise RuntimeError(
-            "the stream yielded no sample, or with drop_last fewer than a batch: there is nothing "
-            "to train on"
-        )
+    """Warn that a loader makes no batch of an epoch."""
     logger.warning(
         "epoch %d keeps %d samples, and the loader makes no batch of them (drop_last with a larger "
         "batch size?): nothing is trained in it",

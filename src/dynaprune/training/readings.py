@@ -109,7 +109,7 @@ class Readings:
 
     def known_samples(self) -> int:
         """Return N; of a stream, the samples that are known by now."""
-        if not self.source.is_stream:  # without the lock: other threads and forked processes ask
+        if self.source.num_samples > 0:  # without the lock: other threads and forked processes ask
             return self.source.num_samples
         with self.lock:
             return (self.folded().score if self.is_done() else self.score).num_samples

@@ -56,6 +56,9 @@ class SampleSource(ABC):
     noun: ClassVar[str] = "samples"
     """What `num_samples` counts, for messages."""
 
+    and_others: ClassVar[str] = ""
+    """What is served beside the planned samples, for messages."""
+
     first_selecting_epoch: ClassVar[int] = 0
     """The first epoch that can skip samples."""
 
@@ -184,6 +187,13 @@ class SampleSource(ABC):
         """Return a plan with the samples that a checkpoint says are still due."""
         return plan.without(progress.served())
 
+    def check_served(self, plan: Plan) -> None:
+        """Check that a plan of which a loader makes no batch is not all that will ever come.
+
+        Raises:
+            RuntimeError: nothing of a stream has come.
+        """
+
     # Several ranks
 
     def agree_on_lengths(self, plan: Plan) -> None:
@@ -306,6 +316,7 @@ class KeyedSource(SampleSource):
 
     is_stream = True
     noun = "known samples"
+    and_others = " whose keys are known, and all others"
     first_selecting_epoch = 1  # nothing is known in the first pass
 
     def __init__(self, dataset: PrunedIterableDataset) -> None:
@@ -374,6 +385,13 @@ class KeyedSource(SampleSource):
     def expected_visits(self, plan: Plan | None, num_samples: int) -> int:
         new = max(0, self.expected_samples - num_samples)
         return super().expected_visits(plan, num_samples) + new
+
+    def check_served(self, plan: Plan) -> None:
+        if not plan.keys:
+            raise RuntimeError(
+                "the stream yielded no sample, or with drop_last fewer than a batch: there is "
+                "nothing to train on"
+            )
 
     def still_due(self, plan: Plan, progress: SavedProgress) -> Plan:
         return plan  # the pass over the stream skips what was served

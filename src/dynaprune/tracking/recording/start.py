@@ -78,7 +78,8 @@ def recorded_directory(train: PrunedDataset) -> Path:
 
 def _folder_of(train: PrunedDataset) -> str:
     """Return the subfolder of a run: each rank of a sharded dataset has its own."""
-    return f"rank-{train.dataset.rank}" if train.epochs.ranks.are_apart else "."
+    part = train.epochs.source.part
+    return f"rank-{part['rank']}" if part else "."
 
 
 def _facts_of(train: PrunedDataset) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _facts_of(train: PrunedDataset) -> dict[str, Any]:
         "seed": train.seed,
         "num_epochs": train.num_epochs,
         "dataset": type(train.dataset).__name__,
-        "dataset_length": 0 if train.is_stream else len(train),
+        "dataset_length": train.epochs.source.num_samples,
     }
     settings = {name: value for name, value in plain(train).items() if name not in facts}
     return {**facts, "settings": settings}
