@@ -188,7 +188,7 @@ class SampleSource(ABC):
         return plan.without(progress.served())
 
     def check_served(self, plan: Plan) -> None:
-        """Check that a plan of which a loader makes no batch is not all that will ever come.
+        """Check that samples may still come, if a loader makes no batch of a plan.
 
         Raises:
             RuntimeError: nothing of a stream has come.
