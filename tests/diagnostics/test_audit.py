@@ -1,4 +1,4 @@
-"""`audit`: scores held against true losses, what follows from it, and the command."""
+"""`audit`: scores compared with true losses, what follows from it, and the command."""
 
 from __future__ import annotations
 

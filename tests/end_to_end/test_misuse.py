@@ -152,7 +152,7 @@ def test_losses_of_the_wrong_kind(loss, message):
     for batch in DataLoader(train, batch_size=5):
         with pytest.raises(RuntimeError, match=message):
             train.update(loss)
-        train.update(mean_loss(batch))  # the batch is still at hand
+        train.update(mean_loss(batch))  # the batch is still pending
 
 
 def test_a_mean_loss_for_a_method_of_sample_losses():

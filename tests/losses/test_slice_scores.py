@@ -65,7 +65,7 @@ def test_counts_that_cannot_be(score, count, message):
     for _ in DataLoader(train, batch_size=9):
         with pytest.raises(RuntimeError, match=message):
             train.update(torch.ones(count))
-        train.update(torch.ones(3))  # the batch is still at hand
+        train.update(torch.ones(3))  # the batch is still pending
 
 
 def test_a_slice_without_a_finite_loss_is_left_out():

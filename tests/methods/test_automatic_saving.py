@@ -18,7 +18,7 @@ from dynaprune.scores.loss_progress import LossProgress
 
 LENGTH = 4000
 EACH = np.random.default_rng(0).exponential(1, LENGTH)
-"""Losses of variation 1, of which the lowest 0.3 hold 5%."""
+"""Losses of variation 1; the lowest 0.3 of them hold 5%."""
 
 
 def test_less_is_skipped_the_faster_losses_fall():

@@ -31,7 +31,7 @@ def signs(*shape: int) -> Tensor:
 
 
 def some_ignored(*shape: int, index: int = -100) -> Tensor:
-    """Labels of which a third is ignored, and all of samples 3 and 4."""
+    """Labels; a third of them is ignored, and all of samples 3 and 4."""
     result = labels(*shape)
     result.view(-1)[::3] = index
     result[3:5] = index

@@ -141,7 +141,7 @@ def half_a_line(value, **options):
 
 
 class CutLine(str):
-    """A line of which only the first half is written."""
+    """Only the first half of a line is written."""
 
     def __add__(self, other):
         return str(self)[: len(self) // 2]

@@ -26,8 +26,8 @@ from .messages import log_start, warn_no_batch, warn_not_finite, warn_past_end, 
 from .passes import PassTracker
 from .progress import EpochProgress, SavedProgress
 from .readings import Readings
+from .sample_source import SampleSource
 from .served_shares import ServedShares
-from .sources import SampleSource
 from .summary import Summary
 
 logger = logging.getLogger("dynaprune")

@@ -13,7 +13,7 @@ from ..losses.measurements import Measurements
 from ..planning.plan import Plan
 from ..scores import Score
 from .progress import SavedProgress
-from .sources import SampleSource
+from .sample_source import SampleSource
 
 WHOLE = 0.9
 """The share of all samples that an epoch has to measure, at least, to count as a whole one: a last

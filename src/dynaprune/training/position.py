@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from .epoch import Epoch
 from .loader_pass import LoaderPass
 from .passes import PassTracker
+from .sample_source import SampleSource
 from .served_shares import ServedShares
-from .sources import SampleSource
+from .sources import KeyedSource
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ class Position:
 
 class StreamPosition(Position):
     """The position in an epoch of a stream, which may always have more samples than expected."""
+
+    source: KeyedSource
 
     def expected_visits(self) -> int:
         """Return how many samples the epoch will serve on all ranks, as far as is known."""

@@ -18,8 +18,8 @@ from .fold import Fold, fold
 from .passes import PassTracker
 from .position import Position, StreamPosition
 from .progress import EpochProgress, SavedProgress
+from .sample_source import SampleSource
 from .served_shares import ServedShares
-from .sources import SampleSource
 from .summary import Summary
 
 if TYPE_CHECKING:

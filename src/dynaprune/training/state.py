@@ -18,7 +18,7 @@ from ..utils.validation import check_count, check_finite, check_keys, has_elemen
 from .checksum import is_intact
 from .epochs import Epochs
 from .progress import SavedProgress
-from .sources import SampleSource
+from .sample_source import SampleSource
 from .summary import Summary
 
 logger = logging.getLogger("dynaprune")

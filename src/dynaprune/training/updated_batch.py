@@ -48,7 +48,7 @@ def pass_to_update(passes: list[LoaderPass], done: str) -> LoaderPass:
     if not candidates:
         raise RuntimeError(_nothing_waits(latest, done))
     current = candidates[0] if len(candidates) == 1 else _one_of(candidates, done)
-    # a pass that was taken for a look and goes on is none
+    # a pass that seemed to be a look, and then goes on, is a loop
     if current.was_passed_over or (latest.was_passed_over and latest.waiting):
         raise RuntimeError(_several_wait(done))
     return current
