@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from recipe_writer import write_recipe
 from dynaprune.bench.comparison import compare
 from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.registry import find_tasks
-from dynaprune.bench.results import Results
-from dynaprune.bench.runner import plan_runs, run_all
+from dynaprune.bench.results import Key, Results, key_of
+from dynaprune.bench.runner import Planned, plan_runs, run_all
 from dynaprune.bench.statistics import Verdict
 from dynaprune.bench.task import Task
 from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
@@ -50,6 +50,13 @@ COMPARED = (
 BUDGETS = (0.3, 0.5)
 SMALLER, LARGER = 0.2, 0.7
 """For a variant that is not lossless at the smaller of the budgets, or is at the larger one."""
+
+ALIKE, ALIKE_FROM = ("infobatch", "bls-infobatch", "slices-infobatch"), 0.5
+"""Variants that make the same choices at this budget and above: only one of them is run.
+
+No weight exceeds 2 there, so that all samples are candidates, whatever their scores are. Where runs
+were made for each of them they differed by rounding alone.
+"""
 
 SEEDS = 5
 
@@ -158,7 +165,9 @@ class FullLength:
         seeds: Iterable[int],
     ) -> None:
         plan = plan_runs(task, "as-is", list(variants), list(budgets), list(seeds), recipe)
-        for planned, line in run_all(task, plan.runs, self._evidence):
+        twins = {number: self._twin_of(run.key, plan.runs) for number, run in enumerate(plan.runs)}
+        made = [run for number, run in enumerate(plan.runs) if twins[number] is None]
+        for planned, line in run_all(task, made, self._evidence):
             key = planned.key
             print(
                 f"seed {key.seed}  {key.task}  {key.variant} {key.budget:.0%}: "
@@ -166,6 +175,26 @@ class FullLength:
                 f"in {line['seconds']:.0f} s",
                 flush=True,
             )
+        for number, twin in twins.items():
+            if twin is not None and plan.runs[number].key not in self._evidence:
+                self._copy(twin, plan.runs[number].key)
+
+    def _twin_of(self, key: Key, runs: Iterable[Planned]) -> Key | None:
+        """Return the run, planned or made, that makes the same choices and comes first."""
+        if key.variant not in ALIKE or key.budget < ALIKE_FROM:
+            return None
+        planned = [run.key for run in runs]
+        for variant in ALIKE[: ALIKE.index(key.variant)]:
+            twin = replace(key, variant=variant)
+            if twin in planned or twin in self._evidence:
+                return twin
+        return None
+
+    def _copy(self, source: Key, key: Key) -> None:
+        """Add the result of a run as that of one that makes the same choices."""
+        found = next(line for line in self._evidence.lines if key_of(line) == source)
+        results = {name: value for name, value in found.items() if name not in asdict(key)}
+        self._evidence.add(key, {**results, "copied_from": source.variant})
 
     def _added_budgets(self, task: Task, recipe: Recipe) -> dict[str, list[float]]:
         """Return the budgets that each variant gets besides, by what five seeds have shown."""
@@ -223,12 +252,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("run", "show", "keep"))
     parser.add_argument("--root", type=Path, help="folder that holds data sets")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="only these tasks")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for results")
     given = parser.parse_args()
     if given.what == "run" and given.root is None:
         parser.error("name the folder that holds data sets: --root")
     brief = brief_trainings(Results(RESULTS / "bench"), Results(RESULTS / "bench-seconds"))
     tasks = {name: task for name, task in find_tasks(ZOO).items() if name in brief}
+    if given.tasks:
+        tasks = {name: tasks[name] for name in given.tasks}
     all_tasks = FullLength(given.root, given.out, tasks, brief)
     if given.what == "run":
         all_tasks.run()

@@ -149,6 +149,19 @@ def test_all_of_it_needs_nobody_and_goes_on(toy, evidence, tmp_path, capsys):
     assert len(Results(tmp_path / "bench-full").lines) == len(lines)
 
 
+def test_variants_that_choose_alike_are_run_once(toy, tmp_path):
+    toy().run()
+    lines = Results(tmp_path / "bench-full").lines
+    made = {(line["variant"], line["budget"], line["seed"]): line for line in lines}
+    for (variant, budget, seed), line in made.items():
+        # the task has no losses of single samples, so InfoBatch on these is not in the plan
+        is_copy = variant == "slices-infobatch" and budget == 0.5
+        assert line.get("copied_from") == ("bls-infobatch" if is_copy else None)
+        if is_copy:
+            assert line["quality"] == made["bls-infobatch", budget, seed]["quality"]
+    assert ("slices-infobatch", 0.5, 1) in made
+
+
 def test_a_recipe_is_written_into_the_file_of_its_task(evidence):
     with_recipe = evidence("recipe_writer").with_recipe
     once = with_recipe(TASK_FILE, "Mine", BRIEF.with_length(48, 0.1))
