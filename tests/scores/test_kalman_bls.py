@@ -43,8 +43,9 @@ class Reference:
         sizes = [len(batch) for batch in batches]
         served = [sample for batch in batches for sample in batch]
         level = sum(s * loss for s, loss in zip(sizes, losses, strict=True)) / sum(sizes)
-        deviations = [
-            (loss - level) * math.sqrt(size) for loss, size in zip(losses, sizes, strict=True)
+        deviations = [  # rounded, so that equal losses are a tie
+            round((loss - level) * math.sqrt(size), 9)
+            for loss, size in zip(losses, sizes, strict=True)
         ]
         quantiles = without_trend(norm.ppf((rankdata(deviations) - 0.5) / len(batches)))
         around = np.mean([self.excess[sample] for sample in served])

@@ -8,7 +8,7 @@ from ..pruned_dataset import PrunedDataset
 def has_scores_per_rank(train: PrunedDataset) -> bool:
     """Whether each of several ranks has its own samples and scores, as with `Sharded`."""
     ranks = train.epochs.ranks
-    return ranks.are_apart and ranks.world_size > 1
+    return ranks.size < ranks.world_size
 
 
 def state_file_name(train: PrunedDataset, rank: int) -> str:

@@ -115,14 +115,16 @@ def make_plan(
     The plan of a stream, whose `keys` are given, is not shuffled here, but while it is served.
     """
     order = selection.indices.to(index_type(num_samples))
-    generator = epoch_generator(seed, epoch, stream=1)
-    order = shuffled(order, generator) if keys is None else order.sort().values
     weights = None
     if selection.weights is not None:
         weights = Weights.scattered(selection.indices, selection.weights, num_samples)
-        if selection.batch_size is not None and keys is None:
-            order = sorted_in_batches(order, weights.of(order.numpy()), selection.batch_size)
-    return Plan(epoch, order, weights, due=order, keys=keys)
+    if keys is not None:
+        order = order.sort().values
+        return Plan(epoch, order, weights, due=order, keys=keys)
+    order = shuffled(order, epoch_generator(seed, epoch, stream=1))
+    if weights is not None and selection.batch_size is not None:
+        order = sorted_in_batches(order, weights.of(order.numpy()), selection.batch_size)
+    return Plan(epoch, order, weights, due=order)
 
 
 def digest(values: Tensor) -> int:

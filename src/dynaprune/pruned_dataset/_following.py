@@ -185,8 +185,7 @@ class Following(Base):
         from ..tracking.report import write_report  # it needs what an extra brings
 
         directory = recorded_directory(self._whole())
-        dataset = None if self.is_stream else self.dataset
-        return write_report(directory, path, dataset=dataset, labels=labels, view=view)
+        return write_report(directory, path, dataset=self.dataset, labels=labels, view=view)
 
     def to_frame(self, ids: Iterable[Any] | None = None) -> Any:
         """Return a pandas DataFrame with one row per sample, for example to look for wrong labels.

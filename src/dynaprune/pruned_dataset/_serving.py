@@ -25,8 +25,7 @@ class Serving(Base):
                 "first epoch"
             )
         source = self.epochs.source
-        if source.is_stream:
-            score.keys = source.new_keys()
+        score.keys = source.new_keys()
         if score.num_samples != source.num_samples:
             raise RuntimeError(
                 f"the score is of {score.num_samples:,} samples, but the dataset has "
@@ -114,6 +113,4 @@ class Serving(Base):
 
     def _agree_on_lengths(self) -> None:
         """Where each rank has samples of its own, agree on how many all serve in the next epoch."""
-        ranks = self.epochs.ranks
-        if ranks.are_apart and ranks.world_size > 1:  # else nothing is planned before it is needed
-            self.epochs.source.agree_on_lengths(self.epochs.coming_plan(self._planner))
+        self.epochs.source.agree_on_lengths(lambda: self.epochs.coming_plan(self._planner))

@@ -68,8 +68,9 @@ def _length(loader: DataLoader) -> int | None:
 
 def _about(train: PrunedDataset) -> str:
     saved = f"{train.summary().share_saved:.1%} saved"
-    if train.is_stream:
+    epochs = train.epochs
+    known = epochs.now.num_samples
+    if known == 0:  # the first pass over a stream
         return saved
-    plan = train.epochs.plan
-    served = 0 if plan is None else len(plan)
-    return f"{served:,} of {len(train):,} samples, {saved}"
+    served = 0 if epochs.plan is None else len(epochs.plan)
+    return f"{served:,} of {known:,} {epochs.source.noun}, {saved}"

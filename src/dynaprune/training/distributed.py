@@ -89,10 +89,10 @@ class Ranks:
         shares, served = self._shares(plan), max(1, -(-plan.due.numel() // size))
         body = encode(own, shares[self.rank])
         head = np.array([*numbers, len(body)], dtype=np.int64).tobytes()
-        if plan.keys is None:
-            room = HEADER.itemsize + _round_up(self._bytes_a_sample * served, self._bytes_a_batch)
-        else:
+        if shares[self.rank] is None:
             room = _round_up(self._longest)
+        else:
+            room = HEADER.itemsize + _round_up(self._bytes_a_sample * served, self._bytes_a_batch)
         sent = body if len(body) <= room else b""
         gathered = self._gather(head + sent.ljust(room, b"\0"))
         heads = np.array([np.frombuffer(message[: len(head)], np.int64) for message in gathered])

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from ..losses.buffer import LossBuffer
@@ -198,7 +197,8 @@ class Epochs(Readings):
         record = epoch.progress.record
         is_first = not record
         if is_first:
-            record = epoch.progress.record = LossBuffer(self._order_of(plan))
+            order = self.source.recorded_order(plan, self.served_shares.of(plan))
+            record = epoch.progress.record = LossBuffer(order)
 
         try:
             record.append(batch.indices, loss)
@@ -219,13 +219,6 @@ class Epochs(Readings):
                 warn_past_end(plan.epoch, self.num_epochs)
             self._agree(plan)
         self.now.updated_at = time.perf_counter()
-
-    def _order_of(self, plan: Plan) -> Tensor:
-        """Return the samples of a plan in the order in which this rank serves them, if known."""
-        if plan.keys is not None:  # the samples of a stream are recorded by keys of 64 bits
-            return torch.empty(0, dtype=torch.int64, device="cpu")
-        share = self.served_shares.of(plan)
-        return plan.order[:0] if share is None else share.order
 
     def _begun_by_training(self, plan: Plan) -> Epoch:
         """Return the next epoch: a batch of its `plan` is trained on, which ends this one."""

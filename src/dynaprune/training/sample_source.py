@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from ..data.indexed import as_indices, check_range, usual_indices
 from ..data.keys import KeyTable
@@ -174,8 +176,23 @@ class SampleSource(ABC):
 
     # Several ranks
 
-    def agree_on_lengths(self, plan: Plan) -> None:
-        """Where all ranks arrive, agree on how many samples each of them serves."""
+    def recorded_order(self, plan: Plan, share: Share | None) -> Tensor:
+        """Return the samples in the order in which this rank most likely records them, shape (n,).
+
+        It makes recording cheaper where it is right. Its dtype can hold all that are recorded.
+
+        Arguments:
+            plan: of the epoch.
+            share: what this rank serves of it, if known.
+        """
+        return plan.order[:0] if share is None else share.order
+
+    def agree_on_lengths(self, coming_plan: Callable[[], Plan]) -> None:
+        """Where all ranks arrive, agree on how many samples each of them serves.
+
+        Arguments:
+            coming_plan: returns the plan of the next epoch; only called if it is needed.
+        """
 
     def start_over(self) -> None:
         """Forget what ranks have agreed on: a state was loaded."""

@@ -8,10 +8,12 @@ class.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..data.keys import KeyTable
 from ..data.sharded import Sharded
@@ -112,9 +114,9 @@ class ShardedSource(IndexedSource):
     def full_length(self, num_samples: int, request: ShareRequest) -> int:
         return num_samples
 
-    def agree_on_lengths(self, plan: Plan) -> None:
+    def agree_on_lengths(self, coming_plan: Callable[[], Plan]) -> None:
         if self.ranks.world_size > 1:
-            self._lengths.agree(plan)
+            self._lengths.agree(coming_plan())
 
     def start_over(self) -> None:
         self._lengths = ShareLengths(self.ranks)
@@ -177,6 +179,10 @@ class KeyedSource(SampleSource):
 
     def share(self, plan: Plan, request: ShareRequest, resumed_visits: int) -> Share:
         return Share(plan, plan.order, 1)  # workers and ranks divide the stream itself
+
+    def recorded_order(self, plan: Plan, share: Share | None) -> Tensor:
+        # updates name samples by the fingerprints of keys, of 64 bits
+        return torch.empty(0, dtype=torch.int64, device="cpu")
 
     def share_length(
         self, plan: Plan, request: ShareRequest, num_samples: int, resumed_visits: int

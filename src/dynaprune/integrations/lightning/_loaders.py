@@ -58,11 +58,13 @@ def pruned_datasets(trainer: Trainer) -> list[PrunedDataset]:
 
 
 def _check_length(train: PrunedDataset) -> None:
-    if train.is_stream and train.epochs.source.expected_samples == 0:
+    try:
+        train.full_length()
+    except TypeError:
         raise TypeError(
             "PruningCallback needs the number of samples of the stream, so that the Trainer "
             "knows how many batches to fetch: PrunedIterableDataset(..., num_samples=N)"
-        )
+        ) from None
 
 
 def _check_sampler(trainer: Trainer, loader: DataLoader) -> None:

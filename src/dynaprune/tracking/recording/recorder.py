@@ -354,10 +354,12 @@ def _samples(
     values: NDArray[np.float32], visits: NDArray[np.int32], keys: KeyTable | None
 ) -> NDArray[Any]:
     """Return the state of all samples: an array of records, shape (N,)."""
-    records = np.empty(values.size, dtype=SAMPLE if keys is None else KEYED_SAMPLE)
-    records["score"], records["visits"] = values, visits
-    if keys is not None:
+    if keys is None:
+        records = np.empty(values.size, dtype=SAMPLE)
+    else:
+        records = np.empty(values.size, dtype=KEYED_SAMPLE)
         records["key"] = keys.fingerprints
+    records["score"], records["visits"] = values, visits
     return records
 
 

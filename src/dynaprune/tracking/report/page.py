@@ -61,12 +61,14 @@ def write_report(
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
     run = RecordedRun.read(Path(directory))
     count = run.samples.scores.size
-    if dataset is not None and run.samples.keys is None and len(dataset) != count:
+    if run.samples.keys is not None:
+        dataset = labels = None  # the samples of a stream cannot be looked up
+    if dataset is not None and len(dataset) != count:
         raise ValueError(
             f"dataset must be the one that was trained on, with {count:,} samples, but it has "
             f"{len(dataset):,}"
         )
-    known = None if run.samples.keys is not None else check_labels(labels, dataset, count)
+    known = check_labels(labels, dataset, count)
     check_libraries()  # before reading samples, which may take long
     names = None if dataset is None else _names_of(dataset)
     with restored_random_state(()):  # reading samples may draw random numbers
@@ -95,7 +97,7 @@ def _extremes(
     Ties are broken by score: the lowest come first in the former, the highest in the latter.
     """
     samples = run.samples
-    if dataset is None or samples.keys is not None or not hasattr(dataset, "__getitem__"):
+    if dataset is None or not hasattr(dataset, "__getitem__"):
         return [], []
     order = np.lexsort((samples.scores, samples.visits))
     count = min(SHOWN, order.size // 2)
