@@ -277,10 +277,7 @@ class Epochs(Readings):
         visits = self.progress.visits
         if self.ranks.world_size > 1:  # others may have made updates where this rank has not
             self.coming_plan(planner)
-            if self.ranks.are_apart:
-                _, visits = self.ranks.range_of(visits)
-            else:
-                visits = self.gathered().visits
+            visits = self.source.visits_of_all(visits, lambda: self.gathered().visits)
         if visits > 0:
             self.advance()
         return visits > 0

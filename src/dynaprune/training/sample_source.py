@@ -187,6 +187,15 @@ class SampleSource(ABC):
         """
         return plan.order[:0] if share is None else share.order
 
+    def visits_of_all(self, own: int, gathered: Callable[[], int]) -> int:
+        """Return a number that is 0 if no rank has trained on the epoch: a collective.
+
+        Arguments:
+            own: the visits that are known here.
+            gathered: returns the visits of all ranks that divide the epoch, by a collective.
+        """
+        return gathered()
+
     def agree_on_lengths(self, coming_plan: Callable[[], Plan]) -> None:
         """Where all ranks arrive, agree on how many samples each of them serves.
 

@@ -114,6 +114,10 @@ class ShardedSource(IndexedSource):
     def full_length(self, num_samples: int, request: ShareRequest) -> int:
         return num_samples
 
+    def visits_of_all(self, own: int, gathered: Callable[[], int]) -> int:
+        _, most = self.ranks.range_of(own)
+        return most
+
     def agree_on_lengths(self, coming_plan: Callable[[], Plan]) -> None:
         if self.ranks.world_size > 1:
             self._lengths.agree(coming_plan())
