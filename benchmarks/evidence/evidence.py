@@ -4,7 +4,7 @@
     python benchmarks/evidence/evidence.py rates --root DATA  # runs at other learning rates
     python benchmarks/evidence/evidence.py time --root DATA   # timed runs: keep the machine idle
     python benchmarks/evidence/evidence.py left --root DATA   # the number of missing runs
-    python benchmarks/evidence/evidence.py fill               # update docs/evidence.md
+    python benchmarks/evidence/evidence.py fill               # update the pages on evidence
 
 The runs are those of `dynaprune bench run`, in several processes. All tasks are run with the first
 seed, then with the next one, so that all tables fill at the same pace.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from full_length import EVIDENCE, FullLength
 from page import SAVED, WITHOUT_BUDGET, fill
 from rates_table import RATES, TASKS
 from rates_table import SAVED as HALF
@@ -193,7 +194,10 @@ def main() -> None:
     folder = {"rates": OTHER_RATES, "time": SECONDS}.get(given.what, FOLDER)
     results = Results(given.out or folder)
     if given.what == "fill":
-        fill(results, Results(OTHER_RATES), Results(SECONDS))
+        searches = FullLength.kept()
+        recipes = {name: found for name in searches.tasks if (found := searches.found(name))}
+        full_length = Results(RESULTS / EVIDENCE)
+        fill(results, Results(OTHER_RATES), Results(SECONDS), full_length, recipes)
     elif given.root is None:
         parser.error("give the folder that contains the data sets: --root")
     elif given.what in ("run", "rates"):

@@ -97,6 +97,9 @@ class FullLength:
         tasks: by name.
         brief: by task the seconds of a brief full training, and the spread of its metric.
         seeds: how many seeds the evidence has.
+
+    Attributes:
+        tasks: by name.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class FullLength:
         brief: Mapping[str, tuple[float, float]],
         seeds: int = SEEDS,
     ) -> None:
-        self._tasks, self._brief, self._seeds = tasks, brief, seeds
+        self.tasks, self._brief, self._seeds = tasks, brief, seeds
         self._searches = Results(out / SEARCHES)
         self._evidence = Results(out / EVIDENCE)
         self._done: set[tuple[str, int]] = set()
@@ -121,6 +124,17 @@ class FullLength:
 
         self._loaded = loaded
 
+    @classmethod
+    def kept(
+        cls, root: Path | None = None, out: Path = RESULTS, names: Iterable[str] | None = None
+    ) -> FullLength:
+        """Return those of the zoo's tasks, or of some of them, whose brief results are known."""
+        brief = brief_trainings(Results(RESULTS / "bench"), Results(RESULTS / "bench-seconds"))
+        tasks = {name: task for name, task in find_tasks(ZOO).items() if name in brief}
+        if names is not None:
+            tasks = {name: tasks[name] for name in names}
+        return cls(root, out, tasks, brief)
+
     def run(self) -> None:
         """Do all jobs that are left, the cheapest first."""
         while jobs := list(self._jobs()):
@@ -128,13 +142,13 @@ class FullLength:
 
     def found(self, name: str) -> Found | None:
         """Return the recipe of a task, if its search is complete."""
-        return LengthSearch(self._tasks[name](), self._searches, self._brief[name][1]).found()
+        return LengthSearch(self.tasks[name](), self._searches, self._brief[name][1]).found()
 
     def _jobs(self) -> Iterator[Job]:
         kinds: set[str] = set()
-        for name in sorted(self._tasks, key=lambda name: self._brief[name][0]):
-            weight = SAME_KIND if self._tasks[name].kind in kinds else 1
-            kinds.add(self._tasks[name].kind)
+        for name in sorted(self.tasks, key=lambda name: self._brief[name][0]):
+            weight = SAME_KIND if self.tasks[name].kind in kinds else 1
+            kinds.add(self.tasks[name].kind)
             found = self.found(name)
             if found is None:
                 yield Job(weight * SEARCH_COST * self._brief[name][0], name)
@@ -257,18 +271,14 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "run" and given.root is None:
         parser.error("name the folder that holds data sets: --root")
-    brief = brief_trainings(Results(RESULTS / "bench"), Results(RESULTS / "bench-seconds"))
-    tasks = {name: task for name, task in find_tasks(ZOO).items() if name in brief}
-    if given.tasks:
-        tasks = {name: tasks[name] for name in given.tasks}
-    all_tasks = FullLength(given.root, given.out, tasks, brief)
+    all_tasks = FullLength.kept(given.root, given.out, given.tasks)
     if given.what == "run":
         all_tasks.run()
-    for name in tasks:
+    for name in all_tasks.tasks:
         found = all_tasks.found(name)
         print(described(found) if found else f"{name}: not found yet")
         if found and given.what == "keep":
-            write_recipe(tasks[name], found.recipe)
+            write_recipe(all_tasks.tasks[name], found.recipe)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Generates the tables and pictures of docs/evidence.md."""
+"""Generates the tables and pictures of docs/evidence.md and of the pages in docs/evidence/."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from gpu_tables import gpu_parts
+from length_search import Found
+from length_tables import both_lengths, draw_lengths, length_parts
 from rates_table import rates_table
 from scores_table import scores_table
 from signs_tables import signs_tables
@@ -19,14 +21,16 @@ from dynaprune.bench.sections import Section, sections_of
 from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
 from dynaprune.bench.variants import BASELINES, DEFAULT, FULL, VARIANTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
-PICTURES = PAGE.parent / "images" / "evidence"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = (DOCS / "evidence.md", *sorted((DOCS / "evidence").glob("*.md")))
+PICTURES = DOCS / "images" / "evidence"
+LENGTHS = "lengths.png"
 
 SAVED = 0.4
 """The budget of the tables on time and on kinds of waste: the largest one at which most variants
 were run."""
 
-WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged")
+WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged", "random-auto")
 
 EVERYWHERE = (*DEFAULT, *WITHOUT_BUDGET)
 """The variants with which all tasks are trained."""
@@ -44,13 +48,21 @@ IN_SETTINGS_VARIANTS = (
 )
 
 
-def fill(results: Results, other_rates: Results, timed: Results) -> None:
-    """Update the tables and pictures of docs/evidence.md.
+def fill(
+    results: Results,
+    other_rates: Results,
+    timed: Results,
+    full_length: Results,
+    recipes: Mapping[str, Found],
+) -> None:
+    """Update the tables and pictures of the pages.
 
     Arguments:
         results: the results of the main runs.
         other_rates: the results at other learning rates.
         timed: the results of the timed runs.
+        full_length: the results with the recipes of full length.
+        recipes: what the searches for these came to, by task.
     """
     sections = sections_of(results)
     PICTURES.mkdir(exist_ok=True)
@@ -73,22 +85,32 @@ def fill(results: Results, other_rates: Results, timed: Results) -> None:
         "regimes": regimes_table(sections),
         "signs": signs_tables(sections),
         "tasks": "\n".join(
-            f"### {section.title}\n\n{about(section)}\n{matrix(section)}\n"
+            f"## {section.title}\n\n{about(section)}\n{matrix(section)}\n"
             f"![{section.task['metric']} over sample visits: {section.title}]"
-            f"({PICTURES.relative_to(PAGE.parent)}/{picture})\n"
+            f"(../{PICTURES.relative_to(DOCS)}/{picture})\n"
             for section, picture in zip(sections, pictures, strict=True)
         ),
     }
     parts |= gpu_parts()
     if timed.lines:
         parts["seconds"] = seconds_table(sections_of(timed))
-    text = PAGE.read_text(encoding="utf-8")
+    longer = sections_of(full_length)
+    parts |= length_parts(as_is, longer, recipes)
+    draw_lengths(both_lengths(as_is, longer), PICTURES / LENGTHS)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(with_parts(text, parts), encoding="utf-8")
+
+
+def with_parts(text: str, parts: Mapping[str, str]) -> str:
+    """Return a page's text with all of the parts that it has places for."""
     for name, part in parts.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
-        text = f"{before}{start}{part}{end}{after}"
-    PAGE.write_text(text, encoding="utf-8")
+        if start in text:
+            before, _, rest = text.partition(start)
+            _, _, after = rest.partition(end)
+            text = f"{before}{start}{part}{end}{after}"
+    return text
 
 
 def seeds_line(sections: list[Section]) -> str:

@@ -256,7 +256,7 @@ def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
     gpu = tables("gpu_tables")
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
     parts = gpu.gpu_parts()
-    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "gpu.md").read_text(encoding="utf-8")
     assert set(parts) >= {"gpu-checks", "gpu-cost", "gpu-cifar10", "gpu-noisy", "gpu-paper"}
     for name, text in parts.items():
         assert text == "There are no runs yet.\n"
@@ -265,7 +265,7 @@ def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
 
 def test_the_page_is_that_of_the_results(tables):
     gpu = tables("gpu_tables")
-    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "gpu.md").read_text(encoding="utf-8")
     for name, text in gpu.gpu_parts().items():
         part = page.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]
         assert part == text, f"run `python benchmarks/evidence/evidence.py fill`: {name}"

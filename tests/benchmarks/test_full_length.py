@@ -173,12 +173,8 @@ def test_a_recipe_is_written_into_the_file_of_its_task(evidence):
 
 
 def test_the_recipes_in_the_task_files_are_those_that_were_found(evidence):
-    script = evidence("full_length")
-    results = ROOT / "benchmarks" / "results"
-    brief = script.brief_trainings(Results(results / "bench"), Results(results / "bench-seconds"))
-    tasks = {name: task for name, task in find_tasks().items() if name in brief}
-    searches = script.FullLength(None, results, tasks, brief)
-    found = {name: searches.found(name) for name in tasks}
+    searches = evidence("full_length").FullLength.kept()
+    found = {name: searches.found(name) for name in searches.tasks}
     assert {name: each.recipe for name, each in found.items() if each} == {
-        name: task.full_recipe for name, task in tasks.items() if task.full_recipe
+        name: task.full_recipe for name, task in searches.tasks.items() if task.full_recipe
     }

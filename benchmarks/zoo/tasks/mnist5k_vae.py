@@ -33,6 +33,7 @@ class MnistVAE(Task):
         weight_decay=0.0,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=160, learning_rate=0.001)
 
     test: Tensor
 

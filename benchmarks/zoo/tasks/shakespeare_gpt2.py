@@ -38,6 +38,7 @@ class ShakespeareGPT2(Task):
         clip=1.0,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=32, learning_rate=0.006)
 
     test: Tensor
     num_letters: int

@@ -40,6 +40,7 @@ class StripsCaptioner(Task):
         clip=1.0,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=160, learning_rate=0.004)
 
     test: TensorDataset
 

@@ -16,6 +16,7 @@ class DigitsCNN(ImageClassification):
     dataset = "digits"
     model = "plain CNN"
     recipe = Recipe(epochs=30, batch_size=32, learning_rate=0.02, threads=1)
+    full_recipe = recipe.with_length(epochs=60, learning_rate=0.02)
 
     def make_model(self) -> nn.Module:
         """Return a network of 25,000 parameters."""
