@@ -100,7 +100,7 @@ def test_waste(learned, expected):
     assert f"The {found.learned_share:.0%} of the samples with the lowest" in found.advice[0]
     assert expected in found.advice[0]
     assert "flat for half of the run, train for fewer epochs" in found.advice[0]
-    assert ("otherwise try saving=0.2" in found.advice[0]) == (learned > 0.3)
+    assert ('otherwise try RandomPrune(saving="auto")' in found.advice[0]) == (learned > 0.3)
 
 
 @pytest.mark.parametrize("rarest", [8, 100])
@@ -208,14 +208,16 @@ def test_advice_on_a_budget_that_is_in_use():
     losses = torch.where(
         torch.arange(LOSSES.numel()) % 4 > 0, 1e-3, 1.0
     )  # three in four are learned
-    assert "otherwise try saving=0.2" in advice_while(InfoBatch(data, 10), losses, chunk=1)
+    assert 'otherwise try RandomPrune(saving="auto")' in advice_while(
+        InfoBatch(data, 10), losses, chunk=1
+    )
     budget = advice_while(InfoBatch(data, 10, saving=0.35), losses, chunk=1)
-    assert "saving=0.2" not in budget
+    assert 'saving="auto"' not in budget
     assert "compare saving=0.35, which is in use, with RandomPrune and fewer epochs" in budget
     random = advice_while(RandomPrune(data, 10, saving=0.35), losses, chunk=1)
     assert "compare saving=0.35, which is in use, with fewer epochs" in random
     auto = advice_while(RandomPrune(data, 10, saving="auto"), losses, chunk=1)
-    assert "compare saving='auto', which is in use, with fewer epochs" in auto
+    assert 'keep saving="auto", and compare it with fewer epochs' in auto
     converged = advice_while(SkipConverged(data, 10), losses, chunk=1)
     assert "or SkipConverged" not in converged
     assert "keep SkipConverged" in converged

@@ -13,12 +13,12 @@ WEAK = 0.2
 
 FEW, MANY = 0.3, 0.5
 """Shares of learned samples halfway through a run. Below the first, pruning cost quality in three
-quarters of the settings of docs/evidence.md; above the second, in a sixth of them."""
+quarters of the settings of docs/evidence/signs.md; above the second, in a sixth of them."""
 
 IF_FLAT = (
     "If the metric has been flat for half of the run, train for fewer epochs, which needs no scores"
 )
-"""The clearest sign in docs/evidence.md, which only the user can see."""
+"""The clearest sign in docs/evidence/signs.md, which only the user can see."""
 
 UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
 """Methods that do not read scores."""
@@ -26,7 +26,7 @@ UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
 RARE = 10
 """A class is called rare if the largest class has this many times as many samples: a convention of
 research on long tails. At 50 times, random pruning and fewer epochs cost ten points of accuracy or
-more, and weighting the loss by class gained more than that (docs/evidence.md)."""
+more, and weighting the loss by class gained more than that (docs/evidence/brief.md)."""
 
 
 def advise(audit: Audit) -> list[str]:
@@ -89,7 +89,12 @@ def _what_to_try(audit: Audit) -> str:
         return "keep SkipConverged, which finds how much to skip, and compare it with RandomPrune"
     converged = "or SkipConverged, which finds how much to skip if it gets losses of single samples"
     if not audit.saving:
-        return f"try saving=0.2, compared with RandomPrune and fewer epochs, {converged}"
+        return (
+            'try RandomPrune(saving="auto"), which finds how much to skip from the losses of '
+            f"batches, {converged}; compare with fewer epochs"
+        )
+    if audit.saving == "auto":
+        return 'keep saving="auto", and compare it with fewer epochs at the same number of visits'
     others = "fewer epochs" if audit.method == "RandomPrune" else "RandomPrune and fewer epochs"
     return (
         f"compare saving={audit.saving!r}, which is in use, with {others} at the same number of "
