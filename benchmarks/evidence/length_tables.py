@@ -68,7 +68,7 @@ def length_parts(
 def both_lengths(
     brief: Sequence[Section], full: Sequence[Section]
 ) -> list[tuple[Section, Section]]:
-    """Return the results of the tasks of which all variants were run at full length."""
+    """Return the results of the tasks whose runs at full length are complete."""
     by_name = {section.task["name"]: section for section in brief}
     return [
         (by_name[section.task["name"]], section)

@@ -69,11 +69,7 @@ def fill(
     for old in PICTURES.glob("*.png"):
         old.unlink()
     pictures = draw_all(sections, PICTURES)
-    as_is = [
-        replace(section, rows=[row for row in section.rows if row.variant in EVERYWHERE])
-        for section in sections
-        if section.regime == "as-is"
-    ]
+    as_is = shown_as_is(sections)
     parts = {
         "seeds": seeds_line(sections),
         "variants": variants_list(sections),
@@ -100,6 +96,15 @@ def fill(
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         page.write_text(with_parts(text, parts), encoding="utf-8")
+
+
+def shown_as_is(sections: Sequence[Section]) -> list[Section]:
+    """Return the sections of the data as they are, with the variants that all tasks have."""
+    return [
+        replace(section, rows=[row for row in section.rows if row.variant in EVERYWHERE])
+        for section in sections
+        if section.regime == "as-is"
+    ]
 
 
 def with_parts(text: str, parts: Mapping[str, str]) -> str:

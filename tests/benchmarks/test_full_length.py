@@ -10,7 +10,7 @@ from bench_commands import TASK_FILE
 from repository import ROOT
 
 from dynaprune.bench import Recipe
-from dynaprune.bench.registry import find_task, find_tasks
+from dynaprune.bench.registry import find_task
 from dynaprune.bench.results import Results
 
 BRIEF = Recipe(epochs=6, batch_size=8, learning_rate=0.05)
