@@ -53,6 +53,9 @@ METHODS = {
     "SelectiveBackprop, steep": partial(SelectiveBackprop, saving=0.8),
     "RandomPrune": RandomPrune,
     "RandomPrune, auto": partial(RandomPrune, saving="auto"),
+    "InfoBatch, auto": partial(InfoBatch, saving="auto"),
+    "UCB, auto": partial(UCB, saving="auto"),
+    "RePB, auto": partial(RePB, saving="auto"),
     "StaticPrune": StaticPrune,
     "NoPrune": NoPrune,
 }
@@ -74,6 +77,19 @@ WITH_SAVING = {
     "RePB, short": partial(RePB, window=1),
 }
 """Those that meet an exact share, `saving`, with what else they are given."""
+
+THAT_FIND_THE_SHARE = {
+    "InfoBatch": InfoBatch,
+    "InfoBatch, equal": partial(InfoBatch, weighting="equal"),
+    "SeTa": SeTa,
+    "EpsilonGreedy": EpsilonGreedy,
+    "UCB": UCB,
+    "OrderDP": OrderDP,
+    "SelectiveBackprop": SelectiveBackprop,
+    "RePB": RePB,
+    "RandomPrune": RandomPrune,
+}
+"""Those that take `saving="auto"`, with what else they are given."""
 
 EACH_KIND = [InfoBatch, SeTa, RandomPrune, StaticPrune, NoPrune]
 """A method for each kind of plan, for tests of what does not depend on the method."""

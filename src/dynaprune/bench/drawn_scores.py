@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..methods import InfoBatch
 from ..planning.selection import Selection
+from ..scores.loss_progress import LossProgress
 
 
 class DrawnScores(InfoBatch):
@@ -21,7 +22,8 @@ class DrawnScores(InfoBatch):
         scores: Tensor,
         epoch: int,
         generator: torch.Generator,
-        errors: Tensor | None = None,
+        progress: LossProgress | None = None,
     ) -> Selection:
         """Select by uniformly drawn scores."""
-        return super().select(torch.rand(scores.shape, generator=generator), epoch, generator)
+        drawn = torch.rand(scores.shape, generator=generator)
+        return super().select(drawn, epoch, generator, progress)

@@ -119,6 +119,27 @@ VARIANTS: dict[str, Variant] = {
         budget=None,
         saving="auto",
     ),
+    "infobatch-auto": _variant(
+        "InfoBatch on true per-sample losses, skipping as much as the losses of batches allow",
+        InfoBatch,
+        reads="samples",
+        budget=None,
+        saving="auto",
+    ),
+    "bls-infobatch-auto": _variant(
+        "InfoBatch on BLS, skipping as much as the losses of batches allow",
+        InfoBatch,
+        BLS,
+        budget=None,
+        saving="auto",
+    ),
+    "bls-seta-auto": _variant(
+        "SeTa on BLS, skipping as much as the losses of batches allow",
+        SeTa,
+        BLS,
+        budget=None,
+        saving="auto",
+    ),
     "skip-converged": _variant(
         "SkipConverged on true per-sample losses", SkipConverged, reads="samples", budget=None
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from ..scores.loss_progress import LossProgress
 from ..scores.loss_shape import share_of_learned
@@ -12,6 +12,9 @@ from ..utils.validation import check_share
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset
+
+Saving: TypeAlias = "float | Literal['auto']"
+"""The share of all sample visits of a run to skip, or "auto": as many as the losses allow."""
 
 LOSS_SHARE = 0.05
 """The share of all loss that as many samples hold as `saving="auto"` skips."""
@@ -47,9 +50,52 @@ def first_annealed_epoch(delta: float, num_epochs: int) -> int:
     return math.floor(delta * num_epochs + 1e-9)
 
 
+class Budget(Protocol):
+    """The number of samples that each epoch skips."""
+
+    def skipped(self, epoch: int, total: int, progress: LossProgress | None = None) -> int:
+        """Return how many of `total` samples an epoch skips.
+
+        Arguments:
+            epoch: its number.
+            total: N.
+            progress: how the losses of batches vary and fall, if it is known; it is needed for
+                "auto".
+        """
+
+    def check(self, total: int, most: int, full: str, more: str) -> Saving:
+        """Return the share, or "auto", if the run can save it.
+
+        Arguments:
+            total: the number of samples.
+            most: the largest number of them that an epoch can skip.
+            full: the epochs that train on everything, in words for the message.
+            more: what allows a run to save more, in words for the message.
+
+        Raises:
+            TypeError: the share is no number.
+            ValueError: it lies outside [0, 1), or is more than can be saved.
+        """
+
+
+@dataclass(frozen=True)
+class AutomaticBudget:
+    """As many samples as `automatic_share` says, before epoch `end`: a `Budget`."""
+
+    end: int
+
+    def skipped(self, epoch: int, total: int, progress: LossProgress | None = None) -> int:
+        return count_share(automatic_share(progress), total) if epoch < self.end else 0
+
+    def check(self, total: int, most: int, full: str, more: str) -> Saving:
+        return "auto"
+
+
 @dataclass(frozen=True)
 class SkipBudget:
     """The number of samples that each epoch skips so that a run saves a share of all its visits.
+
+    It is a `Budget`.
 
     Attributes:
         share: of all visits of the run, including full epochs, in [0, 1).
@@ -68,23 +114,10 @@ class SkipBudget:
         """The number of epochs that skip samples."""
         return max(0, self.end - self.first)
 
-    def skipped(self, epoch: int, total: int) -> int:
-        """Return how many of `total` samples an epoch skips."""
+    def skipped(self, epoch: int, total: int, progress: LossProgress | None = None) -> int:
         return self._skipped_before(epoch + 1, total) - self._skipped_before(epoch, total)
 
     def check(self, total: int, most: int, full: str, more: str) -> float:
-        """Return the share if the run can save it.
-
-        Arguments:
-            total: the number of samples.
-            most: the largest number of them that an epoch can skip.
-            full: the epochs that train on everything, in words for the message.
-            more: what allows a run to save more, in words for the message.
-
-        Raises:
-            TypeError: the share is no number.
-            ValueError: it lies outside [0, 1), or is more than can be saved.
-        """
         share = check_share("saving", self.share)
         visits, reachable = total * self.num_epochs, self.num_selecting * most
         if count_share(share, visits) > reachable:
@@ -109,13 +142,21 @@ class SkipBudget:
         return count_share(self.share, total * self.num_epochs) * done // self.num_selecting
 
 
-def budget_of(train: PrunedDataset, saving: float, end: int | None = None) -> SkipBudget:
+def inputs_with(inputs: tuple[str, ...], saving: Saving) -> tuple[str, ...]:
+    """Return the `extra_inputs` of a method, with what `saving="auto"` reads."""
+    return (*inputs, "progress") if saving == "auto" else inputs
+
+
+def budget_of(train: PrunedDataset, saving: Saving, end: int | None = None) -> Budget:
     """Return a budget for a run; the first epoch of a stream skips nothing.
 
     Arguments:
         train: the run's pruned dataset.
-        saving: the share of all its visits.
+        saving: the share of all its visits, or "auto".
         end: one past the last epoch that skips samples; by default one past the last epoch.
     """
     first, num_epochs = train.epochs.source.first_selecting_epoch, train.num_epochs
-    return SkipBudget(saving, num_epochs, first, num_epochs if end is None else end)
+    last = num_epochs if end is None else end
+    if saving == "auto":
+        return AutomaticBudget(last)
+    return SkipBudget(saving, num_epochs, first, last)

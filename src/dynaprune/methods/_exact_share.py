@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
 from ..utils.sampling import nonzero
-from ._budget import budget_of
+from ._budget import MOST, Saving, SkipBudget, budget_of, inputs_with
 
 
 class ExactShare(PrunedDataset):
@@ -24,7 +24,7 @@ class ExactShare(PrunedDataset):
     Arguments:
         dataset: see `PrunedDataset`.
         num_epochs: E.
-        saving: the share of all sample visits of the run to skip, in [0, 1).
+        saving: the share of all sample visits of the run to skip, in [0, 1), or "auto".
         seed: see `PrunedDataset`.
 
     Raises:
@@ -33,18 +33,19 @@ class ExactShare(PrunedDataset):
     """
 
     def __init__(
-        self, dataset: Any, num_epochs: int, *, saving: float = 0.5, seed: int = 0
+        self, dataset: Any, num_epochs: int, *, saving: Saving = 0.5, seed: int = 0
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
         total = self.epochs.source.announced_samples
         self._budget = budget_of(self, saving)
-        self.saving: float | Literal["auto"] = self._budget.check(
-            total, total - 1, "the first of a stream", "more epochs"
-        )
+        self.saving = self._budget.check(total, total - 1, "the first of a stream", "more epochs")
+        self.extra_inputs = inputs_with(self.extra_inputs, self.saving)
 
     @property
     def _skipped_share(self) -> float:
-        """The share of the samples that an epoch skips: more than `saving` of a stream."""
+        """The largest share of the samples that an epoch skips: more than `saving` of a stream."""
+        if not isinstance(self._budget, SkipBudget):
+            return MOST
         return self._budget.share * self.num_epochs / max(1, self._budget.num_selecting)
 
     def select(
@@ -72,4 +73,4 @@ class ExactShare(PrunedDataset):
         """
 
     def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
-        return max(1, total - self._budget.skipped(epoch, total))
+        return max(1, total - self._budget.skipped(epoch, total, extra_inputs.get("progress")))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..utils.validation import check_share
-from ._budget import count_share
+from ._budget import Saving, count_share
 from ._exact_share import ExactShare
 from ._ranking import highest, some_of
 
@@ -33,12 +33,13 @@ class EpsilonGreedy(ExactShare):
             epochs meets it exactly, if at least one sample is kept in each epoch. The first epoch
             of a stream skips nothing, because its samples are not known yet; the others skip more
             to make up for it.
+            "auto" skips as much as the losses of batches allow (see `RandomPrune`).
         epsilon: ε, the share of the kept samples that is drawn at random, in [0, 1]; 1 is
             `RandomPrune`. (The `refresh` of other methods is a share of the skipped samples.)
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
             of epochs.
 
@@ -55,7 +56,7 @@ class EpsilonGreedy(ExactShare):
         dataset: Any,
         num_epochs: int,
         *,
-        saving: float = 0.5,
+        saving: Saving = 0.5,
         epsilon: float = 0.1,
         seed: int = 0,
     ) -> None:

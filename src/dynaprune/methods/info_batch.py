@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
+from ..scores.loss_progress import LossProgress
 from ..utils.sampling import all_indices, nonzero, random_mask, take
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import SkipBudget, budget_of, count_share, first_annealed_epoch
+from ._budget import Budget, Saving, budget_of, count_share, first_annealed_epoch, inputs_with
 from ._ranking import lowest, some_of
 
 DELTA = 0.875
@@ -56,7 +57,8 @@ class InfoBatch(PrunedDataset):
             known yet; the others skip more to make up for it. If too few samples are below the
             mean, the threshold is raised until at most half of those below it are skipped, as with
             the default `prune_ratio`, because weights above 2 are harmful. If even all samples are
-            too few for that, up to nine in ten of them are skipped.
+            too few for that, up to nine in ten of them are skipped. "auto" skips as much as the
+            losses of batches allow (see `RandomPrune`), chosen in the same way.
         weighting: "unbiased", as above, or "equal": all kept samples have the weight N / kept.
             "equal" gives steps of the same size, but each sample counts as often as it is served,
             so that an epoch trains more on the samples above the mean. It needs scores that
@@ -69,7 +71,7 @@ class InfoBatch(PrunedDataset):
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range; both `prune_ratio` and `saving` are given;
             `saving` cannot be reached in this number of epochs; `weighting` is another word, or
             "equal" together with `batch_size`.
@@ -88,7 +90,7 @@ class InfoBatch(PrunedDataset):
         *,
         prune_ratio: float | None = None,
         delta: float | None = None,
-        saving: float | None = None,
+        saving: Saving | None = None,
         weighting: Weighting = "unbiased",
         batch_size: int | None = None,
         seed: int = 0,
@@ -117,7 +119,7 @@ class InfoBatch(PrunedDataset):
                     "own order, so batches cannot be composed: leave batch_size out"
                 )
         self.batch_size = batch_size
-        self.saving: float | None = None
+        self.saving: Saving | None = None
         if saving is not None:
             total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
@@ -129,8 +131,15 @@ class InfoBatch(PrunedDataset):
                 ),
                 more="more epochs or a larger delta",
             )
+            self.extra_inputs = inputs_with(self.extra_inputs, self.saving)
 
-    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+    def select(
+        self,
+        scores: Tensor,
+        epoch: int,
+        generator: torch.Generator,
+        progress: LossProgress | None = None,
+    ) -> Selection:
         """Keep all samples at or above the mean, and a uniform share of those below it."""
         total = scores.numel()
         values: NDArray[np.float32] = scores.numpy()
@@ -140,7 +149,7 @@ class InfoBatch(PrunedDataset):
         if self.saving is None:
             kept = max(1, count_share(1 - self.prune_ratio, int(np.count_nonzero(below))))
         else:
-            skipped = self._spread(self.saving).skipped(epoch, total)
+            skipped = self._spread(self.saving).skipped(epoch, total, progress)
             if skipped > 0 and scores.min() == scores.max():
                 return Selection(nonzero(random_mask(max(1, total - skipped), total, generator)))
             # if a stream is not as long as announced, not all of these can be skipped
@@ -182,7 +191,7 @@ class InfoBatch(PrunedDataset):
                 "times the number of ranks"
             )
 
-    def _spread(self, saving: float) -> SkipBudget:
+    def _spread(self, saving: Saving) -> Budget:
         end = first_annealed_epoch(self.delta, self.num_epochs)
         return budget_of(self, saving, end)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..utils.sampling import nonzero, random_mask, take
 from ..utils.validation import check_share
-from ._budget import count_share
+from ._budget import Saving, count_share
 from ._exact_share import ExactShare
 from ._ranking import highest
 
@@ -34,12 +34,14 @@ class OrderDP(ExactShare):
             epochs meets it exactly, if at least one sample is kept in each epoch. The first epoch
             of a stream skips nothing, because its samples are not known yet; the others skip more
             to make up for it.
+            "auto" skips as much as the losses of batches allow (see `RandomPrune`).
         pool: the share of all samples that is drawn first, in (1 − r, 1]; by default halfway
-            between these two. r is `saving`, or more for a stream, whose first epoch skips nothing.
+            between these two. r is `saving`, or more for a stream, whose first epoch skips nothing,
+            or what an epoch skips by "auto", at most a half.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
             of epochs.
 
@@ -56,12 +58,15 @@ class OrderDP(ExactShare):
         dataset: Any,
         num_epochs: int,
         *,
-        saving: float = 0.5,
+        saving: Saving = 0.5,
         pool: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, saving=saving, seed=seed)
         skipped = self._skipped_share
+        self.pool: float | None = None  # halfway, in each epoch anew
+        if pool is None and saving == "auto":
+            return
         self.pool = check_share("pool", 1 - skipped / 2 if pool is None else pool, "(0, 1]")
         if self.pool < 1 and self.pool <= 1 - skipped:
             raise ValueError(
@@ -78,7 +83,8 @@ class OrderDP(ExactShare):
         **extra_inputs: Any,
     ) -> NDArray[np.bool_]:
         total = scores.size
-        chosen = random_mask(max(kept, count_share(self.pool, total)), total, generator)
+        drawn = (total + kept) // 2 if self.pool is None else count_share(self.pool, total)
+        chosen = random_mask(max(kept, drawn), total, generator)
         pool = nonzero(chosen)
         chosen[pool.numpy()] = highest(take(scores, pool), kept, generator)
         return chosen

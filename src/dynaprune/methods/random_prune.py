@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..scores import BLS, Score
 from ..utils.sampling import random_mask
-from ._budget import automatic_share, count_share
 from ._exact_share import ExactShare
 
 
@@ -48,24 +47,6 @@ class RandomPrune(ExactShare):
     """
 
     default_score: ClassVar[type[Score]] = BLS
-
-    def __init__(
-        self,
-        dataset: Any,
-        num_epochs: int,
-        *,
-        saving: float | Literal["auto"] = 0.5,
-        seed: int = 0,
-    ) -> None:
-        exactly = 0.0 if saving == "auto" else saving
-        super().__init__(dataset, num_epochs, saving=exactly, seed=seed)
-        if saving == "auto":
-            self.saving, self.extra_inputs = saving, ("progress",)
-
-    def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
-        if self.saving != "auto":
-            return super()._num_kept(total, epoch)
-        return max(1, total - count_share(automatic_share(extra_inputs["progress"]), total))
 
     def _choose(
         self,

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
+from ..scores.loss_progress import LossProgress
 from ..utils.sampling import nonzero, take
 from ..utils.validation import check_either, check_integer, check_number, check_share
-from ._budget import SkipBudget, budget_of, count_share
+from ._budget import Budget, Saving, budget_of, count_share, inputs_with
 from ._ranking import lowest, some_of
 
 
@@ -52,13 +53,14 @@ class RePB(PrunedDataset):
             the choice is random. The first epoch of a stream skips nothing, because its samples are
             not known yet; the others skip more to make up for it. If there are less than twice as
             many candidates, the samples that are least above the mean of their window are added.
+            "auto" skips as much as the losses of batches allow (see `RandomPrune`).
         window: how many consecutive steps are compared, at least 1. They should have a hundred
             samples or more, but be few enough that the model hardly changes.
         max_weight: the upper limit of weights before the common factor, at least 1.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
             or `saving` cannot be reached in this number of epochs.
 
@@ -81,7 +83,7 @@ class RePB(PrunedDataset):
         num_epochs: int,
         *,
         prune_ratio: float | None = None,
-        saving: float | None = None,
+        saving: Saving | None = None,
         window: int = 16,
         max_weight: float = 10.0,
         seed: int = 0,
@@ -89,12 +91,13 @@ class RePB(PrunedDataset):
         super().__init__(dataset, num_epochs, seed=seed)
         check_either("prune_ratio", prune_ratio, "saving", saving)
         self.prune_ratio = check_share("prune_ratio", 0.5 if prune_ratio is None else prune_ratio)
-        self.saving: float | None = None
+        self.saving: Saving | None = None
         if saving is not None:
             total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
                 total, total - 1, "the first of a stream", "more epochs"
             )
+            self.extra_inputs = inputs_with(self.extra_inputs, self.saving)
         self.window = check_integer("window", window, minimum=1)
         self.max_weight = check_number("max_weight", max_weight, minimum=1)
 
@@ -105,9 +108,11 @@ class RePB(PrunedDataset):
         generator: torch.Generator,
         visits: Tensor,
         last_steps: Tensor,
+        progress: LossProgress | None = None,
     ) -> Selection:
         """Skip a uniform share of the samples below the mean of their window, weight the others."""
-        skipped = self._skipped(scores.numpy(), last_steps.numpy(), epoch, generator)
+        steps = last_steps.numpy()
+        skipped = self._skipped(scores.numpy(), steps, epoch, generator, progress)
         indices = nonzero(~skipped)
         seen = take(visits.numpy(), indices)
         weights = np.minimum(np.float32(epoch + 1) / (seen + np.float32(1)), self.max_weight)
@@ -122,6 +127,7 @@ class RePB(PrunedDataset):
         last_steps: NDArray[np.int32],
         epoch: int,
         generator: torch.Generator,
+        progress: LossProgress | None,
     ) -> NDArray[np.bool_]:
         """Return a mask of the samples that an epoch skips: shape (N,)."""
         total, means = values.size, means_of_windows(values, last_steps, self.window)
@@ -129,13 +135,13 @@ class RePB(PrunedDataset):
         if self.saving is None:
             skipped = count_share(self.prune_ratio, int(np.count_nonzero(candidates)))
         else:
-            skipped = min(total - 1, self._spread(self.saving).skipped(epoch, total))
+            skipped = min(total - 1, self._spread(self.saving).skipped(epoch, total, progress))
             wanted = min(total, 2 * skipped)
             if int(np.count_nonzero(candidates)) < wanted:
                 candidates = lowest(values - means, wanted, generator)
         return some_of(candidates, skipped, generator)
 
-    def _spread(self, saving: float) -> SkipBudget:
+    def _spread(self, saving: Saving) -> Budget:
         return budget_of(self, saving)
 
 

@@ -38,10 +38,11 @@ class SelectiveBackprop(ExactShare):
             epochs meets it exactly, if at least one sample is kept in each epoch. The first epoch
             of a stream skips nothing, because its samples are not known yet; the others skip more
             to make up for it.
+            "auto" skips as much as the losses of batches allow (see `RandomPrune`).
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
             of epochs.
 
@@ -55,7 +56,7 @@ class SelectiveBackprop(ExactShare):
 
     @property
     def beta(self) -> float:
-        """β, the power of the percentile."""
+        """β, the power of the percentile; with `saving="auto"` that of the largest share."""
         return self._skipped_share / (1 - self._skipped_share)
 
     def _choose(
@@ -65,6 +66,7 @@ class SelectiveBackprop(ExactShare):
         generator: torch.Generator,
         **extra_inputs: Any,
     ) -> NDArray[np.bool_]:
+        beta = scores.size / kept - 1 if self.saving == "auto" else self.beta
         # large enough to differ from 0, for any β
-        sizes = np.maximum(percentiles(scores) ** self.beta, 1e-30)
+        sizes = np.maximum(percentiles(scores) ** beta, 1e-30)
         return systematic(inclusion_probabilities(sizes, kept), kept, generator)

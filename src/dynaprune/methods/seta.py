@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
+from ..scores.loss_progress import LossProgress
 from ..utils.sampling import nonzero, random_mask, shuffled, take
 from ..utils.validation import check_either, check_integer, check_share
-from ._budget import SkipBudget, budget_of, count_share, first_annealed_epoch
+from ._budget import Budget, Saving, budget_of, count_share, first_annealed_epoch, inputs_with
 from ._kmeans import kmeans_cuts
 from ._ranking import some_of
 
@@ -46,11 +47,12 @@ class SeTa(PrunedDataset):
             samples; only the first epoch of a stream skips nothing, because its samples are not
             known yet. Groups are then made of all samples. If a window has fewer samples than the
             epoch must serve, it is extended by its neighbours, the harder one first; if it has
-            more, a uniform share of it is served.
+            more, a uniform share of it is served. "auto" skips as much as the losses of batches
+            allow (see `RandomPrune`), chosen in the same way.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, both `prune_ratio` and `saving` are given,
             or `saving` cannot be reached in this number of epochs.
 
@@ -70,28 +72,35 @@ class SeTa(PrunedDataset):
         num_groups: int = 5,
         window_scale: float = 0.8,
         delta: float = 0.875,
-        saving: float | None = None,
+        saving: Saving | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(dataset, num_epochs, seed=seed)
         check_either("prune_ratio", prune_ratio, "saving", saving)
         self.prune_ratio = check_share("prune_ratio", 0.1 if prune_ratio is None else prune_ratio)
-        self.saving: float | None = None
+        self.saving: Saving | None = None
         if saving is not None:
             total = self.epochs.source.announced_samples
             self.saving = self._spread(saving).check(
                 total, total - 1, "the first of a stream", "more epochs"
             )
+            self.extra_inputs = inputs_with(self.extra_inputs, self.saving)
         self.num_groups = check_integer("num_groups", num_groups, minimum=1)
         self.window_scale = check_share("window_scale", window_scale, "(0, 1]")
         self.delta = check_share("delta", delta, "[0, 1]")
 
-    def select(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Selection:
+    def select(
+        self,
+        scores: Tensor,
+        epoch: int,
+        generator: torch.Generator,
+        progress: LossProgress | None = None,
+    ) -> Selection:
         """Keep a uniform share of all samples, and a window of groups of these."""
         total = scores.numel()
         is_whole = epoch == 0 or epoch >= first_annealed_epoch(self.delta, self.num_epochs)
         if self.saving is not None:
-            kept = max(1, total - self._spread(self.saving).skipped(epoch, total))
+            kept = max(1, total - self._spread(self.saving).skipped(epoch, total, progress))
             if is_whole or scores.min() == scores.max():
                 return Selection(nonzero(random_mask(kept, total, generator)))
             return self._exactly(kept, scores.numpy(), epoch, generator)
@@ -111,7 +120,7 @@ class SeTa(PrunedDataset):
         del values  # frees memory for the next step
         return Selection(torch.from_numpy(take(indices.numpy(), nonzero(inside))))
 
-    def _spread(self, saving: float) -> SkipBudget:
+    def _spread(self, saving: Saving) -> Budget:
         return budget_of(self, saving)
 
     def _exactly(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..scores import BLS, Score
 from ..utils.rng import epoch_generator
 from ..utils.sampling import random_mask
+from ..utils.validation import check_share
 from ._budget import count_share
 from ._exact_share import ExactShare
 
@@ -41,6 +42,12 @@ class StaticPrune(ExactShare):
     """
 
     default_score: ClassVar[type[Score]] = BLS
+
+    def __init__(
+        self, dataset: Any, num_epochs: int, *, saving: float = 0.5, seed: int = 0
+    ) -> None:
+        # no "auto": the share is the same in all epochs
+        super().__init__(dataset, num_epochs, saving=check_share("saving", saving), seed=seed)
 
     def _num_kept(self, total: int, epoch: int, **extra_inputs: Any) -> int:
         return max(1, total - count_share(self._skipped_share, total))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..utils.validation import check_number
+from ._budget import Saving
 from ._exact_share import ExactShare
 from ._ranking import highest
 
@@ -36,13 +37,14 @@ class UCB(ExactShare):
             epochs meets it exactly, if at least one sample is kept in each epoch. The first epoch
             of a stream skips nothing, because its samples are not known yet; the others skip more
             to make up for it.
+            "auto" skips as much as the losses of batches allow (see `RandomPrune`).
         c: how many errors the bound is above the score, at least 0; at 0 it is the score itself.
             With errors that the score estimates, c is a number of standard errors; otherwise bounds
             are wider.
         seed: fixes the samples of each epoch and their order.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is no number, and `saving` is not "auto".
         ValueError: an argument lies outside its range, or `saving` cannot be reached in this number
             of epochs.
 
@@ -61,7 +63,7 @@ class UCB(ExactShare):
         dataset: Any,
         num_epochs: int,
         *,
-        saving: float = 0.5,
+        saving: Saving = 0.5,
         c: float = 1.0,
         seed: int = 0,
     ) -> None:
