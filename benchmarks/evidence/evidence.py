@@ -28,6 +28,7 @@ from page import SAVED, WITHOUT_BUDGET, fill
 from rates_table import RATES, TASKS
 from rates_table import SAVED as HALF
 from scores_table import BUDGETS
+from unasked_table import FROM_BATCHES
 
 from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
@@ -104,7 +105,7 @@ def stages() -> list[Stage]:
     """Return the stages of the main runs, which are repeated for each seed."""
     found = []
     for task in find_tasks(ZOO):
-        found.append(Stage(task, "as-is", WITHOUT_BUDGET, ()))
+        found.append(Stage(task, "as-is", (*WITHOUT_BUDGET, *FROM_BATCHES), ()))
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", BY_OTHER_SCORES, BELOW_HALF))
         found.append(Stage(task, "as-is", ("drawn-infobatch",), (SAVED,)))

@@ -75,7 +75,7 @@ def fill(
         "variants": variants_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
-        "unasked": unasked_table(as_is),
+        "unasked": unasked_table([each for each in sections if each.regime == "as-is"]),
         "rates": rates_table(as_is, other_rates.lines),
         "scores": scores_table(as_is),
         "regimes": regimes_table(sections),

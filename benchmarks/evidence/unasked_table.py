@@ -13,8 +13,8 @@ from dynaprune.bench.statistics import mean_of
 
 UNASKED = "skip-converged"
 
-FROM_BATCHES = "random-auto"
-"""It chooses its own budget, too, from one number a batch."""
+FROM_BATCHES = ("random-auto", "infobatch-auto", "bls-infobatch-auto", "bls-seta-auto")
+"""They choose their own budget, too, from one number a batch."""
 
 SHARE = 0.2
 """The budget of the others on each task: about the mean share that `UNASKED` saves."""
@@ -37,7 +37,7 @@ def unasked_table(sections: Sequence[Section]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     free = saved_and_cost(sections, UNASKED, 0.0)
-    for variant in (UNASKED, FROM_BATCHES, *OTHERS):
+    for variant in (UNASKED, *FROM_BATCHES, *OTHERS):
         budget = SHARE if variant in OTHERS else 0.0
         found = saved_and_cost(sections, variant, budget)
         tasks = [title for title in found if title in free]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,12 +24,13 @@ class Ranks:
     Attributes:
         group: the process group of those that train on different samples of the same epoch; by
             default all processes.
-        are_apart: whether each rank has samples of its own, and scores and selects by itself.
     """
+
+    are_apart: ClassVar[bool] = False
+    """Whether each rank has samples of its own, and scores and selects by itself."""
 
     def __init__(self) -> None:
         self.group: Any = None
-        self.are_apart = False
         self._bytes_a_sample = 0.0  # of a message, as agreed upon: all ranks have the same number
         self._bytes_a_batch = 8  # likewise: a last batch with fewer samples may take as many
         self._longest = 0  # message of the epoch before: what one of a stream is taken to need
@@ -37,7 +38,7 @@ class Ranks:
     @property
     def size(self) -> int:
         """The number of ranks that divide an epoch among them: 1 where they are apart."""
-        return 1 if self.are_apart else self.world_size
+        return self.world_size
 
     @property
     def rank(self) -> int:
@@ -60,9 +61,6 @@ class Ranks:
         Raises:
             RuntimeError: on all ranks, if a fact is not the same; the message says which.
         """
-        if self.are_apart:
-            _check_agreement(self._gather_numbers(_numbers(facts)), facts)
-            return
         needed = len(encode(first, self._shares(plan)[self.rank])) - HEADER.itemsize
         gathered = self._gather_numbers([*_numbers(facts), needed, first.indices.numel()])
         _check_agreement(gathered[:, : len(facts)], facts)
@@ -134,6 +132,21 @@ class Ranks:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "group": None}  # a group belongs to its process
+
+
+class SeparateRanks(Ranks):
+    """Processes that train together, each on samples of its own."""
+
+    are_apart = True
+
+    @property
+    def size(self) -> int:
+        """1: no epoch is divided."""
+        return 1
+
+    def agree(self, facts: Mapping[str, Any], first: Measurements, plan: Plan) -> None:
+        """Make sure that all ranks train the same epoch of their own samples."""
+        _check_agreement(self._gather_numbers(_numbers(facts)), facts)
 
 
 def _device(group: Any) -> torch.device:

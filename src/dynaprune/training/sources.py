@@ -24,6 +24,7 @@ from ..planning.share import Share, ShareRequest, share_of, whole
 from ..scores import Score
 from ..utils.sampling import count_distinct
 from ..utils.validation import check_map_style
+from .distributed import SeparateRanks
 from .progress import SavedProgress
 from .sample_source import Facts, SampleSource
 from .share_lengths import ShareLengths
@@ -78,7 +79,7 @@ class ShardedSource(IndexedSource):
         super().__init__(dataset)
         self.identity["dataset"] = f"Sharded {type(dataset.dataset).__name__}"
         self.part = {"rank": dataset.rank, "world_size": dataset.world_size}
-        self.ranks.are_apart = True
+        self.ranks = SeparateRanks()
         self._lengths = ShareLengths(self.ranks)
 
     def share(self, plan: Plan, request: ShareRequest, resumed_visits: int) -> Share:
