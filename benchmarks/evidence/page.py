@@ -18,6 +18,7 @@ from unasked_table import unasked_table
 from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
 from dynaprune.bench.sections import Section, sections_of
+from dynaprune.bench.statistics import MIN_SEEDS
 from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
 from dynaprune.bench.variants import BASELINES, DEFAULT, FULL, VARIANTS
 
@@ -75,7 +76,7 @@ def fill(
         "variants": variants_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
-        "unasked": unasked_table([each for each in sections if each.regime == "as-is"]),
+        "unasked": unasked_table(complete(sections)),
         "rates": rates_table(as_is, other_rates.lines),
         "scores": scores_table(as_is),
         "regimes": regimes_table(sections),
@@ -102,6 +103,15 @@ def shown_as_is(sections: Sequence[Section]) -> list[Section]:
     """Return the sections of the data as they are, with the variants that all tasks have."""
     return [
         replace(section, rows=[row for row in section.rows if row.variant in EVERYWHERE])
+        for section in sections
+        if section.regime == "as-is"
+    ]
+
+
+def complete(sections: Sequence[Section]) -> list[Section]:
+    """Return the sections of the data as they are, with the rows that have enough seeds."""
+    return [
+        replace(section, rows=[row for row in section.rows if row.compared >= MIN_SEEDS])
         for section in sections
         if section.regime == "as-is"
     ]
