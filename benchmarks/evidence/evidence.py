@@ -195,9 +195,7 @@ def main() -> None:
     folder = {"rates": OTHER_RATES, "time": SECONDS}.get(given.what, FOLDER)
     results = Results(given.out or folder)
     if given.what == "fill":
-        searches = FullLength.kept()
-        recipes = {name: found for name in searches.tasks if (found := searches.found(name))}
-        full_length = Results(RESULTS / EVIDENCE)
+        full_length, recipes = Results(RESULTS / EVIDENCE), FullLength.kept().recipes()
         fill(results, Results(OTHER_RATES), Results(SECONDS), full_length, recipes)
     elif given.root is None:
         parser.error("give the folder that contains the data sets: --root")

@@ -144,6 +144,10 @@ class FullLength:
         """Return the recipe of a task, if its search is complete."""
         return LengthSearch(self.tasks[name](), self._searches, self._brief[name][1]).found()
 
+    def recipes(self) -> dict[str, Found]:
+        """Return what the searches that are complete came to, by task."""
+        return {name: found for name in self.tasks if (found := self.found(name))}
+
     def _jobs(self) -> Iterator[Job]:
         kinds: set[str] = set()
         for name in sorted(self.tasks, key=lambda name: self._brief[name][0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from full_length import ALIKE, ALIKE_FROM
+from full_length import ALIKE, ALIKE_FROM, BUDGETS
 from length_search import Found
 from matplotlib.figure import Figure
 
@@ -30,8 +30,6 @@ OWN_BUDGET = {
     "random-auto": 'RandomPrune(saving="auto")',
 }
 """The variants that find their budget, and their names in the picture."""
-
-BUDGETS = (0.3, 0.5)
 
 SIGNS = {Verdict.LOSSLESS: " ✓", Verdict.LOSES: " ✗", Verdict.UNDECIDED: "", None: ""}
 
@@ -113,8 +111,8 @@ def _lengths_row(
         verdicts = [row.verdict for _, row in rows]
         counts = [verdicts.count(verdict) for verdict in (Verdict.LOSSLESS, Verdict.LOSES)]
         cells.append(f"{counts[0]} / {counts[1]} of {len(rows)}" if rows else "")
-        cells.append(_in_margins(rows, lambda row: row.against_full))
-    cells.append(_in_margins(rows, lambda row: row.against.get("random")))
+        cells.append(_text(_in_margins(rows)))
+    cells.append(_text(_in_margins(rows, lambda row: row.against.get("random"))))
     return f"| {' | '.join(cells)} |"
 
 
@@ -134,13 +132,20 @@ def _rows(
     return found
 
 
-def _in_margins(rows: Sequence[tuple[Section, Row]], of: Callable[[Row], Mean | None]) -> str:
-    found = [
+def _text(margins: Sequence[float]) -> str:
+    return mean_of(margins).text(digits=1, sign=True) if len(margins) > 1 else ""
+
+
+def _in_margins(
+    rows: Sequence[tuple[Section, Row]],
+    of: Callable[[Row], Mean | None] = lambda row: row.against_full,
+) -> list[float]:
+    """Return a mean of each task's row in units of the task's margin, where there is one."""
+    return [
         mean.value / section.task["margin"]
         for section, row in rows
         if (mean := of(row)) is not None
     ]
-    return mean_of(found).text(digits=1, sign=True) if len(found) > 1 else ""
 
 
 def own_budgets_table(pairs: Sequence[tuple[Section, Section]]) -> str:
@@ -201,7 +206,8 @@ def draw_lengths(pairs: Sequence[tuple[Section, Section]], path: Path) -> None:
         panel.axhspan(-1, 1, color="0.93")
         panel.axhline(0, color="0.6", linewidth=0.8)
         for place, (variant, label) in enumerate(DRAWN.items()):
-            means = [_cost(pairs, length, variant, budget) for budget in BUDGETS]
+            found = [_rows(pairs, length, variant, budget) for budget in BUDGETS]
+            means = [mean_of(_in_margins(rows)) for rows in found]
             shift = 0.6 * (place - (len(DRAWN) - 1) / 2)
             panel.errorbar(
                 [100 * budget + shift for budget in BUDGETS],
@@ -215,7 +221,7 @@ def draw_lengths(pairs: Sequence[tuple[Section, Section]], path: Path) -> None:
         for (variant, label), color in zip(OWN_BUDGET.items(), ("black", "magenta"), strict=True):
             rows = _rows(pairs, length, variant, 0.0)
             if len(rows) > 1:
-                mean = _cost(pairs, length, variant, 0.0)
+                mean = mean_of(_in_margins(rows))
                 saved = mean_of([row.visits_saved.value for _, row in rows])
                 panel.errorbar(
                     [100 * saved.value], [mean.value], [mean.half_width],
@@ -227,15 +233,3 @@ def draw_lengths(pairs: Sequence[tuple[Section, Section]], path: Path) -> None:
     panels[0].set_ylabel("difference to full training,\nin margins")
     panels[1].legend(fontsize="x-small", loc="lower left")
     figure.savefig(path, dpi=120)
-
-
-def _cost(
-    pairs: Sequence[tuple[Section, Section]], length: int, variant: str, budget: float
-) -> Mean:
-    return mean_of(
-        [
-            row.against_full.value / section.task["margin"]
-            for section, row in _rows(pairs, length, variant, budget)
-            if row.against_full is not None
-        ]
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from scores_table import scores_table
 from signs_tables import signs_tables
 from unasked_table import unasked_table
 
+from dynaprune.bench.comparison import Row
 from dynaprune.bench.report import draw_all
 from dynaprune.bench.results import Results
 from dynaprune.bench.sections import Section, sections_of
@@ -76,7 +77,7 @@ def fill(
         "variants": variants_list(sections),
         "overview": overview(as_is).partition("\n\n")[2],
         "together": scoreboard(as_is),
-        "unasked": unasked_table(complete(sections)),
+        "unasked": unasked_table(as_is_with(sections, lambda row: row.compared >= MIN_SEEDS)),
         "rates": rates_table(as_is, other_rates.lines),
         "scores": scores_table(as_is),
         "regimes": regimes_table(sections),
@@ -101,17 +102,13 @@ def fill(
 
 def shown_as_is(sections: Sequence[Section]) -> list[Section]:
     """Return the sections of the data as they are, with the variants that all tasks have."""
-    return [
-        replace(section, rows=[row for row in section.rows if row.variant in EVERYWHERE])
-        for section in sections
-        if section.regime == "as-is"
-    ]
+    return as_is_with(sections, lambda row: row.variant in EVERYWHERE)
 
 
-def complete(sections: Sequence[Section]) -> list[Section]:
-    """Return the sections of the data as they are, with the rows that have enough seeds."""
+def as_is_with(sections: Sequence[Section], is_shown: Callable[[Row], bool]) -> list[Section]:
+    """Return the sections of the data as they are, with some of their rows."""
     return [
-        replace(section, rows=[row for row in section.rows if row.compared >= MIN_SEEDS])
+        replace(section, rows=[row for row in section.rows if is_shown(row)])
         for section in sections
         if section.regime == "as-is"
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 from repository import ROOT
 
@@ -12,25 +10,18 @@ from dynaprune.bench.sections import Section
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    """Return what imports a file of the benchmarks."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "evidence"))
-    return importlib.import_module
+def scores(evidence):
+    return evidence("scores_table")
 
 
 @pytest.fixture
-def scores(tables):
-    return tables("scores_table")
+def rates(evidence):
+    return evidence("rates_table")
 
 
 @pytest.fixture
-def rates(tables):
-    return tables("rates_table")
-
-
-@pytest.fixture
-def unasked(tables):
-    return tables("unasked_table")
+def unasked(evidence):
+    return evidence("unasked_table")
 
 
 def section(title, margin, higher_is_better, qualities):
@@ -170,8 +161,8 @@ def gpu_record(variant, saved, seed, accuracy, visits, **more):
     return facts | run | more
 
 
-def test_ways_on_a_gpu_against_full_training_and_baselines(tables):
-    gpu = tables("gpu_tables")
+def test_ways_on_a_gpu_against_full_training_and_baselines(evidence):
+    gpu = evidence("gpu_tables")
     records = []
     for seed in range(5):
         level = 0.90 + 0.001 * seed
@@ -200,8 +191,8 @@ def test_ways_on_a_gpu_against_full_training_and_baselines(tables):
     assert lines["| random"][8] == "5 |"
 
 
-def test_what_was_found_of_labels_on_a_gpu(tables):
-    gpu = tables("gpu_tables")
+def test_what_was_found_of_labels_on_a_gpu(evidence):
+    gpu = evidence("gpu_tables")
     found = {"auroc": [0.5, 0.6, 0.7, 0.8], "precision": [0.1, 0.2, 0.3, 0.4]}
     nothing = {"auroc": [], "precision": []}
     more = {"labels": "worse", "wrong": 0.4}
@@ -218,8 +209,8 @@ def test_what_was_found_of_labels_on_a_gpu(tables):
     assert random.endswith(" | -1.00 ± 0.00 |  |  |")
 
 
-def test_checks_on_a_gpu(tables):
-    gpu = tables("gpu_tables")
+def test_checks_on_a_gpu(evidence):
+    gpu = evidence("gpu_tables")
     counts = {"passed": 10, "failed": 1, "error": 2, "skipped": 3, "status": 1}
     nothing = {"passed": 0, "failed": 0, "error": 0, "skipped": 0, "status": -1}
     records = [
@@ -233,8 +224,8 @@ def test_checks_on_a_gpu(tables):
     ]
 
 
-def test_costs_on_a_gpu(tables):
-    gpu = tables("gpu_tables")
+def test_costs_on_a_gpu(evidence):
+    gpu = evidence("gpu_tables")
     records = [
         {"part": "update", "what": "mean loss", "numbers": {"update µs": 42.9355, "kernels": 0.0}},
         {"part": "loop", "what": "mlp", "numbers": {"ours µs": 1034.18, "ratio": 1.06864}},
@@ -252,8 +243,8 @@ def test_costs_on_a_gpu(tables):
     ]
 
 
-def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
-    gpu = tables("gpu_tables")
+def test_parts_without_results_say_so(evidence, monkeypatch, tmp_path):
+    gpu = evidence("gpu_tables")
     monkeypatch.setattr(gpu, "FOLDER", tmp_path)
     parts = gpu.gpu_parts()
     page = (ROOT / "docs" / "evidence" / "gpu.md").read_text(encoding="utf-8")
@@ -263,8 +254,8 @@ def test_parts_without_results_say_so(tables, monkeypatch, tmp_path):
         assert f"<!-- {name} -->" in page
 
 
-def test_the_page_is_that_of_the_results(tables):
-    gpu = tables("gpu_tables")
+def test_the_page_is_that_of_the_results(evidence):
+    gpu = evidence("gpu_tables")
     page = (ROOT / "docs" / "evidence" / "gpu.md").read_text(encoding="utf-8")
     for name, text in gpu.gpu_parts().items():
         part = page.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0]

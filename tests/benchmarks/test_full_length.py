@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 
 import pytest
 from bench_commands import TASK_FILE
-from repository import ROOT
 
 from dynaprune.bench import Recipe
 from dynaprune.bench.registry import find_task
 from dynaprune.bench.results import Results
 
 BRIEF = Recipe(epochs=6, batch_size=8, learning_rate=0.05)
-
-
-@pytest.fixture
-def evidence(monkeypatch):
-    """Return what imports a file of the evidence."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "evidence"))
-    return importlib.import_module
 
 
 @pytest.fixture
@@ -174,7 +165,6 @@ def test_a_recipe_is_written_into_the_file_of_its_task(evidence):
 
 def test_the_recipes_in_the_task_files_are_those_that_were_found(evidence):
     searches = evidence("full_length").FullLength.kept()
-    found = {name: searches.found(name) for name in searches.tasks}
-    assert {name: each.recipe for name, each in found.items() if each} == {
+    assert {name: each.recipe for name, each in searches.recipes().items()} == {
         name: task.full_recipe for name, task in searches.tasks.items() if task.full_recipe
     }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
-from repository import ROOT
 
 from dynaprune.bench import Recipe
 from dynaprune.bench.comparison import compare
@@ -13,13 +10,6 @@ from dynaprune.bench.sections import Section, sections_of
 
 SEEDS = range(5)
 MARGIN = 0.5
-
-
-@pytest.fixture
-def evidence(monkeypatch):
-    """Return what imports a file of the evidence."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "evidence"))
-    return importlib.import_module
 
 
 @pytest.fixture
@@ -127,8 +117,7 @@ def test_a_picture_of_both_lengths(tables, pairs, tmp_path):
 def test_the_pages_are_those_of_the_results(evidence):
     """`evidence.py fill` was run after the last results were added."""
     page, full_length = evidence("page"), evidence("full_length")
-    searches = full_length.FullLength.kept()
-    recipes = {name: found for name in searches.tasks if (found := searches.found(name))}
+    recipes = full_length.FullLength.kept().recipes()
     results = full_length.Results
     brief = page.shown_as_is(sections_of(results(full_length.RESULTS / "bench")))
     longer = sections_of(results(full_length.RESULTS / full_length.EVIDENCE))

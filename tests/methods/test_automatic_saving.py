@@ -50,7 +50,9 @@ def test_epochs_skip_what_losses_say(method, score):
         assert len(loader) == -(-served[-1] // 16)
         assert sum(map(len, train_epoch(loader, flat))) == served[-1]
     assert served[:2] == [LENGTH, LENGTH]
-    assert np.mean(served[2:]) / LENGTH == pytest.approx(0.7, abs=0.05)
+    # others choose by score, which shifts the losses that are read
+    tolerance = 0.04 if method == "RandomPrune" else 0.05
+    assert np.mean(served[2:]) / LENGTH == pytest.approx(0.7, abs=tolerance)
 
 
 @pytest.mark.parametrize("method", THAT_FIND_THE_SHARE)
