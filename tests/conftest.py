@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # helpers that compare say what differs, as tests do
 pytest.register_assert_rewrite("accelerate_runs", "helpers", "loop_driver")
 
+# --doctest-modules would import every conftest.py as a module `conftest`; only one can have the name
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 # tests read what commands print: without colours, and as wide as they ask for
 for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)
