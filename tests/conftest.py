@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # helpers that compare say what differs, as tests do
 pytest.register_assert_rewrite("accelerate_runs", "helpers", "loop_driver")
 
-# --doctest-modules would import every conftest.py as a module `conftest`; only one can have the name
+# --doctest-modules would import each conftest.py as `conftest`, and only one can have the name
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 
 # tests read what commands print: without colours, and as wide as they ask for
