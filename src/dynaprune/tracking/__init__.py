@@ -6,5 +6,6 @@ depend on any of it.
 
 from ..training.callbacks import Callback, EpochResult
 from .recording import read_recording
+from .review import Verdicts, read_verdicts
 
-__all__ = ["Callback", "EpochResult", "read_recording"]
+__all__ = ["Callback", "EpochResult", "Verdicts", "read_recording", "read_verdicts"]
