@@ -17,7 +17,6 @@ from suspects import EVIL, Pictures, ledger_of
 from torch.utils.data import Subset
 
 from dynaprune.tracking.review import Ledger, write_review
-from dynaprune.tracking.review.ledger import label_quality
 from dynaprune.tracking.review.sounds import MAX_SECONDS, playable
 
 
@@ -44,15 +43,29 @@ def test_the_most_suspicious_come_first(tmp_path):
 
 
 def test_equal_samples_come_in_order():
-    same = np.zeros(5, np.float32)
-    ledger = Ledger(same, same, np.ones(5, np.int32), np.zeros(5, np.int32), 3)
-    assert ledger.suspects().tolist() == [0, 1, 2, 3, 4]
-    assert ledger.suspects(2).tolist() == [0, 1]
+    excess = np.array([0, 1, 0, 1, 0], np.float32)
+    ledger = Ledger(excess, excess, np.ones(5, np.int32), np.zeros(5, np.int32), 3)
+    assert ledger.suspects().tolist() == [1, 3, 0, 2, 4]
+    assert ledger.suspects(3).tolist() == [1, 3, 0]
     assert ledger.suspects(0).tolist() == []
     assert ledger.skipped.tolist() == [2] * 5
-    assert label_quality(same).tolist() == [0.5] * 5
+    assert ledger.label_quality[0] == 0.5
     with pytest.raises(ValueError, match="count"):
         ledger.suspects(-1)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_sample_stands_out(count):
+    same, visits = np.zeros(count, np.float32), np.zeros(count, np.int32)
+    ledger = Ledger(same, same, visits, visits, 0)
+    with pytest.raises(RuntimeError, match="no sample stands out, because all have the same mean"):
+        ledger.suspects()
+
+
+def test_a_ledger_is_finite():
+    excess, visits = np.array([0, np.nan], np.float32), np.ones(2, np.int32)
+    with pytest.raises(RuntimeError, match="must be finite"):
+        Ledger(excess, excess, visits, visits, 1)
 
 
 def test_typical_samples_are_visited_and_of_the_class(tmp_path):
@@ -124,7 +137,7 @@ def test_a_sample_that_cannot_be_read(tmp_path):
 def test_other_datasets_are_refused(tmp_path):
     with pytest.raises(ValueError, match="with 12 samples, but it has 11"):
         review(tmp_path, Pictures(11), ledger_of(12))
-    with pytest.raises(ValueError, match="with __getitem__ and __len__, but a generator was given"):
+    with pytest.raises(TypeError, match="must be map-style.*a generator was given"):
         review(tmp_path, (each for each in ()), ledger_of(12))
     with pytest.raises(ValueError, match=r"samples of a stream cannot be looked up.*\.csv"):
         review(tmp_path, Pictures(), ledger_of(12, keys=np.arange(12)))
@@ -159,13 +172,14 @@ def sound_in(uri):
 def test_sounds(tmp_path):
     tone = np.sin(np.arange(1000) * 0.1)
     sample = {"audio": {"array": tone, "sampling_rate": 8000}, "label": 1}
-    (card,) = review(tmp_path, [sample])["cards"]
+    card = review(tmp_path, [sample] * 2)["cards"][0]
     rate, numbers = sound_in(card["sound"])
     assert (rate, numbers.size) == (8000, 1000)
     assert numbers / 32_000 == pytest.approx(tone / np.abs(tone).max(), abs=1e-4)
     assert card["kind"] == "sound"
-    assert review(tmp_path, [(tone, 0)])["cards"][0]["sound"] == ""  # of an unknown rate
-    assert review(tmp_path, [(tone, 0)], sampling_rate=4000)["cards"][0]["sound"] != ""
+    assert review(tmp_path, [(tone, 0)] * 2)["cards"][0]["sound"] == ""  # of an unknown rate
+    (card, _) = review(tmp_path, [(tone, 0)] * 2, sampling_rate=4000)["cards"]
+    assert sound_in(card["sound"])[0] == 4000
 
 
 def test_a_sound_of_a_high_rate_is_reduced():

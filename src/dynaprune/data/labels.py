@@ -106,7 +106,17 @@ def class_sizes(labels: NDArray[Any] | None) -> tuple[int, int] | None:
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:
-    """Return the names of classes by number, as torchvision and Hugging Face provide them."""
+    """Return the names of classes by number, as torchvision and Hugging Face provide them.
+
+    `None` if the dataset has none, or raises an error.
+    """
+    try:
+        return _class_names(dataset)
+    except Exception:  # a user's property may raise anything, and names are optional here
+        return None
+
+
+def _class_names(dataset: Any) -> Sequence[str] | None:
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None)

@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from ...utils.optional_imports import require
+
+
+def checked_path(path: str | os.PathLike[str], what: str) -> Path:
+    """Return the path of a file, for which there is a folder.
+
+    Arguments:
+        path: the path.
+        what: the file with an example, for messages: "the page, such as report.html".
+
+    Raises:
+        FileNotFoundError: there is no folder for it.
+        IsADirectoryError: it is a folder itself.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the path of {what}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
+    return path
 
 
 def resource(package: str, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.labels import classes_of, name_of
+from ...data.labels import check_labels, class_names, classes_of, name_of
 from ..report.sample_view import failure_of, label_of, plain_text, show, shown_part
 from .ledger import Ledger
 from .sounds import playable, sampling_rate_in
@@ -73,6 +73,15 @@ class Labels:
 
     values: NDArray[Any] | None
     names: Sequence[str] | None
+
+    @classmethod
+    def of_dataset(cls, dataset: Any, labels: Any, count: int) -> Labels:
+        """Return the given labels, or else those of a dataset, with the names of its classes.
+
+        Raises:
+            ValueError: the given labels are not one per sample, `count` in total.
+        """
+        return cls(check_labels(labels, dataset, count), class_names(dataset))
 
     def of(self, index: int) -> str | None:
         """Return the label of a sample as text, or `None` if it is not known."""

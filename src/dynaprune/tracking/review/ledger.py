@@ -26,6 +26,9 @@ class Ledger:
             stream.
         method: the name of the method.
         dataset: the name of the dataset's class.
+
+    Raises:
+        RuntimeError: a mean excess is not finite.
     """
 
     mean_excess: NDArray[np.float32]
@@ -36,6 +39,13 @@ class Ledger:
     keys: NDArray[np.int64] | None = None
     method: str = ""
     dataset: str = ""
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.mean_excess).all():
+            raise RuntimeError(
+                "the mean excess of a sample must be finite, but it is not: what was read is "
+                "damaged"
+            )
 
     def __len__(self) -> int:
         return self.mean_excess.size
@@ -59,10 +69,17 @@ class Ledger:
             count: how many, at least 0; by default, and at most, all.
 
         Raises:
+            TypeError: `count` is no integer.
             ValueError: `count` is below 0.
+            RuntimeError: all samples are equal, so none stands out.
         """
         if count is not None:
             check_integer("count", count, minimum=0)
+        if len(self) == 0 or (self.mean_excess == self.mean_excess[0]).all():
+            raise RuntimeError(
+                "no sample stands out, because all have the same mean excess: train for some "
+                "epochs first"
+            )
         return np.argsort(-self.mean_excess, kind="stable")[:count].astype(np.int64)
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ...data.ids import file_names, sample_ids
-from ...data.labels import check_labels, class_names
 from ...training.checkpoint import whole_file
 from ...utils.optional_imports import require
 from ...utils.rng import restored_random_state
-from ...utils.validation import check_integer
+from ...utils.validation import check_integer, check_map_style
 from ..report import html
 from .cards import Labels, Reader, cards_of, typical_samples
 from .ledger import Ledger
@@ -56,7 +55,8 @@ def write_review(
         FileNotFoundError: there is no folder for the page.
         IsADirectoryError: `path` is a folder.
         ImportError: a package that draws the page is not installed.
-        TypeError: `count` or `sampling_rate` is no integer.
+        RuntimeError: all samples of the ledger are equal, so none stands out.
+        TypeError: `count` or `sampling_rate` is no integer, or the dataset is not map-style.
         ValueError: the dataset, the ids or the labels have another number of samples than the
             ledger; the samples are those of a stream; another argument is out of range.
 
@@ -71,22 +71,15 @@ def write_review(
         >>> "quite bad" in page.read_text(), "so boring" in page.read_text()
         (True, False)
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"{path} is a folder: give the path of the page, such as suspects.html"
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
+    path = html.checked_path(path, "the page, such as suspects.html")
     check_integer("count", count, minimum=1)
     if sampling_rate is not None:
         check_integer("sampling_rate", sampling_rate, minimum=RATES[0])
     check_dataset(ledger, dataset)
     for package in ("jinja2", "PIL.Image"):  # before reading samples, which may take long
         require(package, "report")
-    names = _class_names(dataset)
-    known = Labels(check_labels(labels, dataset, len(ledger)), names)
-    reader = Reader(dataset, names, view, sampling_rate)
+    known = Labels.of_dataset(dataset, labels, len(ledger))
+    reader = Reader(dataset, known.names, view, sampling_rate)
     given = ids_of(ledger, dataset, ids)
     with restored_random_state(()):  # reading samples may draw random numbers
         suspects = ledger.suspects(count)
@@ -103,6 +96,7 @@ def check_dataset(ledger: Ledger, dataset: Any) -> None:
     """Check that a dataset can be the one that was trained on.
 
     Raises:
+        TypeError: it is not map-style.
         ValueError: it has another number of samples, or they cannot be looked up.
     """
     if ledger.keys is not None:
@@ -110,11 +104,7 @@ def check_dataset(ledger: Ledger, dataset: Any) -> None:
             "the samples of a stream cannot be looked up, so a page cannot show them: write the "
             "suspects to a .csv file, by the fingerprints of their keys"
         )
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise ValueError(
-            "dataset must be the one that was trained on, with __getitem__ and __len__, but a "
-            f"{type(dataset).__name__} was given"
-        )
+    check_map_style(dataset)
     if len(dataset) != len(ledger):
         raise ValueError(
             f"dataset must be the one that was trained on, with {len(ledger):,} samples, but it "
@@ -142,13 +132,6 @@ def ids_of(ledger: Ledger, dataset: Any, ids: str | Iterable[Any] | None) -> Seq
             "were given"
         )
     return found
-
-
-def _class_names(dataset: Any) -> Sequence[str] | None:
-    try:
-        return class_names(dataset)
-    except Exception:  # from a property of the user's dataset; class names are optional
-        return None
 
 
 def _render(ledger: Ledger, content: dict[str, Any]) -> bytes:
