@@ -16,6 +16,7 @@ from report_pages import Page
 from suspects import EVIL, Pictures, ledger_of
 from torch.utils.data import Subset
 
+from dynaprune import NoPrune, SampleLoss
 from dynaprune.tracking.review import Ledger, write_review
 from dynaprune.tracking.review.sounds import MAX_SECONDS, playable
 
@@ -214,3 +215,24 @@ def test_random_numbers_are_left_as_they_were(tmp_path):
     torch.manual_seed(0)
     review(tmp_path, Augmented())
     assert torch.rand(1) == expected
+
+
+def test_the_review_of_a_run(tmp_path):
+    train = SampleLoss(NoPrune(Pictures(), num_epochs=3)).proxy()
+    with pytest.raises(
+        RuntimeError, match=r"call NoPrune.track_samples\(\), or record\(directory\),"
+    ):
+        train.review(tmp_path / "suspects.html")
+    train.track_samples()
+    with pytest.raises(RuntimeError, match="no sample stands out"):
+        train.review(tmp_path / "suspects.html")
+    for _ in range(3):
+        for indices in train.batches(12):
+            train.update(1 + 0.1 * indices.float() + 5.0 * (indices == 7))
+    page = train.review(tmp_path / "suspects.html", 3, ids=[f"n{number}" for number in range(12)])
+    cards = data_of(page)["cards"]
+    assert [card["index"] for card in cards] == train.suspects(3).tolist() == [7, 11, 10]
+    assert (cards[0]["id"], cards[0]["label"], cards[0]["visits"]) == ("n7", EVIL[:79] + "…", 3)
+    assert "of Pictures" in Page(page.read_text()).text
+    frame = train.to_frame()
+    assert cards[0]["quality"] == pytest.approx(frame.loc[7, "label_quality"])

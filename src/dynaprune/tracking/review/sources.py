@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...scores.extras import EACH_SAMPLE
 from ...utils.validation import check_count, check_keys, check_tensor
 from ..recording import read_run, read_samples
 from .ledger import Ledger
+
+if TYPE_CHECKING:
+    from ...pruned_dataset import PrunedDataset
+
+
+def ledger_of(train: PrunedDataset) -> Ledger:
+    """Return what a pruned dataset knows of each sample, with everything reported so far.
+
+    Raises:
+        RuntimeError: it does not track its samples.
+    """
+    score = train.epochs.latest_score()
+    if not all(score.follows(name) for name in EACH_SAMPLE):
+        raise RuntimeError(
+            "this run does not tell how suspicious its samples are: call "
+            f"{type(train).__name__}.track_samples(), or record(directory), before the first epoch"
+        )
+    kept = {name: values.numpy() for name, values in score.extras(EACH_SAMPLE).items()}
+    counted = score.visits()
+    return Ledger(
+        kept["mean_excess"],
+        score.values().numpy(),
+        kept["visits"],
+        kept["last_epochs"],
+        0 if counted is None else counted[1],
+        None if score.keys is None else score.keys.fingerprints,
+        method=type(train).__name__,
+        dataset=type(train.dataset).__name__,
+    )
 
 
 def ledger_of_recording(directory: str | os.PathLike[str]) -> Ledger:

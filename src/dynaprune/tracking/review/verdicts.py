@@ -117,6 +117,25 @@ class Verdicts:
                 changed[index] = _value_of(text, values, index)
         return np.array(changed, dtype=None if known.dtype.kind == "U" else known.dtype)
 
+    def columns(self, count: int) -> dict[str, NDArray[np.str_]]:
+        """Return `verdict` and `new_label` of all samples as texts, shape (N,), empty for others.
+
+        Arguments:
+            count: N.
+
+        Raises:
+            TypeError: `count` is no integer.
+            ValueError: a verdict is on a sample that is not among so many.
+        """
+        self._check_count(count)
+        found = {
+            "verdict": np.zeros(count, "U5"),
+            "new_label": np.zeros(count, self.new_labels.dtype),
+        }
+        found["verdict"][self.indices] = np.where(self.are_wrong, "wrong", "right")
+        found["new_label"][self.indices] = self.new_labels
+        return found
+
     def _check_count(self, count: int) -> None:
         check_integer("count", count, minimum=0)
         if len(self) > 0 and (last := int(self.indices.max())) >= count:
