@@ -100,7 +100,8 @@ def test_a_frame_with_verdicts(tmp_path):
     verdicts = read_verdicts(path)
     names = ["a", "b", "c", "d", "e"]
     frame = bls(NoPrune, 5).to_frame(ids=names, verdicts=verdicts)
-    assert frame["verdict"].to_dict() == dict(zip(names, ["", "wrong", "right", "", "wrong"]))
+    assert frame.index.tolist() == names
+    assert frame["verdict"].tolist() == ["", "wrong", "right", "", "wrong"]
     assert frame["new_label"].tolist() == ["", "", "", "", "dog"]
     with pytest.raises(ValueError, match="a dataset with at least 5, but this one has 4"):
         bls(NoPrune, 4).to_frame(verdicts=verdicts)
