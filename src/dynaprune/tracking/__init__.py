@@ -1,4 +1,4 @@
-"""Output of a run besides the model: recordings, loggers, the report, tables, a progress bar.
+"""Output of a run besides the model: recordings, loggers, pages, tables, a progress bar.
 
 Recordings and loggers follow training as a `Callback`, and the rest reads it, so training does not
 depend on any of it.

@@ -7,6 +7,7 @@ file, and `read_verdicts` turns them into indices and labels.
 
 from .ledger import Ledger
 from .page import write_review
-from .verdicts import Verdicts, read_verdicts
+from .verdict_file import read_verdicts
+from .verdicts import Verdicts
 
 __all__ = ["Ledger", "Verdicts", "read_verdicts", "write_review"]

@@ -29,6 +29,13 @@ class Ledger:
 
     Raises:
         RuntimeError: a mean excess is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from dynaprune.tracking.review import Ledger
+        >>> excess, visits = np.array([0.1, 2.5, -0.4], np.float32), np.full(3, 9, np.int32)
+        >>> Ledger(excess, excess, visits, visits - 1, epochs=9).suspects(2).tolist()
+        [1, 0]
     """
 
     mean_excess: NDArray[np.float32]
