@@ -237,7 +237,7 @@ function buildFilter() {
 
 function buildList() {
   for (const [position, card] of cards.entries()) {
-    const small = card.kind === "text" || card.kind === "other" ? { ...card, content: card.content.slice(0, 90) } : card;
+    const small = card.kind === "text" || card.kind === "other" ? { ...card, content: card.content.slice(0, 200) } : card;
     const button = make(
       "button",
       { type: "button" },
