@@ -22,7 +22,8 @@ def labels_of(dataset: Any) -> NDArray[Any] | None:
 
     They are read from the second tensor of a `TensorDataset` if it has integers, from `targets` and
     `labels` as in torchvision, from a column `label` as in Hugging Face's datasets, and from a
-    `Subset` or a `ConcatDataset` of these, if all its parts have the same classes. Values that cannot be read, or are not one per sample, are ignored.
+    `Subset` or a `ConcatDataset` of these, if all its parts have the same classes. Values that
+    cannot be read, or are not one per sample, are ignored.
     """
     try:
         found = _labels_in(dataset)
