@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..data.ids import sample_ids
@@ -36,7 +37,11 @@ def samples_frame(
     weights = np.zeros(scores.size, dtype=np.float32)
     chosen = selection.indices.numpy()
     weights[chosen] = 1.0 if selection.weights is None else selection.weights.numpy()
-    columns: dict[str, Any] = {"score": scores.copy()}
+    columns: dict[str, Any] = {}
+    if score.follows("mean_excess"):
+        columns["mean_excess"] = score.extras(["mean_excess"])["mean_excess"].numpy().copy()
+        columns["label_quality"] = label_quality(columns["mean_excess"])
+    columns["score"] = scores.copy()
     if (errors := score.errors()) is not None:
         columns["error"] = errors.numpy().copy()
     # samples that the epoch in progress has yet to serve do not count as skipped
@@ -45,6 +50,9 @@ def samples_frame(
         visits, epochs = counted
         columns["visits"] = visits.copy()
         columns["skipped"] = np.maximum(0, epochs - visits).astype(np.int32)
+        if last_complete.follows("last_epochs"):
+            last = last_complete.extras(["last_epochs"])["last_epochs"]
+            columns["last_epoch"] = last.numpy().copy()
     columns["next_weight"] = weights
     if verdicts is not None:
         columns |= _columns_of(verdicts, score)
@@ -84,3 +92,12 @@ def _columns_of(verdicts: Verdicts, score: Score) -> dict[str, NDArray[np.str_]]
             "verdicts are on samples by their index, but those of a stream have keys: give none"
         )
     return verdicts.columns(score.num_samples)
+
+
+def label_quality(mean_excess: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how probable labels are, from 0 to 1, shape (N,): 1 − Φ(mean excess).
+
+    Mean excess is about normally distributed with mean 0, so half of the samples are below 0.5.
+    """
+    quality: NDArray[np.float32] = torch.special.ndtr(torch.from_numpy(-mean_excess)).numpy()
+    return quality

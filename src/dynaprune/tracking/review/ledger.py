@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ...utils.validation import check_integer
+from ..dataframe import label_quality
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,3 @@ class Ledger:
                 "epochs first"
             )
         return np.argsort(-self.mean_excess, kind="stable")[:count].astype(np.int64)
-
-
-def label_quality(mean_excess: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the share of a normal distribution that is more suspicious: float32, shape (N,).
-
-    Example:
-        >>> import numpy as np
-        >>> from dynaprune.tracking.review.ledger import label_quality
-        >>> label_quality(np.array([0.0, 3.0], dtype=np.float32)).round(3).tolist()
-        [0.5, 0.0010000000474974513]
-    """
-    quality: NDArray[np.float32] = torch.special.ndtr(-torch.from_numpy(mean_excess)).numpy()
-    return quality
