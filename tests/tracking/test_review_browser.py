@@ -84,6 +84,20 @@ def test_a_class_is_chosen_by_key_and_by_button(browser, path, tmp_path):
     assert found.relabel(targets, Pictures.classes).tolist() == [*targets[:10], 2, 0]
 
 
+def test_digits_are_their_own_keys(browser, tmp_path):
+    class Digits(Pictures):
+        classes = ("0", "1", "2")
+
+    path = write_review(ledger_of(), tmp_path / "suspects.html", Digits())
+    with opened(browser, path) as page:
+        press(page, "0")  # of sample 11, a 2
+        press(page, "93")  # no such classes
+        press(page, "1")  # of sample 10, a 1: so the label is right
+        found = read_verdicts(saved(page, tmp_path))
+    assert found.indices.tolist() == [11, 10]
+    assert found.new_labels.tolist() == ["0", ""]
+
+
 def test_a_reload_keeps_the_verdicts(browser, path):
     with opened(browser, path, loads=2) as page:
         press(page, "rw")

@@ -214,8 +214,9 @@ function buildChoices() {
     $("other").append(make("label", {}, "or wrong, and it is ", list));
     return;
   }
+  const hint = (place) => (isDigits ? [] : [" ", make("kbd", {}, keyOf(place))]);
   const buttons = choices.map((label, place) =>
-    make("button", { type: "button", "data-choice": label }, label, " ", make("kbd", {}, keyOf(place))),
+    make("button", { type: "button", "data-choice": label }, label, ...hint(place)),
   );
   for (const button of buttons) button.addEventListener("click", () => choose(button.dataset.choice));
   $("other").append(make("p", {}, "or wrong, and it is"), make("div", { class: "choices" }, ...buttons));
