@@ -11,7 +11,7 @@ from dynaprune.data.ids import file_names, sample_ids
 
 
 class Known(list):
-    """Two samples that know their files in one way."""
+    """Two samples that know their files."""
 
     def __init__(self, **attributes):
         super().__init__([None, None])

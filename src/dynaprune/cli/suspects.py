@@ -72,7 +72,8 @@ def suspects(
         typer.Option(help="Which state of a checkpoint, if it holds several: see inspect."),
     ] = None,
     sampling_rate: Annotated[
-        int | None, typer.Option(help="Of sounds, in numbers per second, to play them.")
+        int | None,
+        typer.Option(help="Sampling rate of sounds, in numbers per second, to play them."),
     ] = None,
 ) -> None:
     """List the samples whose labels are most probably wrong, or write a page to decide on them."""

@@ -44,14 +44,14 @@ def sample_ids(dataset: Any, source: str = "auto") -> list[Any]:
         if found is None:
             raise ValueError(
                 f"ids='auto' takes the paths of files from a dataset's {', '.join(FILES[:5])}, but "
-                f"{_name(dataset)} has no path of a file per sample there: give the ids as a list, "
+                f"this {type(dataset).__name__} has no path of a file per sample there: give the ids as a list, "
                 f"one per sample, or the name of a column{_columns_text(dataset)}"
             )
         return found
     column = _column(dataset, source)
     if column is None:
         raise ValueError(
-            f"ids={source!r} must be 'auto' or a column of the dataset, but {_name(dataset)} has "
+            f"ids={source!r} must be 'auto' or a column of the dataset, but this {type(dataset).__name__} has "
             f"no such column{_columns_text(dataset)}: give a column, or the ids as a list, one per "
             "sample"
         )
@@ -129,7 +129,3 @@ def _columns(dataset: Any) -> list[str]:
 def _columns_text(dataset: Any) -> str:
     columns = _columns(dataset)
     return f" (it has {', '.join(map(str, columns))})" if columns else ""
-
-
-def _name(dataset: Any) -> str:
-    return f"this {type(dataset).__name__}"

@@ -213,7 +213,7 @@ def _data_uri(picture: Any, longer_side: int) -> str:
     small = picture.resize(size, resample)
     # a copy of the pixels alone, without colour profiles, locations and comments
     pixels, content = image_module.frombytes("RGB", size, small.tobytes()), io.BytesIO()
-    if scale < 1 and longer_side > THUMBNAIL_SIDE:  # a photo, of which a PNG is large
+    if scale < 1 and longer_side > THUMBNAIL_SIDE:  # a photo: a PNG would be large
         pixels.save(content, "JPEG", quality=88)
         return data_uri("image/jpeg", content.getvalue())
     pixels.save(content, "PNG", optimize=True)

@@ -24,7 +24,7 @@ TYPICAL = 4
 """How many samples with a typical label are shown of each class."""
 
 MAX_CLASSES = 50
-"""Of how many classes typical samples are shown at most."""
+"""If suspects have more classes than this, no typical samples are shown."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of all samples, and the classes of which a sample may be.
+    """The labels of all samples, and the classes that a sample can have.
 
     Attributes:
         values: shape (N,), or `None` if they are not known.

@@ -43,7 +43,7 @@ def playable(sound: NDArray[Any], rate: int) -> str:
     """
     part = sound[: MAX_SECONDS * rate].astype(np.float64)
     step = max(1, rate // MAX_RATE)
-    # each mean of some numbers is one: a low-pass filter, as half the rate needs one
+    # means of neighbours are a low-pass filter, which a lower rate needs
     part = part[: part.size // step * step].reshape(-1, step).mean(axis=1)
     loudest = max(float(np.abs(part).max(initial=0.0)), 1e-12)
     content = io.BytesIO()

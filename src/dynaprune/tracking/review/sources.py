@@ -25,7 +25,8 @@ def ledger_of(train: PrunedDataset) -> Ledger:
     Raises:
         RuntimeError: it does not track its samples.
     """
-    score = train.epochs.latest_score()
+    with train.epochs.lock:
+        score = train.epochs.latest_score()
     if not all(score.follows(name) for name in EACH_SAMPLE):
         raise RuntimeError(
             "this run does not tell how suspicious its samples are: call "
