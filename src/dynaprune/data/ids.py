@@ -44,16 +44,16 @@ def sample_ids(dataset: Any, source: str = "auto") -> list[Any]:
         if found is None:
             raise ValueError(
                 f"ids='auto' takes the paths of files from a dataset's {', '.join(FILES[:5])}, but "
-                f"this {type(dataset).__name__} has no path of a file per sample there: give the ids as a list, "
-                f"one per sample, or the name of a column{_columns_text(dataset)}"
+                f"this {type(dataset).__name__} has no path of a file per sample there: give the "
+                f"ids as a list, one per sample, or the name of a column{_columns_text(dataset)}"
             )
         return found
     column = _column(dataset, source)
     if column is None:
         raise ValueError(
-            f"ids={source!r} must be 'auto' or a column of the dataset, but this {type(dataset).__name__} has "
-            f"no such column{_columns_text(dataset)}: give a column, or the ids as a list, one per "
-            "sample"
+            f"ids={source!r} must be 'auto' or a column of the dataset, but this "
+            f"{type(dataset).__name__} has no such column{_columns_text(dataset)}: give a column, "
+            "or the ids as a list, one per sample"
         )
     return column
 
