@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from cifar10 import data_of, rates, trainer_of
-from numpy.typing import NDArray
 from pack import NOISY
 from session import Session, aligned
 from torch import Tensor
 from trainer import Reads, Trainer, train_run
 
 from dynaprune import KalmanBLS, NoPrune, PrunedDataset, SampleLoss
+from dynaprune.bench.ranking import auroc, precision
 from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
 
 TRIMMING = ("trimmed", "slices-trimmed", "kalman-trimmed")
@@ -81,21 +81,6 @@ def make(trainer: Trainer, planned: Planned, right: Tensor, given: Tensor) -> di
     trained = train_run(trainer, train, rates, seed, reads, on_epoch=look)
     facts = {"wrong": float(is_wrong.mean()), "saved": float(saved)}
     return asdict(planned) | facts | asdict(trained) | found
-
-
-def auroc(scores: NDArray[np.float32], is_wrong: NDArray[np.bool_]) -> float:
-    """Return the probability that a wrong sample scores above a right one; ties count half."""
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    wrong = int(is_wrong.sum())
-    above = ranks[is_wrong].sum() - wrong * (wrong + 1) / 2
-    return float(above / (wrong * (len(scores) - wrong)))
-
-
-def precision(scores: NDArray[np.float32], is_wrong: NDArray[np.bool_]) -> float:
-    """Return the share of wrong ones among as many highest scores as samples are wrong."""
-    highest = np.argsort(-scores, kind="stable")[: int(is_wrong.sum())]
-    return float(is_wrong[highest].mean())
 
 
 def work(session: Session) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tasks import Task, load
 from torch import Tensor
+from zoo.datasets.rule_labels import load_rule_labelled
 
 from dynaprune.bench.tasks.cifar10n import PEOPLE, labels_by_people
-from zoo.datasets.rule_labels import load_rule_labelled
 
 IMAGES = 12_000
 """Images with labels by people."""

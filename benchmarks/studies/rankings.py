@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from noisy_sets import NoisySet
+from numpy.typing import NDArray
 from torch import Tensor
 from visits import BATCH, Visits, kept, probabilities, train
 

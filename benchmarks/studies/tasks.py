@@ -156,9 +156,7 @@ def _rule_labelled(name: str, root: Path) -> Task:
     found = load_rule_labelled(root, name)
     classes = int(max(found.labels.max(), found.by_rules.max())) + 1
     model = lambda: BagOfWords(found.num_words, num_classes=classes)  # noqa: E731
-    return Task(
-        name, found.train, found.labels, found.test, found.test_labels, model, 0.005
-    )
+    return Task(name, found.train, found.labels, found.test, found.test_labels, model, 0.005)
 
 
 def _audio(root: Path) -> Task:

@@ -36,7 +36,7 @@ class RuleLabelled:
 
 
 @cache
-def load_rule_labelled(root: Path | None, name: str, max_words: int = 32) -> RuleLabelled:
+def load_rule_labelled(root: Path | None, name: str, max_words: int = 64) -> RuleLabelled:
     """Read `weak-labels/<name>/{train,dev,test}.json`, lists of `text`, `label` and `major`.
 
     Arguments:

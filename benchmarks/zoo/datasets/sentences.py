@@ -51,8 +51,9 @@ def load_sentences(root: Path | None, max_words: int = 32) -> Sentences:
         split: _pairs(folder / f"{name}.tsv", is_glue)
         for split, name in (("train", "train"), ("test", "dev" if is_glue else "test"))
     }
-    (train, test), num_words = numbered([[text for text, _ in pairs] for pairs in parts.values()],
-                                        max_words)
+    (train, test), num_words = numbered(
+        [[text for text, _ in pairs] for pairs in parts.values()], max_words
+    )
     labels = (torch.tensor([int(label) for _, label in pairs]) for pairs in parts.values())
     return Sentences(train, next(labels), test, next(labels), num_words)
 

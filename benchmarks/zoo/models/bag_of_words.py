@@ -21,9 +21,7 @@ class BagOfWords(nn.Module):
         if is_regularised:
             self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(width, num_classes))
         else:
-            self.layers = nn.Sequential(
-                nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, num_classes)
-            )
+            self.layers = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, num_classes))
 
     def forward(self, texts: Tensor) -> Tensor:
         count = (texts > 0).sum(1, keepdim=True).clamp(min=1)

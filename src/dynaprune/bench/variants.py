@@ -113,6 +113,39 @@ VARIANTS: dict[str, Variant] = {
     "slices-trimmed": _variant(
         "TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"
     ),
+    "fine-slices-trimmed": _variant(
+        "TrimmedLoss on KalmanBLS, 16 slices", TrimmedLoss, KalmanBLS, "fine-slices"
+    ),
+    "trimmed-auto": _variant(
+        "TrimmedLoss on true per-sample losses, trimming what they show to be wrong",
+        TrimmedLoss,
+        reads="samples",
+        budget=None,
+        trim="auto",
+    ),
+    "fine-slices-trimmed-auto": _variant(
+        "TrimmedLoss on KalmanBLS, 16 slices, trimming what they show to be wrong",
+        TrimmedLoss,
+        KalmanBLS,
+        "fine-slices",
+        budget=None,
+        trim="auto",
+    ),
+    "slices-trimmed-auto": _variant(
+        "TrimmedLoss on KalmanBLS, 8 slices, trimming what they show to be wrong",
+        TrimmedLoss,
+        KalmanBLS,
+        "slices",
+        budget=None,
+        trim="auto",
+    ),
+    "kalman-trimmed-auto": _variant(
+        "TrimmedLoss on KalmanBLS, trimming what it shows to be wrong",
+        TrimmedLoss,
+        KalmanBLS,
+        budget=None,
+        trim="auto",
+    ),
     "random-auto": _variant(
         "RandomPrune, skipping as much as the losses of batches allow",
         RandomPrune,
