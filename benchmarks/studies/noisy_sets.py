@@ -20,6 +20,11 @@ FEWER_IMAGES = 6_000
 """Images with labels that are wrong by chance."""
 
 
+NETWORKS = {", memorized": "wrong images", "": "images"}
+"""What is appended to the name of a set, by network: one that memorizes images learns wrong labels
+by the end of a training, a smaller one does not."""
+
+
 @dataclass(frozen=True)
 class NoisySet:
     """Samples with some wrong labels.
@@ -35,8 +40,8 @@ class NoisySet:
     epochs: int
 
 
-def _by_people(name: str, root: Path, seed: int) -> NoisySet:
-    right = load("images", root)
+def _by_people(task: str, name: str, root: Path, seed: int) -> NoisySet:
+    right = load(task, root)
     given = replace(right, labels=labels_by_people(name, right.labels, root))
     drawn, truth = (task.first(IMAGES, seed) for task in (given, right))
     return NoisySet(drawn, drawn.labels != truth.labels, 20)
@@ -58,9 +63,18 @@ def _by_rules(name: str, root: Path, seed: int) -> NoisySet:
 
 
 NOISY_SETS: dict[str, Callable[[Path, int], NoisySet]] = {
-    **{f"CIFAR-10N {name}": partial(_by_people, name) for name in PEOPLE},
-    "CIFAR-10, 20% by chance": partial(_by_chance, "images", 0.2, FEWER_IMAGES, 16),
-    "CIFAR-10, 40% by chance": partial(_by_chance, "images", 0.4, FEWER_IMAGES, 16),
+    **{
+        f"CIFAR-10N {name}{suffix}": partial(_by_people, task, name)
+        for suffix, task in NETWORKS.items()
+        for name in PEOPLE
+    },
+    **{
+        f"CIFAR-10, {share:.0%} by chance{suffix}": partial(
+            _by_chance, task, share, FEWER_IMAGES, 16
+        )
+        for suffix, task in NETWORKS.items()
+        for share in (0.2, 0.4)
+    },
     "spoken digits, 20% by chance": partial(_by_chance, "audio", 0.2, None, 20),
     "SST-2, 20% by chance": partial(_by_chance, "text", 0.2, None, 20),
     "TREC, by rules": partial(_by_rules, "trec"),

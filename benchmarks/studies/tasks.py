@@ -26,6 +26,7 @@ from zoo.datasets.sentences import load_sentences
 from zoo.datasets.spoken import load_spoken
 from zoo.models.bag_of_words import BagOfWords
 from zoo.models.spectra import Spectra
+from zoo.models.unpooled_cnn import UnpooledCNN
 
 NAMES = ("images", "text", "audio")
 RULE_LABELLED = ("trec", "chemprot")
@@ -97,21 +98,12 @@ class Pictures(SmallCNN):
         return super().forward(pixels.contiguous(memory_format=torch.channels_last))
 
 
-class Places(nn.Module):
-    """Convolutions without global pooling, which can memorize images."""
-
-    def __init__(self, width: int = 16, num_classes: int = 10) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * width, num_classes))
-        self.to(memory_format=torch.channels_last)
+class Places(UnpooledCNN):
+    """A network that can memorize images, in the channels-last format."""
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float().contiguous(memory_format=torch.channels_last)
-        return self.layers(pixels / 127.5 - 1)
+        return super().forward(pixels / 127.5 - 1)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""CIFAR-10, with a small convolutional network that trains longer than `cifar10-cnn`."""
+"""CIFAR-10, with a network that memorizes its training images, so that wrong labels hurt."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import nn
 
 from dynaprune.bench import Recipe
 from dynaprune.bench.tasks.image_classification import ImageClassification
-from dynaprune.bench.tasks.small_cnn import SmallCNN
+from zoo.models.unpooled_cnn import UnpooledCNN
 
 
-class TwelveThousandCifarCNN(ImageClassification):
+class CifarUnpooled(ImageClassification):
     """12,000 of the training images."""
 
-    name = "cifar10-12k-cnn"
+    name = "cifar10-unpooled"
     dataset = "cifar10"
     samples = 12_000
-    model = "plain CNN"
+    model = "unpooled CNN"
     recipe = Recipe(
         epochs=20,
         batch_size=64,
@@ -26,5 +26,5 @@ class TwelveThousandCifarCNN(ImageClassification):
     )
 
     def make_model(self) -> nn.Module:
-        """Return a network of 25,000 parameters."""
-        return SmallCNN(*self.shape[:2], self.num_classes)
+        """Return a network of 34,000 parameters."""
+        return UnpooledCNN(num_classes=self.num_classes)
