@@ -68,7 +68,7 @@ def run(task: Task, batch_size: int, seed: int, method: str, initial: Initial) -
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, weight_decay=task.weight_decay)
     score = BLS(InfoBatch(task.train, EPOCHS, seed=seed, **METHODS[method]), initial=initial)
     train = score.proxy()
-    score.count_visits()
+    score.follow(["visits"])
     found: dict[str, dict[int, float]] = {"losses": {}, "visits": {}}
     loader = DataLoader(train, batch_size=batch_size)
     for epoch in range(1, EPOCHS + 1):

@@ -22,7 +22,7 @@ from dynaprune.methods import (
 from dynaprune.methods._exact_share import ExactShare
 from dynaprune.planning.plan import make_plan
 from dynaprune.scores.loss_progress import LossProgress
-from dynaprune.scores.loss_shape import LossShape
+from dynaprune.scores.loss_trends import Unlearned
 from dynaprune.utils.rng import epoch_generator
 
 
@@ -100,7 +100,8 @@ def test_no_sample_is_favoured_by_its_index(name, epoch):
             "errors": None,
             "visits": torch.full((20,), epoch, dtype=torch.int32),
             "last_steps": torch.full((20,), epoch, dtype=torch.int32) - 1,
-            "shape": LossShape(variation=1.0, skewness=0.8),
+            "mean_excess": torch.zeros(20),
+            "trends": Unlearned(0.3, 0.01),
             "progress": LossProgress(variation=1.0, fall=0.05),
         }
         read = {key: known[key] for key in train.extra_inputs}
@@ -227,7 +228,9 @@ def test_no_prune_serves_everything():
 class Looking(NoPrune):
     """A method of the user's that says late, in its constructor, what it reads."""
 
-    def __init__(self, dataset, num_epochs, extra_inputs=("visits", "last_steps", "shape")):
+    def __init__(
+        self, dataset, num_epochs, extra_inputs=("visits", "last_steps", "last_epochs", "trends")
+    ):
         super().__init__(dataset, num_epochs)
         self.extra_inputs = extra_inputs
         self.found = []
@@ -255,10 +258,11 @@ def test_what_a_method_reads_may_be_said_after_the_constructor_of_its_base(on_st
     read = train.found[-1]
     assert read["visits"].tolist() == [2] * 20
     assert sorted(set(read["last_steps"].tolist())) == [4, 5, 6, 7]  # four steps an epoch
-    assert set(read) == {"visits", "last_steps", "shape"}
+    assert read["last_epochs"].tolist() == [1] * 20
+    assert set(read) == {"visits", "last_steps", "last_epochs", "trends"}
 
 
-@pytest.mark.parametrize("name", ["visits", "last_steps", "shape"])
+@pytest.mark.parametrize("name", ["visits", "last_steps", "last_epochs", "mean_excess", "trends"])
 def test_what_was_not_kept_from_the_first_epoch_on_cannot_be_read(name):
     train = Looking(Numbers(20), 5, extra_inputs=())
     train_epochs(train, 1)
@@ -271,6 +275,6 @@ def test_what_was_not_kept_from_the_first_epoch_on_cannot_be_read(name):
 def test_what_nobody_knows_cannot_be_read(extra_inputs):
     train = Looking(Numbers(20), 5, extra_inputs=extra_inputs)
     with pytest.raises(
-        ValueError, match=r"extra_inputs must be a tuple of names among errors, shape, vi"
+        ValueError, match=r"extra_inputs must be a tuple of names among errors, visits, l"
     ):
         train.begin_epoch()

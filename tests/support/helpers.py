@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from dynaprune import BLS, DataLoader, PrunedDataset, SampleLoss
 from dynaprune.scores.loss_progress import LossProgress
-from dynaprune.scores.loss_shape import LossShape
+from dynaprune.scores.loss_trends import Unlearned
 
 
 class Numbers(Dataset[Tensor]):
@@ -69,7 +69,8 @@ def beside(
         "errors": errors if knows_errors else None,
         "visits": torch.from_numpy(visits),
         "last_steps": torch.from_numpy(np.where(visits > 0, steps, np.int32(-1))),
-        "shape": LossShape(variation=1.0, skewness=0.8) if epoch > 0 else None,
+        "mean_excess": scores - scores.mean(),
+        "trends": Unlearned(share=0.3, error=0.02) if epoch > 2 else None,
         "progress": LossProgress(variation=1.0, fall=0.05) if epoch > 0 else None,
     }
     return {name: every[name] for name in names}

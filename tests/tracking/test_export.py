@@ -28,7 +28,22 @@ def test_the_frame(tmp_path):
     train.record(tmp_path)
     train_on(train, 3)
     frame = train.to_frame()
-    assert list(frame.columns) == ["score", "error", "visits", "skipped", "next_weight"]
+    assert list(frame.columns) == [
+        "mean_excess",
+        "label_quality",
+        "score",
+        "error",
+        "visits",
+        "skipped",
+        "last_epoch",
+        "next_weight",
+    ]
+    order = frame["label_quality"].sort_values(kind="stable").index
+    assert frame["mean_excess"][order].is_monotonic_decreasing
+    assert frame["label_quality"].between(0, 1).all()
+    is_served_last = set(frame.index[frame["last_epoch"] == 2])
+    assert len(is_served_last) == len(frame) - (frame["last_epoch"] < 2).sum() > 0
+    assert frame["last_epoch"].between(0, 2).all()
     assert frame.index.name == "index"
     assert frame.index.tolist() == list(range(60))
     assert np.array_equal(frame["score"], train.scores.numpy())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..scores.extras import EACH_SAMPLE
 from ..training.callbacks import Callback
 from ._base import Base
 
@@ -78,6 +79,17 @@ class Following(Base):
         from ..tracking.recording.start import start_recording
 
         start_recording(self._whole(), directory, optimizer, max_megabytes, overwrite=overwrite)
+
+    def track_samples(self) -> None:
+        """Track each sample from now on, for `suspects` and `to_frame`; 16 bytes per sample.
+
+        Call it before the first epoch, to track the whole run. `record` does so, too. With several
+        ranks, call it on all of them.
+
+        It takes no time in a step, and at the end of an epoch about as long as scores by
+        `KalmanBLS`: see docs/performance.md.
+        """
+        self.epochs.follow(EACH_SAMPLE)
 
     def log_to(self, *loggers: Logger) -> None:
         """Log the metrics of each epoch when it ends, from now on.
@@ -190,11 +202,14 @@ class Following(Base):
     def to_frame(self, ids: Iterable[Any] | None = None) -> Any:
         """Return a pandas DataFrame with one row per sample, for example to look for wrong labels.
 
-        The columns are `score`; `error`, its standard error, if the score estimates it; `visits`
-        and `skipped`, the numbers of past epochs that served the sample and that skipped it, if
-        they are counted (since `record` was called); and `next_weight`, the weight of the sample in
-        the coming epoch, 0 if it is skipped. `frame.to_parquet(path)` writes it to a file. It needs
-        the extra `export`.
+        The columns are `score`; `error`, its standard error, if the score estimates it; and
+        `next_weight`, the weight of the sample in the coming epoch, 0 if it is skipped. If the run
+        tracks its samples (since `track_samples` or `record` was called), there are also
+        `mean_excess`, by which `suspects` ranks; `label_quality`, from 0 for labels that are most
+        probably wrong to 1, the convention of cleanlab; `visits` and `skipped`, the numbers of past
+        epochs that served the sample and that skipped it; and `last_epoch`, the last epoch that
+        served it, −1 for none. `frame.to_csv(path)` and `frame.to_parquet(path)` write it to a
+        file. It needs the extra `export`.
 
         Arguments:
             ids: the names of the samples, in their order; by default their indices. For a stream,

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.keys import Key, fingerprint
 from ..planning.selection import Selection
 from ..training.summary import Summary
+from ..utils.rng import epoch_generator
 from ..utils.validation import check_integer
 from ._base import Base
 
@@ -27,6 +28,59 @@ class Reading(Base):
         """
         with self.epochs.lock:
             return self.epochs.latest_score().values().clone()
+
+    def suspects(self, count: int | None = None) -> Tensor:
+        """Return the samples whose labels are most probably wrong: int64, shape (count,).
+
+        The most suspicious comes first. Samples are ranked by their mean excess: how much higher
+        their losses were than those of others, on average over the run. Late in a run the losses
+        of wrong labels can be as low as all others, if the model memorizes them; the mean over the
+        run does not forget. Ties come in random order. For a stream these are numbers as
+        `numbers_of` returns them. Reading them in the middle of an epoch changes nothing.
+
+        Losses of single samples, or of slices of a few (`chunked`), find most wrong labels; the
+        mean loss of a large batch finds few: see docs/wrong-labels.md.
+
+        Arguments:
+            count: how many, from 0 to N; by default all.
+
+        Raises:
+            TypeError: `count` is no integer.
+            ValueError: `count` is below 0 or above N.
+            RuntimeError: the run does not track its samples, or has no losses yet.
+
+        Example:
+            >>> from dynaprune import BLS, DataLoader, InfoBatch
+            >>> import torch
+            >>> is_wrong = torch.arange(100) % 20 == 0
+            >>> train = BLS(InfoBatch(is_wrong.float(), num_epochs=8)).proxy()
+            >>> train.track_samples()
+            >>> loader = DataLoader(train, batch_size=1)
+            >>> for epoch in range(2):
+            ...     for loss in loader:
+            ...         loss = train.update(loss.mean())
+            >>> sorted(train.suspects(5).tolist())
+            [0, 20, 40, 60, 80]
+        """
+        with self.epochs.lock:
+            score = self.epochs.latest_score()
+        if not score.follows("mean_excess"):
+            raise RuntimeError(
+                "suspects() was called, but this run does not track its samples: call "
+                f"{type(self).__name__}.track_samples() before the first epoch, or record()"
+            )
+        values, total = score.extras(["mean_excess"])["mean_excess"].numpy(), score.num_samples
+        if total == 0 or (values == values[0]).all():
+            raise RuntimeError(
+                "suspects() was called, but no sample stands out, because all have the same mean "
+                "excess: train for some epochs first"
+            )
+        count = total if count is None else check_integer("count", count, minimum=0)
+        if count > total:
+            raise ValueError(f"count must be at most {total}, the samples, but {count!r} was given")
+        generator = epoch_generator(self.seed, self.epoch, stream=2)
+        order = torch.randperm(total, generator=generator, device="cpu").numpy()
+        return torch.from_numpy(order[np.argsort(-values[order], kind="stable")[:count]])
 
     @property
     def reliability(self) -> float:

@@ -64,13 +64,15 @@ class PrunedDataset(Updating, Reading, Following, Checkpointing, Wrapping, Datas
     - `errors`: float32, shape (N,): the standard errors of the scores; `None` if the score does not
       know them;
     - `visits`: int32, shape (N,): how often each sample was measured;
-    - `last_steps`: int32, shape (N,): the step of the run in which each was measured last, −1 for
-      never;
-    - `shape`: how the losses of single samples are distributed, a `LossShape`, as the epochs tell
-      that have served everything; `None` before their losses have settled;
+    - `last_steps`, `last_epochs`: int32, shape (N,): the step, or the epoch, of the run in which
+      each was measured last, −1 for never;
     - `progress`: how the losses of single samples are spread in the last epochs, and how fast the
       mean loss falls, a `LossProgress`; `None` before the first epoch, or if losses are not
-      positive. If samples are skipped by their scores, it is about the others only.
+      positive. If samples are skipped by their scores, it is about the others only;
+    - `mean_excess`: float32, shape (N,): how much higher the losses of each sample were than those
+      of others, on average over the run, in standard deviations: see `suspects`;
+    - `trends`: the share of samples whose losses do not fall while those of others do, an
+      `Unlearned`; `None` before it is known.
     """
 
     def __init__(self, dataset: Any, num_epochs: int, *, seed: int = 0) -> None:

@@ -18,12 +18,8 @@ from ..data.keys import KeyTable
 from ..losses.measurements import Measurements
 from ..utils.validation import check_finite, check_keys, check_tensor, shown
 from . import third_party as convention
-from .loss_moments import Moments
-from .loss_progress import ProgressEstimate
+from .extras import READABLE, Extras
 from .reliability import SAMPLES, Reliability
-from .visits import NAMES, History
-
-READABLE = ("errors", "shape", *NAMES, "progress")
 
 
 class Score(ABC):
@@ -68,12 +64,9 @@ class Score(ABC):
         self._first_loss = 0.0  # the score of a sample before its first batch
         self._started = False
         self.keys: KeyTable | None = None  # for a stream: the keys that the scores belong to
-        self._history = History(count)  # read by methods and recordings
-        self._needed: tuple[str, ...] = ()  # the part of the history that a method requires
         self._reliability = Reliability()
-        self._moments = Moments()
-        self._progress = ProgressEstimate()
-        self._estimated: frozenset[str] = frozenset()  # which of the two a method reads
+        num_epochs = getattr(base, "num_epochs", 0)
+        self._extras = Extras(count, num_epochs if isinstance(num_epochs, int) else 0)
         self._samples_a_loss = 0.0  # 0 before the first epoch
 
     @property
@@ -138,39 +131,35 @@ class Score(ABC):
                 f"extra_inputs must be a tuple of names among {', '.join(READABLE)}, but "
                 f"{names!r} was given"
             )
-        missing = [name for name in names if not self._keeps(name)]
+        missing = [name for name in names if name not in self._extras]
         if missing and self._started:
             raise RuntimeError(
                 f"the method reads {', '.join(missing)}, which must be recorded from the first "
                 "epoch on, but it did not say so before: make extra_inputs an attribute of its "
                 "class, or set it before the first epoch"
             )
-        self._estimated = frozenset(names) & {"shape", "progress"}
-        self._needed = tuple(name for name in NAMES if name in names)
-        self._history.track(self._needed)
+        self._extras.require(names)
 
-    def _keeps(self, name: str) -> bool:
-        if name in ("shape", "progress"):
-            return name in self._estimated
-        return name not in NAMES or name in self._history
+    def follow(self, names: Collection[str]) -> None:
+        """Keep what these `extra_inputs` tell of each sample from now on, for who asks."""
+        self._extras.follow(names)
 
-    def count_visits(self) -> None:
-        """Count from now on how often each sample is measured; 4 bytes per sample."""
-        self._history.track(("visits",))
+    def follows(self, name: str) -> bool:
+        """Return whether one of the `extra_inputs` is kept."""
+        return name in self._extras
 
     def visits(self) -> tuple[NDArray[np.int32], int] | None:
         """Return how often each sample was measured, shape (N,), and in how many epochs.
 
         `None` if that is not counted. Do not write to it.
         """
-        if "visits" not in self._history:
+        if "visits" not in self._extras:
             return None
-        return self._history.read("visits").numpy(), self._history.num_epochs
+        return self._extras.read("visits").numpy(), self._extras.num_epochs
 
-    def record_visits(self, batches: Measurements) -> None:
+    def record_visits(self, batches: Measurements, epoch: int) -> None:
         """Record which samples an epoch has measured, if a method or a recording reads it."""
-        if self._history:
-            self._history.record_visits(batches)
+        self._extras.record_visits(batches, epoch)
 
     @property
     def reliability(self) -> float:
@@ -189,10 +178,7 @@ class Score(ABC):
         """
         if len(batches) == 0:
             return
-        if is_whole and "shape" in self._estimated:
-            self._moments.add(batches.sizes.numpy(), batches.losses.numpy())
-        if "progress" in self._estimated:
-            self._progress.add(batches.sizes.numpy(), batches.losses.numpy())
+        self._extras.record_losses(batches, is_whole=is_whole)
         if self._started:
             last = batches.last(SAMPLES)
             scores = self._values_of(last.indices)
@@ -200,17 +186,9 @@ class Score(ABC):
 
     def extras(self, names: Collection[str]) -> dict[str, Any]:
         """Return the `extra_inputs` of a method by name: see `PrunedDataset`."""
-        found: dict[str, Any] = {}
-        for name in names:
-            if name == "errors":
-                found[name] = self.errors()
-            elif name == "shape":
-                found[name] = self._moments.shape
-            elif name == "progress":
-                found[name] = self._progress.value
-            else:
-                found[name] = self._history.read(name)
-        return found
+        return {
+            name: self.errors() if name == "errors" else self._extras.read(name) for name in names
+        }
 
     def proxy(self) -> Any:
         """Make `base` use this score instead of its own, and return `base`, the same object.
@@ -275,7 +253,7 @@ class Score(ABC):
         grown = np.full(num_samples, self._first_loss, dtype=np.float32)
         grown[places.numpy()] = self._values.numpy()
         self._values = torch.from_numpy(grown)
-        self._history.grow(places.numpy(), num_samples)
+        self._extras.grow(places.numpy(), num_samples)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Score:
         """Return a copy. It is made in each epoch; copying NumPy arrays is faster than tensors."""
@@ -292,18 +270,18 @@ class Score(ABC):
         more: dict[str, Any] = {}
         if self.keys is not None:
             more["keys"] = torch.tensor(self.keys.fingerprints, device="cpu")
-        if self._history:
-            more["history"] = self._history.state_dict()
-        return more | {
-            "name": type(self).__name__,
-            "values": self._values.clone(),
-            "first_loss": self._first_loss,
-            "started": self._started,
-            "reliability": self._reliability.state(),
-            "moments": self._moments.state(),
-            "progress": self._progress.state(),
-            "samples_a_loss": self._samples_a_loss,
-        }
+        return (
+            more
+            | self._extras.state_dict()
+            | {
+                "name": type(self).__name__,
+                "values": self._values.clone(),
+                "first_loss": self._first_loss,
+                "started": self._started,
+                "reliability": self._reliability.state(),
+                "samples_a_loss": self._samples_a_loss,
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
@@ -313,10 +291,8 @@ class Score(ABC):
                 another number of samples.
         """
         name = type(self).__name__
-        names = ["name", "values", "first_loss", "started", "reliability", "moments"]
-        names += ["progress", "samples_a_loss"]
+        names = ["name", "values", "first_loss", "started", "reliability", "samples_a_loss"]
         names += [] if self.keys is None else ["keys"]
-        names += ["history"] if self._needed else []
         check_keys(state, names, "the state's score")
         found = state["name"] if isinstance(state["name"], str) else shown(state["name"])
         if found != name:
@@ -336,14 +312,10 @@ class Score(ABC):
                 "the state is damaged: its started must be True or False, but "
                 f"{shown(state['started'])} was found"
             )
-        reliability, moments, progress = Reliability(), Moments(), ProgressEstimate()
+        reliability = Reliability()
         reliability.restore(state["reliability"])
-        moments.restore(state["moments"])
-        progress.restore(state["progress"])
-        history = state.get("history", History(0).state_dict())
-        self._history.load_state_dict(history, count, self._needed)
+        self._extras.load_state_dict(state, count)
         self.keys, self._reliability = keys, reliability
-        self._moments, self._progress = moments, progress
         self._values = values.clone()
         self._first_loss, self._started = first_loss, state["started"]
         self._samples_a_loss = samples_a_loss

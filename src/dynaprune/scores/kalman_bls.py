@@ -15,7 +15,8 @@ from ..losses.measurements import Measurements
 from ..utils.sampling import take
 from ..utils.validation import check_keys, check_tensor
 from .base import Score
-from .windows import Numbers, Windows, means
+from .filtering import corrected, spread_among
+from .windows import Numbers, Windows
 
 ENOUGH = 32
 """Number of measurements from which the level and the spread are estimated from the epoch alone."""
@@ -92,20 +93,19 @@ class KalmanBLS(Score):
         self._set_unit(losses, sizes, deviations, windows.count)
         excess = self._values_of(batches.indices)
         self._centre = float(excess.mean(dtype=np.float64))
-        unit = self._spread_among(excess, batches.indices)
+        unit = spread_among(batches.indices, self._values.numpy(), self._variances)
         scores = unit * windows.measured(deviations) / np.sqrt(sizes)
         return replace(batches, losses=torch.from_numpy(scores.astype(np.float32)))
 
     def observe(self, batches: Measurements) -> None:
         """Fold measurements into the scores, all at once; no sample is in two of them."""
-        sizes = batches.sizes.numpy()
-        excess = self._values_of(batches.indices)
-        variances = take(self._variances, batches.indices)
-        residuals = batches.losses.numpy() - (means(excess, sizes) - self._centre)
-        # K of each sample; multiplied by the residual of the batch it is the sample's correction
-        gains = variances / np.repeat(means(variances, sizes) + NOISE, sizes)
-        excess += gains * np.repeat(residuals, sizes)
-        variances *= 1 - gains / np.repeat(sizes, sizes)
+        excess, variances = corrected(
+            self._values_of(batches.indices),
+            take(self._variances, batches.indices),
+            batches.sizes.numpy(),
+            batches.losses.numpy() + self._centre,
+            NOISE,
+        )
         self._write(batches.indices, excess)
         self._variances[batches.indices.numpy()] = variances
 
@@ -217,19 +217,3 @@ class KalmanBLS(Score):
         if self._mean_loss <= 0:  # nothing was observed yet
             return 0.0
         return math.sqrt(math.log1p((self._spread / self._mean_loss) ** 2))
-
-    def _spread_among(self, excess: NDArray[np.float32], indices: Tensor) -> float:
-        """Return the standard deviation of the excess among some samples, relative to that of all.
-
-        For example, if a method serves only easy samples, its batches differ less.
-        """
-        if excess.size == self.num_samples:
-            return 1.0
-        every = self._values.numpy()
-        served = _variance(excess, take(self._variances, indices))
-        return math.sqrt(served / _variance(every, self._variances))
-
-
-def _variance(excess: NDArray[np.float32], variances: NDArray[np.float32]) -> float:
-    """Return the variance of excesses with estimation variances `variances`, shape (M,) each."""
-    return float(excess.var(dtype=np.float64)) + float(variances.mean(dtype=np.float64))

@@ -13,14 +13,14 @@ from torch import Tensor
 from ..losses.measurements import Measurements
 from ..utils.validation import check_count, check_keys, check_tensor
 
-NAMES = ("visits", "last_steps")
+NAMES = ("visits", "last_steps", "last_epochs")
 
 NEVER = -1
-"""The last step of a sample that was never measured."""
+"""The last step, and epoch, of a sample that was never measured."""
 
 
 class History:
-    """How often each sample was measured, and the step of its last measurement.
+    """How often each sample was measured, and the step and epoch of its last measurement.
 
     Arguments:
         num_samples: N.
@@ -42,7 +42,7 @@ class History:
         return bool(self._kept)
 
     def track(self, names: Collection[str]) -> None:
-        """Record `visits` or `last_steps`, or both, from now on; 4 bytes per sample each."""
+        """Record what these names say from now on; 4 bytes per sample each."""
         for name in names:
             if name not in self._kept:
                 self._kept[name] = np.full(self._num_samples, _start(name), np.int32)
@@ -52,11 +52,11 @@ class History:
     def read(self, name: str) -> Tensor:
         """Return what is recorded under a name: int32, shape (N,). Do not write to it.
 
-        Before a sample's first measurement, `visits` are 0 and `last_steps` are `NEVER`.
+        Before a sample's first measurement, `visits` are 0 and the others are `NEVER`.
         """
         return torch.from_numpy(self._kept[name])
 
-    def record_visits(self, batches: Measurements) -> None:
+    def record_visits(self, batches: Measurements, epoch: int) -> None:
         """Record the measurements of an epoch."""
         self.num_epochs += 1
         if len(batches) == 0:
@@ -68,6 +68,8 @@ class History:
         if "last_steps" in self._kept:
             steps = np.repeat(batches.steps.numpy(), batches.sizes.numpy())
             self._kept["last_steps"][indices] = steps + self._num_steps
+        if "last_epochs" in self._kept:
+            self._kept["last_epochs"][indices] = epoch
         self._num_steps += int(batches.steps[-1]) + 1
 
     def grow(self, places: NDArray[np.int64], num_samples: int) -> None:
@@ -125,4 +127,4 @@ def _kept(state: Any, name: str, num_samples: int) -> NDArray[np.int32]:
 
 
 def _start(name: str) -> int:
-    return NEVER if name == "last_steps" else 0
+    return 0 if name == "visits" else NEVER

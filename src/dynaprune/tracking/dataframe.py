@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from ..utils.optional_imports import require
 
@@ -27,7 +29,11 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
     weights = np.zeros(scores.size, dtype=np.float32)
     chosen = selection.indices.numpy()
     weights[chosen] = 1.0 if selection.weights is None else selection.weights.numpy()
-    columns: dict[str, Any] = {"score": scores.copy()}
+    columns: dict[str, Any] = {}
+    if score.follows("mean_excess"):
+        columns["mean_excess"] = score.extras(["mean_excess"])["mean_excess"].numpy().copy()
+        columns["label_quality"] = label_quality(columns["mean_excess"])
+    columns["score"] = scores.copy()
     if (errors := score.errors()) is not None:
         columns["error"] = errors.numpy().copy()
     # samples that the epoch in progress has yet to serve do not count as skipped
@@ -36,6 +42,9 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
         visits, epochs = counted
         columns["visits"] = visits.copy()
         columns["skipped"] = np.maximum(0, epochs - visits).astype(np.int32)
+        if last_complete.follows("last_epochs"):
+            last = last_complete.extras(["last_epochs"])["last_epochs"]
+            columns["last_epoch"] = last.numpy().copy()
     columns["next_weight"] = weights
     name, values, rows = "index", np.arange(scores.size), np.arange(scores.size)
     if score.keys is not None:
@@ -58,3 +67,12 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
         {column: each[rows[is_known]] for column, each in columns.items()},
         index=pandas.Index(values[is_known], name=name),
     )
+
+
+def label_quality(mean_excess: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how probable labels are, from 0 to 1, shape (N,): 1 − Φ(mean excess).
+
+    Mean excess is about normally distributed with mean 0, so half of the samples are below 0.5.
+    """
+    quality: NDArray[np.float32] = torch.special.ndtr(torch.from_numpy(-mean_excess)).numpy()
+    return quality

@@ -65,8 +65,7 @@ class Epochs(Readings):
 
     def adopt(self, score: Score) -> None:
         """Score by `score` from now on: nothing was trained yet."""
-        if self._counts_visits:
-            score.count_visits()
+        score.follow(self._followed)
         self.now = Epoch(0, score, EpochProgress(self.ranks))
 
     def restore(
@@ -96,11 +95,12 @@ class Epochs(Readings):
         self.now = Epoch(number, score, progress, totals, mean_loss, plan)
         self.callbacks.resume(totals)
 
-    def count_visits(self) -> None:
-        """From now on, count how often each sample is measured, the epoch in progress included."""
-        self._counts_visits = True
-        self.score.count_visits()
-        self.now.fold = None  # it was made without counting
+    def follow(self, names: tuple[str, ...]) -> None:
+        """Keep what these names tell of each sample from now on, the epoch in progress included."""
+        if not all(self.score.follows(name) for name in names):
+            self.now.fold = None  # it was made without them
+        self._followed += names
+        self.score.follow(names)
 
     # What is served
 

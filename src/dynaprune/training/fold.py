@@ -82,7 +82,7 @@ def fold(
     if source.ranks.world_size > 1:
         # ranks that serve equally many samples repeat a few, which are not scored twice
         every, finite = every.first_visits(), finite.first_visits()
-    score.record_visits(every)
+    score.record_visits(every, epoch)
     num_samples = before.num_samples
     is_whole = plan is not None and len(plan) >= num_samples
     is_whole &= int(finite.sizes.sum()) >= WHOLE * num_samples  # and it was not left early

@@ -62,7 +62,7 @@ class Readings:
         self.passes, self.served_shares = PassTracker(), ServedShares()
         self.first_keys: dict[int, int] = {}
         self._have_agreed = False
-        self._counts_visits = False
+        self._followed: tuple[str, ...] = ()  # by recordings and tables, not by the method
 
     @property
     def number(self) -> int:
@@ -204,7 +204,7 @@ class Readings:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is of this process: nothing follows a copy, or a worker's."""
-        return {**vars(self), "lock": None, "callbacks": Callbacks(), "_counts_visits": False}
+        return {**vars(self), "lock": None, "callbacks": Callbacks(), "_followed": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

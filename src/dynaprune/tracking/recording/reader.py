@@ -32,7 +32,9 @@ from .files import (
 
 logger = logging.getLogger("dynaprune")
 
-SAMPLE = np.dtype([("score", FLOAT32), ("visits", INT32)])
+SAMPLE = np.dtype(
+    [("score", FLOAT32), ("visits", INT32), ("last_epoch", INT32), ("mean_excess", FLOAT32)]
+)
 """The record of a sample."""
 
 KEYED_SAMPLE = np.dtype([*SAMPLE.descr, ("key", INT64)])
@@ -62,6 +64,8 @@ class RecordedSamples:
         scores: float32, shape (N,).
         visits: int32, shape (N,): how often each sample was served with a finite loss.
         epochs: the number of epochs in which visits were counted.
+        last_epochs: int32, shape (N,): the epoch of the last visit, −1 for never.
+        mean_excess: float32, shape (N,): see `PrunedDataset.suspects`.
         keys: int64, shape (N,): the fingerprints of the samples' keys; `None` unless it is a
             stream.
     """
@@ -69,6 +73,8 @@ class RecordedSamples:
     scores: NDArray[np.float32]
     visits: NDArray[np.int32]
     epochs: int
+    last_epochs: NDArray[np.int32]
+    mean_excess: NDArray[np.float32]
     keys: NDArray[np.int64] | None
 
 
@@ -171,7 +177,9 @@ def read_samples(directory: str | os.PathLike[str]) -> RecordedSamples:
     if counted is None:  # written by a version that stored it with the epoch only
         counted = read_epochs(directory)[-1].counted_epochs
     keys = records["key"].copy() if records.dtype == KEYED_SAMPLE else None
-    return RecordedSamples(records["score"].copy(), records["visits"].copy(), counted, keys)
+    names = ("score", "visits", "last_epoch", "mean_excess")
+    scores, visits, last_epochs, mean_excess = (records[name].copy() for name in names)
+    return RecordedSamples(scores, visits, counted, last_epochs, mean_excess, keys)
 
 
 def read_run(directory: str | os.PathLike[str]) -> dict[str, Any]:

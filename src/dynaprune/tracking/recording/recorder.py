@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...scores.extras import EACH_SAMPLE
 from ...training.callbacks import Callback, EpochResult
 from ...training.checkpoint import whole_file
 from ...utils.settings import plain
@@ -33,7 +34,6 @@ from .files import (
 from .reader import KEYED_SAMPLE, SAMPLE, epoch_lines, read_facts
 
 if TYPE_CHECKING:
-    from ...data.keys import KeyTable
     from ...pruned_dataset import PrunedDataset
     from ...scores import Score
     from ...training.summary import Summary
@@ -107,7 +107,7 @@ class Recorder(Callback):
 
     def on_attach(self, train: PrunedDataset) -> None:
         """Start to record, with the epoch in progress."""
-        train.epochs.count_visits()
+        train.epochs.follow(EACH_SAMPLE)
         self.on_resume(train.epochs.now.totals)
 
     def on_resume(self, totals: Summary) -> None:
@@ -149,7 +149,7 @@ class Recorder(Callback):
         values = score.values().numpy()
         counted = score.visits()
         assert counted is not None  # on_attach has requested it
-        visits, counted_epochs = counted
+        counted_epochs = counted[1]
         if number != self._last:
             del self._rates[: self._rates_written]
             self._rates_written, self._planned_before = 0, self._planned
@@ -168,7 +168,7 @@ class Recorder(Callback):
             with whole_file(path, sync=False) as file:
                 pack_losses(file, batches, self._id)
             with whole_file(self.directory / SAMPLES, sync=False) as file:
-                np.save(file, _samples(values, visits, score.keys))
+                np.save(file, _samples(score))
                 np.save(file, np.array([number, counted_epochs], dtype=np.int64))
             with (self.directory / EPOCHS).open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(epoch.to_json(), allow_nan=False) + "\n")
@@ -350,16 +350,15 @@ class Recorder(Callback):
             total -= self._sizes.pop(oldest)
 
 
-def _samples(
-    values: NDArray[np.float32], visits: NDArray[np.int32], keys: KeyTable | None
-) -> NDArray[Any]:
+def _samples(score: Score) -> NDArray[Any]:
     """Return the state of all samples: an array of records, shape (N,)."""
-    if keys is None:
-        records = np.empty(values.size, dtype=SAMPLE)
-    else:
-        records = np.empty(values.size, dtype=KEYED_SAMPLE)
-        records["key"] = keys.fingerprints
-    records["score"], records["visits"] = values, visits
+    records = np.empty(score.num_samples, dtype=SAMPLE if score.keys is None else KEYED_SAMPLE)
+    if score.keys is not None:
+        records["key"] = score.keys.fingerprints
+    kept = score.extras(EACH_SAMPLE)
+    records["score"], records["visits"] = score.values().numpy(), kept["visits"].numpy()
+    records["last_epoch"] = kept["last_epochs"].numpy()
+    records["mean_excess"] = kept["mean_excess"].numpy()
     return records
 
 

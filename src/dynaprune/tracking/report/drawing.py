@@ -40,6 +40,10 @@ MAX_STDERR = 2000
 """How many characters of the process's error output are shown."""
 
 
+SAMPLE_ARRAYS = ("scores", "visits", "last_epochs", "mean_excess")
+"""The arrays of `RecordedSamples` that a page is drawn from."""
+
+
 @dataclass(frozen=True)
 class Page:
     """The content of a page.
@@ -68,7 +72,7 @@ class Page:
         }
         content, samples = io.BytesIO(), self.run.samples
         text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-        np.savez(content, facts=text, scores=samples.scores, visits=samples.visits)
+        np.savez(content, facts=text, **{name: getattr(samples, name) for name in SAMPLE_ARRAYS})
         return content.getvalue()
 
     @classmethod
@@ -76,7 +80,8 @@ class Page:
         """Return the content that `pack` has packed."""
         with np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(arrays["facts"].tobytes())
-            samples = RecordedSamples(arrays["scores"], arrays["visits"], facts["counted"], None)
+            of_samples = {name: arrays[name] for name in SAMPLE_ARRAYS}
+        samples = RecordedSamples(**of_samples, epochs=facts["counted"], keys=None)
         epochs = [RecordedEpoch.from_json(epoch) for epoch in facts["epochs"]]
         return cls(
             RecordedRun(facts["facts"], epochs, samples),
