@@ -4,7 +4,7 @@
     M=fewer-epochs,random,trimmed,fine-slices-trimmed,slices-trimmed,kalman-trimmed,removal
     M=$M,trimmed-auto,fine-slices-trimmed-auto,slices-trimmed-auto,kalman-trimmed-auto
     $B --regime human-labels-worse --budgets 0.27 --methods $M
-    $B --regime human-labels-random --budgets 0.12 --methods $M
+    $B --regime human-labels-random --budgets 0.115 --methods $M
     $B --regime human-labels-aggregate --budgets 0.06 --methods $M
     $B --methods trimmed-auto,fine-slices-trimmed-auto,slices-trimmed-auto,kalman-trimmed-auto
     python benchmarks/studies/trimming.py
