@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from noisy_sets import NOISY_SETS
 from rankings import RANKINGS, Trainings
 
 from dynaprune.bench.ranking import auroc, precision
-from dynaprune.bench.statistics import mean_of
+from dynaprune.bench.statistics import Mean, mean_of
 
 FOLDER = RESULTS / "find-wrong-labels"
 VISITS = Path("runs/find-wrong-labels")
@@ -43,36 +44,43 @@ def slug(name: str) -> str:
     return "-".join(re.findall(r"\w+", name.lower()))
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Return a table in Markdown: a row for each set and ranking, with 95% intervals."""
-    rows = [
-        "| labels | wrong % | found by | seeds | AUROC | precision % | seconds |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name in NOISY_SETS:
-        for ranking in RANKINGS:
-            runs = [r for r in results if (r["set"], r["ranking"]) == (name, ranking)]
-            if not runs:
-                continue
-            means = {
-                key: mean_of([run[key] for run in runs])
-                for key in ("wrong", "auroc", "precision", "processor seconds")
-            }
-            cells = [
+MEASURES: dict[str, Callable[[Mean], str]] = {
+    "auroc": Mean.text,
+    "precision": Mean.percent,
+    "processor seconds": lambda mean: f"{mean.value:.0f}",
+}
+"""What a table shows of results, with 95% intervals."""
+
+
+def table(results: list[dict[str, Any]], measure: str) -> str:
+    """Return a table in Markdown: a row for each set, a column for each ranking.
+
+    Arguments:
+        results: from `run`, with their keys. A cell without an interval is from a single seed.
+        measure: one of `MEASURES`.
+    """
+    names = [name for name in NOISY_SETS if any(r["set"] == name for r in results)]
+    columns = ["labels", "wrong %", "seeds", *RANKINGS]
+    rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
+    for name in names:
+        runs = [r for r in results if r["set"] == name]
+        found = {
+            ranking: [r[measure] for r in runs if r["ranking"] == ranking] for ranking in RANKINGS
+        }
+        seeds = sorted({len(values) for values in found.values() if values})
+        rows.append(
+            [
                 name,
-                f"{100 * means['wrong'].value:.0f}",
-                ranking,
-                str(len(runs)),
-                means["auroc"].text(),
-                means["precision"].percent(),
-                f"{means['processor seconds'].value:.0f}",
+                f"{100 * mean_of([r['wrong'] for r in runs]).value:.0f}",
+                " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
+                *(MEASURES[measure](mean_of(each)) if each else "" for each in found.values()),
             ]
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
-    """Rank, and print the table."""
+    """Rank, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="folder of data sets")
     parser.add_argument("--sets", nargs="+", choices=NOISY_SETS, default=list(NOISY_SETS))
@@ -90,7 +98,9 @@ def main() -> None:
                 for ranking in given.rankings:
                     key = {"set": name, "ranking": ranking, "seed": seed}
                     runs.do(key, run, name, ranking, given.root, seed)
-    print(table([r for path in sorted(FOLDER.glob("*.jsonl")) for r in Runs(path).results]))
+    results = [r for path in sorted(FOLDER.glob("*.jsonl")) for r in Runs(path).results]
+    for measure in MEASURES:
+        print(f"\n{measure}\n\n{table(results, measure)}")
 
 
 if __name__ == "__main__":
