@@ -88,6 +88,7 @@ def test_wrong_labels_are_found(tmp_path):
     before, after = map(float, re.findall(r"([\d.]+)% (?:with all|without)", output))
     assert int(found) > 90
     assert after > before + 3
+    assert (tmp_path / "wrong-labels" / "suspects.html").exists()
 
 
 def test_every_example_is_run_and_named_in_the_readme():
