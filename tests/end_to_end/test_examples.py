@@ -83,7 +83,7 @@ def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
 
 
 def test_wrong_labels_are_found(tmp_path):
-    output = run(tmp_path, "find_wrong_labels", "--epochs", "20")
+    output = run(tmp_path, "find_wrong_labels")
     found = re.search(r"(\d+)% of the \d+ suspects have a wrong label", output).group(1)
     before, after = map(float, re.findall(r"([\d.]+)% (?:with all|without)", output))
     assert int(found) > 90
