@@ -23,6 +23,7 @@ from dynaprune.bench.ranking import auroc, precision
 from dynaprune.bench.statistics import Mean, mean_of
 
 FOLDER = RESULTS / "find-wrong-labels"
+REFERENCE = "ledger, true losses"
 VISITS = Path("runs/find-wrong-labels")
 
 
@@ -46,17 +47,32 @@ def slug(name: str) -> str:
 
 MEASURES: dict[str, Callable[[Mean], str]] = {
     "auroc": Mean.text,
+    "auroc minus reference": lambda mean: mean.text(sign=True),
     "precision": Mean.percent,
     "processor seconds": lambda mean: f"{mean.value:.0f}",
 }
 """What a table shows of results, with 95% intervals."""
 
 
+def compared(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results with `auroc minus reference`, paired by set and seed.
+
+    Results without a partner that is ranked by `REFERENCE` are left out. So is the reference.
+    """
+    partners = {(r["set"], r["seed"]): r["auroc"] for r in results if r["ranking"] == REFERENCE}
+    return [
+        {**r, "auroc minus reference": r["auroc"] - partners[r["set"], r["seed"]]}
+        for r in results
+        if r["ranking"] != REFERENCE and (r["set"], r["seed"]) in partners
+    ]
+
+
 def table(results: list[dict[str, Any]], measure: str) -> str:
     """Return a table in Markdown: a row for each set, a column for each ranking.
 
     Arguments:
-        results: from `run`, with their keys. A cell without an interval is from a single seed.
+        results: from `run` or `compared`, with their keys. A cell without an interval is from a
+            single seed.
         measure: one of `MEASURES`.
     """
     names = [name for name in NOISY_SETS if any(r["set"] == name for r in results)]
@@ -100,7 +116,8 @@ def main() -> None:
                     runs.do(key, run, name, ranking, given.root, seed)
     results = [r for path in sorted(FOLDER.glob("*.jsonl")) for r in Runs(path).results]
     for measure in MEASURES:
-        print(f"\n{measure}\n\n{table(results, measure)}")
+        shown = compared(results) if "reference" in measure else results
+        print(f"\n{measure}\n\n{table(shown, measure)}")
 
 
 if __name__ == "__main__":

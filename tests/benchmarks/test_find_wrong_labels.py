@@ -125,7 +125,12 @@ def test_rankings_of_one_training_train_once(study, noisy, tmp_path, monkeypatch
 
 def test_the_tables(study):
     study_of = study("find_wrong_labels")
-    made = [("last loss", 0, 0.6), ("last loss", 1, 0.7), ("mean of losses", 0, 0.5)]
+    made = [
+        ("last loss", 0, 0.6),
+        ("last loss", 1, 0.7),
+        ("mean of losses", 0, 0.5),
+        ("ledger, true losses", 1, 0.75),
+    ]
     results = [
         {
             "set": "TREC, by rules",
@@ -139,7 +144,7 @@ def test_the_tables(study):
         for ranking, seed, auroc in made
     ]
 
-    def row(measure):
+    def row(measure, results=results):
         head, _, *rows = (
             [cell.strip() for cell in line.split("|")[1:-1]]
             for line in study_of.table(results, measure).splitlines()
@@ -149,9 +154,17 @@ def test_the_tables(study):
 
     # Student's t of one degree of freedom: 12.706 · 0.05
     about = {"labels": "TREC, by rules", "wrong %": "46", "seeds": "1 to 2"}
-    assert row("auroc") == about | {"last loss": "0.650 ± 0.635", "mean of losses": "0.500"}
-    assert row("precision") == about | {"last loss": "50.0 ± 0.0", "mean of losses": "50.0"}
-    assert row("processor seconds") == about | {"last loss": "3", "mean of losses": "3"}
+    names = ("ledger, true losses", "last loss", "mean of losses")
+    expected = {
+        "auroc": ("0.750", "0.650 ± 0.635", "0.500"),
+        "precision": ("50.0", "50.0 ± 0.0", "50.0"),
+        "processor seconds": ("3", "3", "3"),
+    }
+    for measure, cells in expected.items():
+        assert row(measure) == about | dict(zip(names, cells, strict=True))
+    paired = study_of.compared(results)  # of seed 1 alone
+    about["seeds"] = "1"
+    assert row("auroc minus reference", paired) == about | {"last loss": "-0.050"}
 
 
 def test_names_of_files(study):
