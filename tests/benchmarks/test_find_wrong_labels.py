@@ -13,6 +13,10 @@ from torch import nn
 from zoo.datasets.rule_labels import load_rule_labelled
 
 from dynaprune.bench.ranking import auroc
+from dynaprune.bench.recipe import Recipe
+from dynaprune.bench.results import Results
+from dynaprune.bench.runner import plan_runs, run_all
+from dynaprune.bench.statistics import mean_of
 
 
 @pytest.fixture
@@ -172,3 +176,23 @@ def test_names_of_files(study):
     assert slug("CIFAR-10, 20% by chance") == "cifar-10-20-by-chance"
     names = [slug(name) for name in study("noisy_sets").NOISY_SETS]
     assert len(set(names)) == len(names)
+
+
+def test_the_table_of_trimming(study, bright, tmp_path):
+    recipe = Recipe(epochs=4, batch_size=8, learning_rate=0.05)
+    plan = plan_runs(bright, "wrong-labels", ["random", "trimmed"], [0.25], [0, 1], recipe)
+    results = Results(tmp_path)
+    lines = [line for _, line in run_all(bright, plan.runs, results)]
+    head, _, *rows = study("trimming").table(results).splitlines()
+    assert [row.split(" | ")[1] for row in rows] == ["full", "random", "trimmed"]
+    names, found = ([cell.strip() for cell in row.split("|")[1:-1]] for row in (head, rows[2]))
+    cells = dict(zip(names, found, strict=True))
+    quality = {(line["variant"], line["seed"]): line["quality"] for line in lines}
+    assert cells["labels"] == "wrong-labels"
+    assert cells["seeds"] == "2"
+    assert cells["visits saved %"] == "25.0"
+    assert cells["accuracy %"] == mean_of([quality["trimmed", s] for s in (0, 1)]).percent()
+    for other in ("full", "random"):
+        differences = [quality["trimmed", s] - quality[other, s] for s in (0, 1)]
+        assert cells[f"− {other}"] == mean_of(differences).percent(sign=True)
+    assert cells["− fewer-epochs"] == ""
