@@ -36,7 +36,7 @@ def zeros():
 
 @pytest.fixture
 def noisy(study):
-    """Two groups of points, a fifth of which have the label of the other group."""
+    """Two groups of points; a fifth of the points have the label of the other group."""
     generator = torch.Generator().manual_seed(0)
     right = torch.arange(200) % 2
     inputs = torch.randn(200, 2, generator=generator) + 6 * right[:, None] - 3

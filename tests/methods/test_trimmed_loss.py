@@ -185,7 +185,7 @@ def test_auto_trims_one_standard_error_less_than_it_finds(found, trims):
     train = TrimmedLoss(Numbers(1000), 10, refresh=0.0)
     scores = torch.randperm(1000).float()
     for epoch, share in ((3, 0.0), (4, trims)):
-        selection = train.select(scores, epoch, epoch_generator(0, epoch), scores, found)
+        selection = train.select(scores, epoch, epoch_generator(0, epoch), found)
         kept = set(selection.indices.tolist())
         assert kept == {i for i in range(1000) if scores[i] < 1000 - round(share * 1000)}
 

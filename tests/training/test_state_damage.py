@@ -214,7 +214,7 @@ def test_damaged_settings(value):
         ("BLS", "progress.indices", lambda v: v + 60, "must be sample numbers from 0 to 59"),
         ("BLS", "progress.indices", lambda v: v - 60, "must be sample numbers from 0 to 59"),
         ("BLS", "score.progress", lambda v: v - 999, "its progress cannot be"),
-        ("trends", "score.mean_excess.variances", lambda v: v - 1, "mean_excess must be finite"),
+        ("trends", "score.mean_excess.errors", lambda v: v - 1, "mean_excess must be finite"),
         ("trends", "score.mean_excess.values", lambda v: v[1:], "mean_excess's values"),
         ("trends", "score.trends.sums", lambda v: v - 1, "sums of its trends must be finite"),
         ("BLS", "score.reliability", lambda v: v - 999, "its reliability cannot be"),

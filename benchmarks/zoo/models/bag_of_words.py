@@ -25,4 +25,5 @@ class BagOfWords(nn.Module):
 
     def forward(self, texts: Tensor) -> Tensor:
         count = (texts > 0).sum(1, keepdim=True).clamp(min=1)
-        return self.layers(self.words(texts).sum(1) / count.sqrt())
+        logits: Tensor = self.layers(self.words(texts).sum(1) / count.sqrt())
+        return logits

@@ -32,7 +32,7 @@ def read_verdicts(path: str | os.PathLike[str], *, ids: Iterable[Any] | None = N
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such table; a verdict is none of the three; a sample occurs twice, or
+        ValueError: it is no such table; a verdict is unknown; a sample occurs twice, or
             is not among `ids`.
 
     Example:
