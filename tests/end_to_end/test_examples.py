@@ -65,7 +65,7 @@ def check(output, epochs, lowest=0.5):
     ],
 )
 def test_example(name, ranks, arguments, tmp_path):
-    epochs = 10 if name == "trainer" else 6
+    epochs = 10 if name == "train_trainer" else 6
     output = run(tmp_path, name, "--epochs", str(epochs), *arguments, ranks=ranks)
     check(output, epochs)
     assert output.count("test accuracy") == 1
