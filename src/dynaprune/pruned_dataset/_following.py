@@ -82,13 +82,13 @@ class Following(Base):
         start_recording(self._whole(), directory, optimizer, max_megabytes, overwrite=overwrite)
 
     def track_samples(self) -> None:
-        """Track each sample from now on, for `suspects` and `to_frame`; 16 bytes per sample.
+        """Track each sample from now on, for `suspects` and `to_frame`; 15 bytes per sample.
 
         Call it before the first epoch, to track the whole run. `record` does so, too. With several
         ranks, call it on all of them.
 
         It takes no time in a step, and at the end of an epoch about as long as scores by
-        `KalmanBLS`: see docs/performance.md.
+        `KalmanBLS`: see docs/wrong-labels.md.
         """
         self.epochs.follow(EACH_SAMPLE)
 
