@@ -14,7 +14,7 @@ from ..utils.sampling import take
 from ..utils.validation import check_number, check_share
 from ._budget import Saving
 from ._exact_share import ExactShare
-from ._systematic import inclusion_probabilities, systematic
+from ._unequal import drawn, inclusion_probabilities
 
 
 class LossProportional(ExactShare):
@@ -106,7 +106,7 @@ class LossProportional(ExactShare):
         generator: torch.Generator,
         **extra_inputs: Any,
     ) -> NDArray[np.bool_]:
-        return systematic(self._chances(scores, kept, extra_inputs["visits"]), kept, generator)
+        return drawn(self._chances(scores, kept, extra_inputs["visits"]), kept, generator)
 
     def _chances(
         self, scores: NDArray[np.float32], kept: int, visits: Tensor
@@ -128,20 +128,28 @@ def odds(
         floor: the multiple of the mean that is added, at least 0.
 
     Raises:
-        RuntimeError: the score of a measured sample is below 0.
+        RuntimeError: a score is below 0.
     """
-    seen = scores[is_seen]
-    lowest, highest = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    lowest = float(scores.min())
     if lowest < 0:
         raise RuntimeError(
             f"LossProportional draws samples by a power of their loss, so losses must be at least "
             f"0, but a score of {lowest:.4g} was found: add a constant to the loss that keeps it "
             "above 0, or use SelectiveBackprop, which only needs the order of the losses"
         )
-    sizes = np.ones(scores.size)
-    if highest > 0:  # divided by the highest, no power is too large
-        powers = (seen / np.float64(highest)) ** power
-        sizes[is_seen] = powers / powers.mean()
+    is_unseen = ~is_seen
+    # in place and by `where`: new arrays and random masks take longer than what is computed
+    sizes = scores.astype(np.float64)
+    np.copyto(sizes, 0, where=is_unseen)
+    highest = sizes.max()
+    if highest > 0:
+        sizes /= highest  # no power of it is too large
+        sizes **= power
+        np.copyto(sizes, 0, where=is_unseen)  # a power of 0 makes it 1
+        sizes /= sizes.sum() / np.count_nonzero(is_seen)
+        np.copyto(sizes, 1, where=is_unseen)
+    else:
+        sizes.fill(1)
     sizes += floor
     # large enough to differ from 0, for any power
     return np.maximum(sizes, 1e-30, out=sizes)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..utils.sampling import all_indices, shuffled
+from ..utils.rng import numpy_generator
+from ._ranking import lowest
 
 
 def inclusion_probabilities(sizes: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -28,29 +29,30 @@ def inclusion_probabilities(sizes: NDArray[np.float64], count: int) -> NDArray[n
     return probabilities
 
 
-def systematic(
+def drawn(
     probabilities: NDArray[np.float64], count: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
     """Return a mask of exactly `count` samples, drawn with these probabilities: shape (N,).
 
-    The probabilities are laid end to end in random order, and the samples that contain one of the
-    points u, u + 1, … are drawn, for a random start u.
+    A uniform number u for each sample gives it the key u/(1 − u) · (1 − p)/p, and the samples with
+    the lowest keys are drawn. Their probabilities are the given ones up to an error that vanishes
+    as N grows; those of equal samples are equal. Nothing is read in random order, so for many
+    samples this takes half the time of laying shuffled probabilities end to end.
 
-    Source: Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20
-    (1949); in random order, Hartley & Rao (1962).
+    Source: Rosén, "On sampling with probability proportional to size", Journal of Statistical
+    Planning and Inference 62 (1997): Pareto sampling.
 
     Arguments:
         probabilities: what `inclusion_probabilities` returned, shape (N,).
         count: their sum.
         generator: the source of all randomness.
     """
-    order = shuffled(all_indices(probabilities.size), generator).numpy()
-    # with only 24 random bits, count + u is exact
-    start = float(torch.rand((), generator=generator, dtype=torch.float32, device="cpu"))
-    ends = np.cumsum(probabilities[order])
-    ends *= count / ends[-1]
-    ends[-1] = count
-    points = np.floor(ends + start)
-    mask = np.empty(probabilities.size, dtype=np.bool_)
-    mask[order] = np.diff(points, prepend=0.0) > 0
-    return mask
+    keys = 1 / probabilities
+    keys -= 1
+    # u/(1 − u) = 1/(1 − u) − 1, in place: new arrays take longer than what is computed
+    ratios = numpy_generator(generator).random(probabilities.size)
+    np.subtract(1, ratios, out=ratios)
+    np.divide(1, ratios, out=ratios)
+    ratios -= 1
+    keys *= ratios
+    return lowest(keys, count, generator)
