@@ -209,8 +209,8 @@ class Equation(Target):
     that boundary values hold without a loss.
     """
 
-    num_points, batch, epochs = 8192, 1024, 300
-    rates = (0.001, 0.003, 0.01)
+    num_points, batch, epochs = 4096, 256, 200
+    rates = (0.003, 0.01, 0.03)
     points: Tensor
     reference: Tensor
     test_points: Tensor
@@ -236,16 +236,18 @@ class Equation(Target):
 
 
 class Burgers(Equation):
-    """u_t + u·u_x = ν·u_xx for x in [−1, 1] and t in [0, 1], u = −sin πx at t = 0, ν = 0.01/π."""
+    """u_t + u·u_x = ν·u_xx for x and t in [0, 1], u = −sin πx at t = 0, ν = 0.03/π.
 
-    VISCOSITY = 0.01 / math.pi
+    The solution is odd in x, so this is one half of the well-known problem on [−1, 1], with three
+    times its viscosity: with 4,096 points and as many steps as here, that one stays unsolved.
+    """
+
+    VISCOSITY = 0.03 / math.pi
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(2)
         self.points = torch.rand(self.num_points, 2, generator=generator)
-        self.points[:, 0] = self.points[:, 0] * 2 - 1
         self.test_points = torch.rand(16_384, 2, generator=generator)
-        self.test_points[:, 0] = self.test_points[:, 0] * 2 - 1
         x, t, values = burgers_solution(self.VISCOSITY)
         known = RegularGridInterpolator((t, x), values, method="cubic")
         asked = self.test_points.double().numpy()[:, ::-1]
@@ -253,17 +255,17 @@ class Burgers(Equation):
 
     def solution(self, values: Tensor, points: Tensor) -> Tensor:
         x, t = points.T
-        return -(math.pi * x).sin() + t * (1 - x.square()) * values
+        return -(math.pi * x).sin() + t * x * (1 - x) * values
 
     def residuals(self, network: nn.Sequential, indices: Tensor) -> Tensor:
         points = self.points[indices]
         x, t = points.T
         value, (by_x, by_t), (by_xx, _) = with_derivatives(network, points)
-        edge, wave = 1 - x.square(), math.pi * x
+        edge, slope, wave = x * (1 - x), 1 - 2 * x, math.pi * x
         u = self.solution(value, points)
         u_t = edge * (value + t * by_t)
-        u_x = -math.pi * wave.cos() + t * (edge * by_x - 2 * x * value)
-        u_xx = math.pi**2 * wave.sin() + t * (edge * by_xx - 4 * x * by_x - 2 * value)
+        u_x = -math.pi * wave.cos() + t * (edge * by_x + slope * value)
+        u_xx = math.pi**2 * wave.sin() + t * (edge * by_xx + 2 * slope * by_x - 2 * value)
         return u_t + u * u_x - self.VISCOSITY * u_xx
 
 
