@@ -38,7 +38,7 @@ SEEDS, MORE_SEEDS, SEARCH_SEEDS = range(5), range(5, 10), (100, 101)
 SCATTER = ("Burgers", "Helmholtz", "Helmholtz, noise")
 """Targets whose runs differ so much that they get more seeds."""
 
-FULL, FEWER, RANDOM, ROOT, RAD = "full", "fewer epochs", "random", "√loss + 0.3", "loss + 1 (RAD)"
+FULL, FEWER, RANDOM, ROOT, LOSS = "full", "fewer epochs", "random", "√loss + 0.3", "loss + 1"
 WARM_UP = 0.1
 
 
@@ -50,24 +50,25 @@ def _full(data: range, epochs: int, *, saving: float, seed: int) -> PrunedDatase
     return NoPrune(data, epochs, seed=seed)
 
 
-_rad = partial(LossProportional, power=1, floor=1)
+_loss = partial(LossProportional, power=1, floor=1)
 WAYS: dict[str, Callable[..., PrunedDataset]] = {
     FULL: _full,
     FEWER: _fewer,
     RANDOM: RandomPrune,
     ROOT: LossProportional,
-    RAD: _rad,
+    LOSS: _loss,
     "√loss + 0.3, corrected": partial(LossProportional, correction=0.5),
-    "loss + 1, corrected": partial(_rad, correction=0.5),
+    "loss + 1, corrected": partial(_loss, correction=0.5),
+    "√loss + 1 (RAD)": partial(LossProportional, floor=1),
     "EpsilonGreedy": EpsilonGreedy,
     "SelectiveBackprop": SelectiveBackprop,
     "OrderDP": OrderDP,
     "InfoBatch, equal weights": partial(InfoBatch, weighting="equal"),
     "InfoBatch, its own weights": InfoBatch,
 }
-"""Ways to train, in the order of the tables; `correction` of 0.5 is half of the way to full."""
+"""Ways to train, in the order of the tables. RAD adds 1 to the residual itself, the root of a loss."""
 
-MAIN = (FULL, FEWER, RANDOM, ROOT, RAD)
+MAIN = (FULL, FEWER, RANDOM, ROOT, LOSS)
 OTHERS = tuple(way for way in WAYS if way not in MAIN)
 
 Key = dict[str, Any]
@@ -105,26 +106,28 @@ def _one_cycle(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def wanted(ways: Sequence[str], saved: float, seeds: Sequence[int]) -> Iterator[Key]:
+def wanted(target: str, ways: Sequence[str], saved: float, seeds: Sequence[int]) -> Iterator[Key]:
     """Yield runs without their rates; full training saves nothing, so it is wanted once."""
     for seed in seeds:
-        for target in TARGETS:
-            for way in ways:
-                if way != FULL or saved == SAVED:
-                    share = 0.0 if way == FULL else saved
-                    yield {"target": target, "way": way, "saved": share, "seed": seed}
+        for way in ways:
+            if way != FULL or saved == SAVED:
+                share = 0.0 if way == FULL else saved
+                yield {"target": target, "way": way, "saved": share, "seed": seed}
 
 
-def search(runs: Runs, ways: Sequence[str]) -> None:
+def search(runs: Runs, target: str, ways: Sequence[str]) -> None:
     """Make the runs that find the learning rates."""
-    for key in wanted(ways, SAVED, SEARCH_SEEDS):
-        for rate in target_of(key["target"]).rates:
+    for key in wanted(target, ways, SAVED, SEARCH_SEEDS):
+        for rate in target_of(target).rates:
             _do(runs, key, rate)
 
 
-def compare(runs: Runs, keys: Iterator[Key]) -> None:
-    for key in keys:
-        _do(runs, key, best_rate(runs, key["target"], key["way"]))
+def compare(
+    runs: Runs, target: str, ways: Sequence[str], saved: float, seeds: Sequence[int] = SEEDS
+) -> None:
+    """Make the runs that are compared."""
+    for key in wanted(target, ways, saved, seeds):
+        _do(runs, key, best_rate(runs, target, key["way"]))
 
 
 def _do(runs: Runs, key: Key, rate: float) -> None:
@@ -213,16 +216,15 @@ def main() -> None:
     runs = Runs(given.results / "fits.jsonl")
     if not given.tables:
         torch.set_num_threads(1)
-        search(runs, MAIN)
-        compare(runs, wanted(MAIN, SAVED, SEEDS))
-        search(runs, OTHERS)
-        compare(runs, wanted(OTHERS, SAVED, SEEDS))
-        for saved in OTHER_SHARES:
-            compare(runs, wanted(MAIN, saved, SEEDS))
-        scattered = wanted(MAIN, SAVED, MORE_SEEDS)
-        compare(runs, (key for key in scattered if key["target"] in SCATTER))
-        for saved in OTHER_SHARES:
-            compare(runs, wanted(OTHERS, saved, SEEDS))
+        for ways in (MAIN, OTHERS):
+            for target in TARGETS:
+                search(runs, target, ways)
+                compare(runs, target, ways, SAVED)
+            for target in SCATTER:
+                compare(runs, target, ways, SAVED, MORE_SEEDS)
+            for target in TARGETS:
+                for saved in OTHER_SHARES:
+                    compare(runs, target, ways, saved)
     print(tables(runs))
 
 

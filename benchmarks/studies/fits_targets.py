@@ -317,15 +317,15 @@ class Helmholtz(Equation):
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "image: flower": lambda: image("flower.jpg", 0),
-    "image: temple": lambda: image("china.jpg", 0),
+    "image: flower, noise": lambda: image("flower.jpg", NOISE),
     "shape": lambda: shape(0),
+    "shape, noise": lambda: shape(NOISE),
     "Burgers": Burgers,
-    "Helmholtz": lambda: Helmholtz(0),
     "Friedman": lambda: friedman(0),
     "bumps": lambda: bumps(0),
-    "image: flower, noise": lambda: image("flower.jpg", NOISE),
-    "shape, noise": lambda: shape(NOISE),
-    "Helmholtz, noise": lambda: Helmholtz(NOISE),
     "bumps, noise": lambda: bumps(NOISE),
+    "image: temple": lambda: image("china.jpg", 0),
+    "Helmholtz": lambda: Helmholtz(0),
+    "Helmholtz, noise": lambda: Helmholtz(NOISE),
 }
-"""All targets; those with noise come last."""
+"""All targets, in the order in which they are trained."""

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from packages import python_with, run_python
+from PIL import Image
 from repository import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -25,7 +26,7 @@ about one of a hundred runs.
 
 def run(folder, name, *arguments, ranks=1):
     """Run an example with nothing but the extras it says it needs, and return what it printed."""
-    script, environment = EXAMPLES / f"train_{name}.py", folder / "venv"
+    script, environment = EXAMPLES / f"{name}.py", folder / "venv"
     python = environment / "bin" / "python"
     if not environment.exists():
         (extras,) = re.findall(r"pip install '\.\[(.*?)\]'", script.read_text())
@@ -66,27 +67,48 @@ def check(output, epochs, lowest=0.5):
 )
 def test_example(name, ranks, arguments, tmp_path):
     epochs = 10 if name == "trainer" else 6
-    output = run(tmp_path, name, "--epochs", str(epochs), *arguments, ranks=ranks)
+    output = run(tmp_path, f"train_{name}", "--epochs", str(epochs), *arguments, ranks=ranks)
     check(output, epochs)
     assert output.count("test accuracy") == 1
 
 
 def test_the_plain_example_goes_on(tmp_path):
-    run(tmp_path, "plain", "--epochs", "6")
-    assert "going on at epoch" in run(tmp_path, "plain", "--epochs", "6")
+    run(tmp_path, "train_plain", "--epochs", "6")
+    assert "going on at epoch" in run(tmp_path, "train_plain", "--epochs", "6")
 
 
 def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
-    run(tmp_path, "ddp", "--epochs", "6", ranks=2)
-    output = run(tmp_path, "ddp", "--epochs", "6", ranks=2)
+    run(tmp_path, "train_ddp", "--epochs", "6", ranks=2)
+    output = run(tmp_path, "train_ddp", "--epochs", "6", ranks=2)
     assert "rank 1: going on at epoch" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "points", "worst", "unit"),
+    [
+        # at first, an image of one colour is off by 8 dB, and a constant distance by 0
+        ("fit_image", 128 * 128, 15, r"([\d.]+) dB"),
+        ("fit_shape", 16_384, 8, r"([\d.]+) dB"),
+        # a solution of 0 everywhere is off by 1
+        ("solve_burgers", 4096, 0.9, r"relative error ([\d.e+-]+)"),
+    ],
+)
+def test_fit(name, points, worst, unit, tmp_path):
+    output = run(tmp_path, name, "--epochs", "8", "--folder", tmp_path)
+    found = re.findall(rf"^(.+): {unit} with ([\d,]+) visits$", output, flags=re.MULTILINE)
+    assert [way for way, _, _ in found][::2] == ["fewer epochs", "LossProportional"]
+    assert len(found) == 3
+    assert {int(visits.replace(",", "")) for _, _, visits in found} == {4 * points}
+    for _, quality, _ in found:
+        assert float(quality) < worst if worst < 1 else float(quality) > worst
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert picture.width > picture.height > 200
 
 
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {
-        f"train_{name}.py"
-        for name in ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
-    }
+    trained = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
+    fitted = ("fit_image", "fit_shape", "solve_burgers")
+    assert names == {f"train_{name}.py" for name in trained} | {f"{name}.py" for name in fitted}
     readme = (EXAMPLES.parent / "README.md").read_text()
     assert all(f"examples/{name}" in readme for name in names)

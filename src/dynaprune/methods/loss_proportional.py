@@ -32,9 +32,10 @@ class LossProportional(ExactShare):
     samples. So correction changes the proportions of the samples and not the size of a step, and
     with w = 1 the expected gradient of a step is approximately that of full training.
 
-    Source: power 1 and floor 1 are the residual-based adaptive distribution (RAD) of Wu et al.,
-    arXiv:2207.10289, equation 2, here over the samples of a data set and without replacement. The
-    correction is that of soft mining, arXiv:2312.00075.
+    Source: the residual-based adaptive distribution (RAD) of Wu et al., arXiv:2207.10289, here over
+    the samples of a data set and without replacement. Its residuals are roots of squared losses, so
+    its k = 1 and c = 1 are power 0.5 and floor 1, and its k = 2 is power 1. The correction is that
+    of soft mining, arXiv:2312.00075.
 
     Arguments:
         dataset: a map-style dataset of N samples.
