@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from shared import VARIABLE, find_shared_data
@@ -33,6 +34,15 @@ for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPA
 @pytest.fixture
 def shared_data() -> Path:
     return find_shared_data(os.environ.get(VARIABLE))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium."""
+    from browsers import launched
+
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture

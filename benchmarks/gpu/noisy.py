@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from cifar10 import data_of, rates, trainer_of
-from numpy.typing import NDArray
 from pack import NOISY
 from session import Session, aligned
 from torch import Tensor
 from trainer import Reads, Trainer, train_run
 
 from dynaprune import KalmanBLS, NoPrune, PrunedDataset, SampleLoss
+from dynaprune.bench.ranking import auroc, precision
+from dynaprune.bench.removal import budget_of
 from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
 
 TRIMMING = ("trimmed", "slices-trimmed", "kalman-trimmed")
@@ -26,7 +27,6 @@ READINGS: dict[str, tuple[Reads, Any]] = {
 }
 """Full training, thrice: with each way to read the losses that wrong labels are found by."""
 
-START, REFRESH = 0.25, 0.1  # of TrimmedLoss
 LENGTH = 20
 SEEDS = 10
 
@@ -61,13 +61,13 @@ def make(trainer: Trainer, planned: Planned, right: Tensor, given: Tensor) -> di
     is_wrong = (right != given).cpu().numpy()
     samples, epochs, seed = range(len(right)), planned.epochs, planned.seed
     # what TrimmedLoss saves where it takes as many samples to be wrong as are
-    saved = (1 - np.ceil(START * epochs) / epochs) * is_wrong.mean() * (1 - REFRESH)
+    saved = budget_of(float(is_wrong.mean()), epochs)
     if planned.way in READINGS:
         reads, score = READINGS[planned.way]
         train: PrunedDataset = score(NoPrune(samples, epochs, seed=seed)).proxy()
     else:
         variant = VARIANTS[planned.way]
-        train, reads = variant.make(samples, epochs, seed, float(saved)), variant.reads
+        train, reads = variant.make(samples, epochs, seed, saved), variant.reads
     found: dict[str, list[float]] = {"auroc": [], "precision": []}
     quarters = [-(-epochs * part // 4) - 1 for part in (1, 2, 3, 4)]
 
@@ -79,23 +79,8 @@ def make(trainer: Trainer, planned: Planned, right: Tensor, given: Tensor) -> di
 
     trainer.labels.copy_(given)
     trained = train_run(trainer, train, rates, seed, reads, on_epoch=look)
-    facts = {"wrong": float(is_wrong.mean()), "saved": float(saved)}
+    facts = {"wrong": float(is_wrong.mean()), "saved": saved}
     return asdict(planned) | facts | asdict(trained) | found
-
-
-def auroc(scores: NDArray[np.float32], is_wrong: NDArray[np.bool_]) -> float:
-    """Return the probability that a wrong sample scores above a right one; ties count half."""
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    wrong = int(is_wrong.sum())
-    above = ranks[is_wrong].sum() - wrong * (wrong + 1) / 2
-    return float(above / (wrong * (len(scores) - wrong)))
-
-
-def precision(scores: NDArray[np.float32], is_wrong: NDArray[np.bool_]) -> float:
-    """Return the share of wrong ones among as many highest scores as samples are wrong."""
-    highest = np.argsort(-scores, kind="stable")[: int(is_wrong.sum())]
-    return float(is_wrong[highest].mean())
 
 
 def work(session: Session) -> None:

@@ -16,12 +16,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+from dynaprune.bench.tasks.cifar10n import PEOPLE, TRUE, read_cifar10n
 
 FOLDER = Path(__file__).parents[2] / ".gpu"
 IMAGES, LABELS = "images.xz", "labels.npz"
-NOISY = {"worse": "worse_label", "random1": "random_label1", "aggre": "aggre_label"}
+NOISY = tuple(PEOPLE)
 
 
 def files_by_class(archive: zipfile.ZipFile, part: str) -> list[list[str]]:
@@ -46,8 +47,8 @@ def in_order_of(labels: NDArray[np.int64], files: list[list[str]]) -> list[str]:
 
 def pack(root: Path, folder: Path) -> None:
     """Write the packed data into a folder."""
-    human = torch.load(root / "cifar10n" / "CIFAR-10_human.pt", weights_only=False)
-    train = np.asarray(human["clean_label"], dtype=np.int64)
+    human = {name: labels.numpy() for name, labels in read_cifar10n(root).items()}
+    train = human[TRUE]
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(root / "cifar10-images.zip") as archive:
         tests = files_by_class(archive, "test")
@@ -58,8 +59,7 @@ def pack(root: Path, folder: Path) -> None:
     # the strongest preset: its dictionary spans all images
     packed = lzma.compress(b"".join(images), preset=9)
     (folder / IMAGES).write_bytes(packed)
-    labels = {"train": train, "test": test}
-    labels |= {name: np.asarray(human[key]) for name, key in NOISY.items()}
+    labels = {"train": train, "test": test, **{name: human[name] for name in NOISY}}
     content = io.BytesIO()
     np.savez_compressed(
         content,

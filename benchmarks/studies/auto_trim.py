@@ -83,7 +83,7 @@ def run(name: str, kind: str, epochs: int, wrong: float, seed: int) -> dict[str,
     found = {"full": trained(KalmanBLS(NoPrune(data, epochs, seed=seed)).proxy())}
     found["auto"] = trained(auto)
     found["saved"] = auto.summary().share_saved
-    found["random"] = trained(RandomPrune(data, epochs, found["saved"], seed=seed))
+    found["random"] = trained(RandomPrune(data, epochs, saving=found["saved"], seed=seed))
     return found
 
 

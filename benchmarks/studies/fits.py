@@ -66,7 +66,7 @@ WAYS: dict[str, Callable[..., PrunedDataset]] = {
     "InfoBatch, equal weights": partial(InfoBatch, weighting="equal"),
     "InfoBatch, its own weights": InfoBatch,
 }
-"""Ways to train, in the order of the tables. RAD adds 1 to the residual itself, the root of a loss."""
+"""Ways to train, in the order of the tables. RAD is about residuals, the roots of losses."""
 
 MAIN = (FULL, FEWER, RANDOM, ROOT, LOSS)
 OTHERS = tuple(way for way in WAYS if way not in MAIN)

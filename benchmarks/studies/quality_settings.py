@@ -151,6 +151,7 @@ METHODS: dict[str, Variant] = {
     "TrimmedLoss, BLS": _variant(TrimmedLoss, BLS),
     "TrimmedLoss, KalmanBLS": _variant(TrimmedLoss, KalmanBLS),
     "TrimmedLoss, KalmanBLS, slices": _variant(TrimmedLoss, KalmanBLS, SLICES),
+    "TrimmedLoss auto, true losses": _variant(TrimmedLoss, None, 0, trim="auto"),
     "TrimmedLoss auto, KalmanBLS, slices": _variant(TrimmedLoss, KalmanBLS, SLICES, trim="auto"),
 }
 """All methods, in the order in which they run and are shown."""
@@ -199,6 +200,7 @@ TRIMMED = {
     "TrimmedLoss, true losses": (0.2,),
     "TrimmedLoss, KalmanBLS": (0.2,),
     "TrimmedLoss, KalmanBLS, slices": (0.2,),
+    "TrimmedLoss auto, true losses": (0.0,),
     "TrimmedLoss auto, KalmanBLS, slices": (0.0,),
 }
 SMALL_BATCHES = {name: TRIMMED[name] for name in (FULL, FEWER, RANDOM, "TrimmedLoss, KalmanBLS")}

@@ -21,11 +21,15 @@ from dynaprune.bench.tasks.image_sets import load_images
 from dynaprune.bench.tasks.small_cnn import SmallCNN
 
 sys.path.append(str(Path(__file__).parents[1]))  # the zoo is beside this folder
+from zoo.datasets.rule_labels import load_rule_labelled
 from zoo.datasets.sentences import load_sentences
 from zoo.datasets.spoken import load_spoken
+from zoo.models.bag_of_words import BagOfWords
 from zoo.models.spectra import Spectra
+from zoo.models.unpooled_cnn import UnpooledCNN
 
 NAMES = ("images", "text", "audio")
+RULE_LABELLED = ("trec", "chemprot")
 WORDS = 32
 """How many words of a sentence are read."""
 
@@ -94,42 +98,17 @@ class Pictures(SmallCNN):
         return super().forward(pixels.contiguous(memory_format=torch.channels_last))
 
 
-class Places(nn.Module):
-    """Convolutions without global pooling, which can memorize images."""
-
-    def __init__(self, width: int = 16, num_classes: int = 10) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * width, num_classes))
-        self.to(memory_format=torch.channels_last)
+class Places(UnpooledCNN):
+    """A network that can memorize images, in the channels-last format."""
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float().contiguous(memory_format=torch.channels_last)
-        return self.layers(pixels / 127.5 - 1)
-
-
-class BagOfWords(nn.Module):
-    """The mean of a sentence's word vectors, with two layers; or, regularized, dropout and one."""
-
-    def __init__(self, num_words: int, width: int = 32, *, is_regularised: bool = False) -> None:
-        super().__init__()
-        self.words = nn.Embedding(num_words, width, padding_idx=0)
-        if is_regularised:
-            self.layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(width, 2))
-        else:
-            self.layers = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 2))
-
-    def forward(self, sentences: Tensor) -> Tensor:
-        count = (sentences > 0).sum(1, keepdim=True).clamp(min=1)
-        return self.layers(self.words(sentences).sum(1) / count.sqrt())
+        return super().forward(pixels / 127.5 - 1)
 
 
 @cache
 def load(name: str, root: Path) -> Task:
-    """Read a task's data.
+    """Read a task's data: one of `NAMES`, or of `RULE_LABELLED` with true labels.
 
     For wrong labels: `wrong text` is `text` with a model that memorizes them less easily; `wrong
     images` and `wrong audio` are `images` and `audio` with models that memorize them more easily.
@@ -141,6 +120,8 @@ def load(name: str, root: Path) -> Task:
     if name == "wrong text":
         model = lambda: BagOfWords(_count_words(root), is_regularised=True)  # noqa: E731
         return replace(load("text", root), make_model=model, weight_decay=1.0)
+    if name in RULE_LABELLED:
+        return _rule_labelled(name, root)
     return {"images": _images, "text": _text, "audio": _audio}[name](root)
 
 
@@ -161,6 +142,13 @@ def _text(root: Path) -> Task:
 def _count_words(root: Path) -> int:
     task = load("text", root)
     return int(max(task.inputs.max(), task.test_inputs.max())) + 1
+
+
+def _rule_labelled(name: str, root: Path) -> Task:
+    found = load_rule_labelled(root, name)
+    classes = int(max(found.labels.max(), found.by_rules.max())) + 1
+    model = lambda: BagOfWords(found.num_words, num_classes=classes)  # noqa: E731
+    return Task(name, found.train, found.labels, found.test, found.test_labels, model, 0.005)
 
 
 def _audio(root: Path) -> Task:

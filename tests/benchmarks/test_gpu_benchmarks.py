@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 from repository import ROOT
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from dynaprune import BLS, InfoBatch, NoPrune, SampleLoss
@@ -198,16 +197,6 @@ def test_a_run_learns_and_counts_its_visits(part):
     assert again.accuracy == trained.accuracy  # nothing is left of the run before
     half = run(trainer, NoPrune(range(192), 2), lambda progress: (0.05, 0.9), 0, "hardest", 16)
     assert half.visits == 192
-
-
-def test_how_well_scores_find_wrong_labels(part):
-    noisy = part("noisy")
-    draw = np.random.default_rng(0)
-    is_wrong = draw.random(300) < 0.2
-    scores = np.round(draw.normal(size=300) + is_wrong, 1).astype(np.float32)  # with ties
-    assert noisy.auroc(scores, is_wrong) == pytest.approx(roc_auc_score(is_wrong, scores))
-    scores = np.array([5.0, 1, 4, 3, 2], dtype=np.float32)
-    assert noisy.precision(scores, np.array([True, True, False, False, False])) == 0.5
 
 
 def test_runs_are_planned_in_pairs(part):

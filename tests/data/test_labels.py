@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
-from dynaprune.data.labels import check_labels, class_sizes, classes_of, labels_of
+from dynaprune.data.labels import check_labels, class_names, class_sizes, classes_of, labels_of
 
 pandas = pytest.importorskip("pandas")
 
@@ -56,6 +56,24 @@ class Halved(Subset):
 def test_texts_are_read_as_given_and_at_hand(labels):
     assert check_labels(labels, None, 4).tolist() == ["a", "b", "b", "a"]
     assert labels_of(Labelled(labels)).tolist() == ["a", "b", "b", "a"]
+
+
+def named(labels, classes):
+    dataset = Labelled(labels, length=len(labels))
+    dataset.classes = classes
+    return dataset
+
+
+def test_parts_of_one_dataset_with_the_same_classes():
+    first, second = named([0, 1, 1], ["cat", "dog"]), named([1, 0], ["cat", "dog"])
+    both = ConcatDataset([first, Subset(second, [1])])
+    assert labels_of(both).tolist() == [0, 1, 1, 0]
+    assert labels_of(Subset(both, [3, 1])).tolist() == [0, 1]
+    assert class_names(Subset(both, [3, 1])) == ["cat", "dog"]
+    for other in (named([1, 0], ["dog", "cat"]), named([1, 0], None), named(["a", "b"], None)):
+        assert labels_of(ConcatDataset([first, other])) is None  # 0 would be of two classes
+        assert class_names(ConcatDataset([first, other])) is None
+    assert labels_of(ConcatDataset([Labelled([0, 1, 1, 0]), Labelled([0.5] * 4)])) is None
 
 
 @pytest.mark.parametrize(

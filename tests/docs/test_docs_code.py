@@ -48,7 +48,11 @@ def names(tmp_path, monkeypatch):
 def test_no_code_is_forgotten():
     texts = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
     pages = {name for name, text in texts.items() if "```python" in text}
-    assert pages == {"index.md", "loops.md", "report.md", "tutorial.md"} | ELSEWHERE
+    assert (
+        pages
+        == {"fits.md", "index.md", "loops.md", "report.md", "tutorial.md", "wrong-labels.md"}
+        | ELSEWHERE
+    )
     assert [name for name, text in texts.items() if "```py\n" in text] == []
 
 
@@ -71,6 +75,14 @@ def test_the_rest_of_readme(names, capsys):
         names["train"].update(names["criterion"](names["model"](images), labels))
     exec(audited, names)
     assert names["found"].num_samples == 500
+
+
+def test_fits():
+    (block,) = blocks_of("docs/fits.md")
+    given = {}
+    exec(block, given)
+    assert given["train"].summary().visits_avoided == 2 * 16_384
+    assert all(each.isfinite().all() for each in given["model"].parameters())
 
 
 def test_loops(names):
@@ -148,6 +160,20 @@ def test_report(names, monkeypatch):
     assert names["frame"].index[0] == "digit-0.png"
     assert Path("report.html").stat().st_size > 900_000
     assert Path("runs/samples.parquet").exists()
+
+
+def test_wrong_labels(names):
+    training, page, subset, relabel = blocks_of("docs/wrong-labels.md")
+    exec(training.replace("30", "4"), names)
+    assert len(Path("samples.csv").read_text().splitlines()) == 601
+    exec(page, names)
+    assert Path("suspects.html").stat().st_size > 30_000
+    Path("verdicts.csv").write_text("index,label,verdict,new_label\n4,1,wrong,2\n5,2,wrong,\n")
+    exec(subset, names)
+    assert len(names["cleaned"]) == 598
+    exec(relabel, names)
+    assert names["labels"][:5].tolist() == [0, 1, 2, 0, 2]
+    assert len(names["labels"]) == 599
 
 
 def test_tutorial(tmp_path, monkeypatch, capsys):

@@ -34,7 +34,7 @@ def run(folder, name, *arguments, ranks=1):
     launcher = TORCHRUN if ranks > 1 else ()
     for _ in range(3):
         done = run_python(python, *launcher, script, *arguments, cwd=folder)
-        has_trained = "test accuracy" in done.stdout
+        has_trained = "accuracy" in done.stdout
         if not (ranks > 1 and has_trained and ABORTED in done.stderr):
             break
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,15 +54,15 @@ def check(output, epochs, lowest=0.5):
 @pytest.mark.parametrize(
     ("name", "ranks", "arguments"),
     [
-        ("plain", 1, ()),
-        ("ddp", 2, ()),
-        ("accelerate", 1, ()),
-        ("accelerate", 2, ()),
-        ("lightning", 1, ()),
-        ("lightning", 2, ("--devices", "2")),
-        ("stream", 1, ()),
-        ("trainer", 1, ()),
-        ("trainer", 2, ()),
+        ("train_plain", 1, ()),
+        ("train_ddp", 2, ()),
+        ("train_accelerate", 1, ()),
+        ("train_accelerate", 2, ()),
+        ("train_lightning", 1, ()),
+        ("train_lightning", 2, ("--devices", "2")),
+        ("train_stream", 1, ()),
+        ("train_trainer", 1, ()),
+        ("train_trainer", 2, ()),
     ],
 )
 def test_example(name, ranks, arguments, tmp_path):
@@ -105,10 +105,19 @@ def test_fit(name, points, worst, unit, tmp_path):
         assert picture.width > picture.height > 200
 
 
+def test_wrong_labels_are_found(tmp_path):
+    output = run(tmp_path, "find_wrong_labels")
+    found = re.search(r"(\d+)% of the \d+ suspects have a wrong label", output).group(1)
+    before, after = map(float, re.findall(r"([\d.]+)% (?:with all|without)", output))
+    assert int(found) > 90
+    assert after > before + 3
+    assert (tmp_path / "wrong-labels" / "suspects.html").exists()
+
+
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    trained = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
-    fitted = ("fit_image", "fit_shape", "solve_burgers")
-    assert names == {f"train_{name}.py" for name in trained} | {f"{name}.py" for name in fitted}
+    loops = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
+    others = ("find_wrong_labels", "fit_image", "fit_shape", "solve_burgers")
+    assert names == {*(f"train_{name}.py" for name in loops), *(f"{name}.py" for name in others)}
     readme = (EXAMPLES.parent / "README.md").read_text()
     assert all(f"examples/{name}" in readme for name in names)

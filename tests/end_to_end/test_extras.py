@@ -68,6 +68,8 @@ INSPECT = "inspect checkpoint.pt"
 AUDIT = "audit train.py:make --checkpoint checkpoint.pt --num-samples 20"
 REPORT = "report run --data train.py:make_dataset"
 SPECTRUM = "spectrum run"
+SUSPECTS = "suspects run --out suspects.csv"
+REVIEW = "suspects run --data train.py:make_dataset --out suspects.html"
 DEMO = "demo --seeds 1 --epochs 1"
 LIST = "bench list"
 RUN_OWN = "bench run mine.py --methods random --budgets 0.3 --seeds 1"
@@ -77,8 +79,8 @@ RUN_OURS = (
 BENCH_REPORT = "bench report runs/bench"
 
 COMMANDS_OF = {
-    "cli": ["--version", "--help", AUDIT, INSPECT, LIST, RUN_OWN],
-    "report": [AUDIT, REPORT],
+    "cli": ["--version", "--help", AUDIT, INSPECT, SUSPECTS, LIST, RUN_OWN],
+    "report": [AUDIT, REPORT, REVIEW],
     "spectrum": [SPECTRUM],
     "demo": [DEMO],
     "bench": [RUN_OURS, BENCH_REPORT],
@@ -174,6 +176,7 @@ def test_the_core_alone_names_the_extra_of_the_rest(folder):
     )
     needing = {
         "train.report('page.html')": "report",
+        "train.review('page.html')": "report",
         "train.to_frame()": "export",
         "next(progress(DataLoader(train, batch_size=8)))": "progress",
         "TensorBoardLogger('events')": "tensorboard",

@@ -20,13 +20,16 @@ def measured(groups, losses):
     )
 
 
-def followed(slopes_of, count=4000, epochs=10, size=1, num_epochs=10, seed=0):
-    """Follow losses that fall by `slopes_of(rank)` in the logarithm per epoch; ranks in [0, 1)."""
+def followed(slopes_of, count=4000, epochs=10, size=1, num_epochs=10, seed=0, level=1.0):
+    """Follow losses that fall by `slopes_of(rank)` in the logarithm per epoch; ranks in [0, 1).
+
+    They begin at 0.5 to 1.5 of those of the untrained model, times `level`.
+    """
     random = np.random.default_rng(seed)
     ranks = random.permutation(count) / count
     trends = LossTrends(num_epochs)
     for epoch in range(epochs):
-        losses = (0.5 + ranks) * np.exp(-slopes_of(ranks) * epoch)
+        losses = (0.5 + ranks) * np.exp(-slopes_of(ranks) * epoch) * (level if epoch else 1.0)
         order = random.permutation(count).reshape(-1, size)
         trends.add(measured(order, losses), ranks.astype(np.float32))
     return trends
@@ -57,7 +60,15 @@ def test_half_wrong_groups_count_half():
 
 
 def test_where_high_losses_fall_as_fast_the_share_is_negative():
-    assert followed(lambda ranks: np.full(ranks.shape, 0.1)).unlearned.share < -0.1
+    assert followed(lambda ranks: np.full(ranks.shape, 0.1), epochs=5).unlearned.share < -0.05
+
+
+def test_what_is_learned_counts_as_right_however_little_its_losses_fall():
+    """As of a linear model: losses of samples near the border hardly fall, but they are low."""
+    slopes = lambda ranks: np.where(ranks >= 0.7, 0.0, 0.1)  # noqa: E731
+    high, low = followed(slopes), followed(slopes, level=0.4)
+    assert high.unlearned.share > 0.25
+    assert low.unlearned.share == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize(("num_epochs", "before"), [(1, 1), (8, 1), (9, 2), (40, 5)])
@@ -144,6 +155,7 @@ def test_goes_on_from_its_state():
         ({"sums": torch.full((4, GROUPS), float("nan"), dtype=torch.float64)}, "must be finite"),
         ({"sums": torch.full((4, GROUPS), -1.0, dtype=torch.float64)}, "at least 0"),
         ({"num_epochs": 1.5}, "trends' num_epochs"),
+        ({"first_loss": float("inf")}, "trends' first_loss"),
     ],
 )
 def test_a_damaged_state_says_what_is_wrong(change, message):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS, NoPrune, save_checkpoint
 from dynaprune.cli.app import app
+from dynaprune.tracking import read_verdicts
 
 pandas = pytest.importorskip("pandas")
 
@@ -73,6 +74,54 @@ def test_a_frame_by_ids_goes_to_parquet_and_back(tmp_path):
         train.to_frame(ids=names[1:])
     with pytest.raises(ValueError, match=r"ids must be unique, but 'image-0.png' was given twice"):
         train.to_frame(ids=[*names[:-1], "image-0.png"])
+
+
+class Files(Numbers):
+    """Samples that know their files, and their labels."""
+
+    def __init__(self, length):
+        super().__init__(length)
+        self.samples = [(f"data/{number}.png", number % 2) for number in range(length)]
+        self.root = "data"
+
+
+def test_a_frame_by_the_names_of_files():
+    train = NoPrune(Files(30), num_epochs=2)
+    train_on(train, 1)
+    assert train.to_frame(ids="auto").index.tolist() == [f"{number}.png" for number in range(30)]
+    assert train.to_frame(ids="auto").index.name == "id"
+    twice = NoPrune(torch.utils.data.Subset(Files(30), [3, 4, 3]), num_epochs=2)
+    with pytest.raises(ValueError, match=r"ids must be unique, but '3.png' was given twice"):
+        twice.to_frame(ids="auto")
+    with pytest.raises(ValueError, match="ids='auto' takes the paths of files"):
+        bls(NoPrune, 30).to_frame(ids="auto")
+    stream = bls_stream(InfoBatch, 20)
+    with pytest.raises(ValueError, match="ids of a stream must be its keys, as a list, but 'auto'"):
+        stream.to_frame(ids="auto")
+
+
+def test_a_frame_by_a_column():
+    datasets = pytest.importorskip("datasets")
+    columns = {"name": ["x", "y", "z"], "value": [1.0, 2.0, 3.0]}
+    train = NoPrune(datasets.Dataset.from_dict(columns), num_epochs=2)
+    assert train.to_frame(ids="name").index.tolist() == ["x", "y", "z"]
+    with pytest.raises(ValueError, match=r"ids='names' must be 'auto' or a column .*name, value"):
+        train.to_frame(ids="names")
+
+
+def test_a_frame_with_verdicts(tmp_path):
+    path = tmp_path / "verdicts.csv"
+    path.write_text("index,verdict,new_label\n4,wrong,dog\n2,right,\n1,wrong,\n0,skip,\n")
+    verdicts = read_verdicts(path)
+    names = ["a", "b", "c", "d", "e"]
+    frame = bls(NoPrune, 5).to_frame(ids=names, verdicts=verdicts)
+    assert frame.index.tolist() == names
+    assert frame["verdict"].tolist() == ["", "wrong", "right", "", "wrong"]
+    assert frame["new_label"].tolist() == ["", "", "", "", "dog"]
+    with pytest.raises(ValueError, match="a dataset with at least 5, but this one has 4"):
+        bls(NoPrune, 4).to_frame(verdicts=verdicts)
+    with pytest.raises(ValueError, match="verdicts are on samples by their index, but those of a"):
+        bls_stream(InfoBatch, 20).to_frame(verdicts=verdicts)
 
 
 def test_a_frame_of_a_stream(tmp_path):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import zlib
-from contextlib import contextmanager
 
 import pytest
 import torch
+from browsers import opened
 from torch.utils.data import TensorDataset
 
 from dynaprune import BLS, DataLoader, InfoBatch
@@ -20,36 +18,6 @@ pytestmark = pytest.mark.long
 EVIL = "<script>window.harmed = true</script><b>bird</b>"
 CLASSES = ("airplane", "automobile", EVIL, "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CHARTS = ("visits", "losses", "rates", "scores", "served", "reliability")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    binary = shutil.which("chromium") or shutil.which("chromium-browser")
-    if binary is None:
-        assert os.environ.get("CI") != "true", "CI needs Chromium; .ci/run installs it"
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser, path, **options):
-    """Open a page, and make sure that it asks for nothing and complains of nothing."""
-    complaints, requests = [], []
-    context = browser.new_context(**options)
-    page = context.new_page()
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector("body[data-drawn=yes]", timeout=30_000)
-    yield page
-    assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
-    context.close()
 
 
 class Named(TensorDataset):

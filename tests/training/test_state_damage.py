@@ -96,7 +96,7 @@ MAKERS = {
     "BLS, SeTa": lambda: bls(SeTa, 60),
     "KalmanBLS": lambda: KalmanBLS(UCB(Numbers(60), 10)).proxy(),
     "SampleLoss": lambda: InfoBatch(Numbers(60), 10),
-    "moments": lambda: bls(TrimmedLoss, 60, start=0.1),
+    "trends": lambda: bls(TrimmedLoss, 60, start=0.1),
     "history": lambda: bls(UCB, 60),
     "last steps": lambda: bls(RePB, 60),
     "keys": lambda: BLS(of_stream()).proxy(),
@@ -213,7 +213,10 @@ def test_damaged_settings(value):
         ("BLS", "progress.sizes", lambda v: v + 2**63 - 20, "do not sum to the number of its"),
         ("BLS", "progress.indices", lambda v: v + 60, "must be sample numbers from 0 to 59"),
         ("BLS", "progress.indices", lambda v: v - 60, "must be sample numbers from 0 to 59"),
-        ("BLS", "score.moments", lambda v: v - 1, "its moments cannot be"),
+        ("BLS", "score.progress", lambda v: v - 999, "its progress cannot be"),
+        ("trends", "score.mean_excess.errors", lambda v: v - 1, "mean_excess must be finite"),
+        ("trends", "score.mean_excess.values", lambda v: v[1:], "mean_excess's values"),
+        ("trends", "score.trends.sums", lambda v: v - 1, "sums of its trends must be finite"),
         ("BLS", "score.reliability", lambda v: v - 999, "its reliability cannot be"),
         ("KalmanBLS", "score.variances", lambda v: -v, "its variances are not all finite and at"),
         ("KalmanBLS", "score.unit", lambda v: v + 0.5, "its unit cannot be"),
@@ -276,7 +279,7 @@ def strided(value):
         return OrderedDict((key, strided(each)) for key, each in reversed(value.items()))
     if not isinstance(value, torch.Tensor):
         return value
-    return value.repeat_interleave(2)[::2].requires_grad_(value.is_floating_point())
+    return value.repeat_interleave(2, dim=0)[::2].requires_grad_(value.is_floating_point())
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.datasets.files import find_file
-
-PADDING, UNKNOWN = 0, 1
+from zoo.datasets.vocabulary import numbered
 
 
 @dataclass(frozen=True)
@@ -54,19 +51,11 @@ def load_sentences(root: Path | None, max_words: int = 32) -> Sentences:
         split: _pairs(folder / f"{name}.tsv", is_glue)
         for split, name in (("train", "train"), ("test", "dev" if is_glue else "test"))
     }
-    split_words = re.compile(r"\w+|[^\w\s]").findall
-    counts = Counter(word for text, _ in parts["train"] for word in split_words(text.lower()))
-    known = [word for word, count in counts.most_common() if count > 1]
-    numbers = {word: number for number, word in enumerate(known, start=UNKNOWN + 1)}
-
-    def encode(split: str) -> tuple[Tensor, Tensor]:
-        sentences = torch.full((len(parts[split]), max_words), PADDING)
-        for row, (text, _) in enumerate(parts[split]):
-            words = [numbers.get(word, UNKNOWN) for word in split_words(text.lower())][:max_words]
-            sentences[row, : len(words)] = torch.tensor(words, dtype=torch.int64)
-        return sentences, torch.tensor([int(label) for _, label in parts[split]])
-
-    return Sentences(*encode("train"), *encode("test"), len(known) + UNKNOWN + 1)
+    (train, test), num_words = numbered(
+        [[text for text, _ in pairs] for pairs in parts.values()], max_words
+    )
+    labels = (torch.tensor([int(label) for _, label in pairs]) for pairs in parts.values())
+    return Sentences(train, next(labels), test, next(labels), num_words)
 
 
 def _has_header(path: Path) -> bool:

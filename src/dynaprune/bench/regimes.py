@@ -51,15 +51,19 @@ class Regime:
             changed training set; `None` to leave it unchanged.
         longer: the factor on the number of epochs.
         balances: whether the loss is weighted such that all classes have the same share of it.
+        labels: which of the task's `other_labels` are trained on; `None` for its own.
     """
 
     about: str
     change: Change | None = None
     longer: float = 1.0
     balances: bool = False
+    labels: str | None = None
 
     def fits(self, task: Task) -> bool:
-        """Return whether a loaded task has the inputs and classes that the change needs."""
+        """Return whether a loaded task has the inputs, classes or labels that the change needs."""
+        if self.labels is not None:
+            return self.labels in task.other_labels
         return self.change is None or _is_labelled(task)
 
     def recipe(self, recipe: Recipe) -> Recipe:
@@ -78,8 +82,11 @@ class Regime:
         """Return the training set of this regime, with random choices fixed by a seed.
 
         Raises:
-            ValueError: the task has no classes to change.
+            ValueError: the task has no classes to change, or not these labels.
+            FileNotFoundError: the file of these labels was not found.
         """
+        if self.labels is not None:
+            return self._relabelled(task, self.labels)
         if self.change is None:
             return task.train
         if not _is_labelled(task):
@@ -89,6 +96,15 @@ class Regime:
             )
         # an offset, so that no epoch's order repeats the random numbers of the change
         return self.change(task, torch.Generator().manual_seed(seed + 77_000))
+
+    def _relabelled(self, task: Task, labels: str) -> TensorDataset:
+        if not self.fits(task):
+            raise ValueError(
+                f"{self.about}: {task.name} has no labels {labels!r}, only "
+                f"{', '.join(map(repr, task.other_labels)) or 'its own'}; choose another regime, "
+                "or a task that sets other_labels"
+            )
+        return TensorDataset(task.train.tensors[0], task.other_labels[labels]())
 
 
 def _is_labelled(task: Task) -> bool:
@@ -195,7 +211,18 @@ REGIMES: dict[str, Regime] = {
     ),
     "trivial": Regime("three quarters are from the easiest third", _trivial),
     "wrong-labels": Regime("a tenth of the labels are wrong", _wrong_labels),
+    "human-labels-worse": Regime(
+        "labels by people, the worse of three (CIFAR-10N), 40% of them wrong", labels="worse"
+    ),
+    "human-labels-random": Regime(
+        "labels by people, one each (CIFAR-10N), 17% of them wrong", labels="random1"
+    ),
+    "human-labels-aggregate": Regime(
+        "labels by people, by majority (CIFAR-10N), 9% of them wrong", labels="aggre"
+    ),
+    "rule-labels": Regime("labels by rules, half of them wrong", labels="rules"),
     "brief": Regime("trained for a third of the epochs", longer=1 / 3),
     "saturated": Regime("trained for three times the epochs", longer=3.0),
 }
-"""`brief` and `saturated` fit every task, the others only tasks with classes."""
+"""`brief` and `saturated` fit every task, those of other labels only tasks that have these, and the
+others only tasks with classes."""

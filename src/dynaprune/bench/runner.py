@@ -18,7 +18,7 @@ from .regimes import REGIMES
 from .results import Key, Results, machine, source_of
 from .signs import Signs
 from .task import Task
-from .training import train_run
+from .training import Run, train_run
 from .variants import FULL, VARIANTS
 
 
@@ -147,6 +147,10 @@ def make_run(
         on_epoch(epoch)
 
     found = train_run(trained, recipe, train, key.seed, reads=variant.reads, on_epoch=look)
+    if variant.again is not None:
+        second = variant.again(train, data, key.budget)
+        last = train_run(trained, recipe, second, key.seed, on_epoch=look)
+        found = Run(last.quality, found.visits + last.visits, found.seconds + last.seconds)
     more = {} if signs is None else {"signs": signs.found}
     return {
         **asdict(found),

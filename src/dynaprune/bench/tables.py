@@ -89,11 +89,12 @@ def about(section: Section) -> str:
         margin += " point" if margin == "1" else " points"
     full = next((row for row in section.rows if row.variant == FULL), None)
     reached = "" if full is None else f"; full training reaches {_quality(section, full)}"
+    about = REGIMES[section.regime].about
     return (
         f"{task['kind'].capitalize()}: {task['model']} on {task['dataset']}, "
         f"{_samples(section):,} samples, {recipe['epochs']} "
         f"epochs, batches of {recipe['batch_size']}, {recipe['optimizer']}. "
-        f"{REGIMES[section.regime].about.capitalize()}. "
+        f"{about[:1].upper()}{about[1:]}. "
         f"Margin: {margin} of {task['metric']}{better}{reached}.{_signs(section)}\n"
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -52,6 +54,9 @@ class Task(ABC):
         learns_labels: whether the second of two tensors of the training set is the class to learn,
             which regimes may change.
         train: the training set, a map-style dataset; `load` sets it.
+        other_labels: by name, functions that return other labels of the training set, such as
+            those that people gave, with their errors: int64, shape (N,). `load` sets them, and
+            regimes train on them.
         device: the device of the model and the batches.
 
     Example:
@@ -96,6 +101,7 @@ class Task(ABC):
     learns_labels: ClassVar[bool] = True
 
     train: Any
+    other_labels: Mapping[str, Callable[[], Tensor]] = MappingProxyType({})
     device: torch.device = torch.device("cpu")
 
     @abstractmethod

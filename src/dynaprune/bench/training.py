@@ -19,10 +19,11 @@ from ..utils.devices import to_device
 from .recipe import Recipe
 from .task import Task
 
-Reads = Literal["mean", "slices", "samples"]
+Reads = Literal["mean", "slices", "fine-slices", "samples"]
 """The losses that `update` gets: the batch's mean, the means of slices, or per-sample losses."""
 
-SLICES = 8
+SLICES = {"slices": 8, "fine-slices": 16}
+"""The number of slices of a batch."""
 
 OnEpoch: TypeAlias = Callable[[int, nn.Module], None]
 """Called after each epoch with its number and the model."""
@@ -145,8 +146,8 @@ def reader(task: Task, reads: Reads) -> Callable[[Any, Any], Tensor]:
     """Return the function of outputs and batch that computes the losses for `update`."""
     if reads == "samples":
         return task.losses
-    if reads == "slices":
-        return chunked(task.loss, chunks=SLICES, lists=task.lists)
+    if reads in SLICES:
+        return chunked(task.loss, chunks=SLICES[reads], lists=task.lists)
     return task.loss
 
 

@@ -25,6 +25,7 @@ from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, KalmanBLS
 from .drawn_scores import DrawnScores
 from .fewer_epochs import FewerEpochs
+from .removal import first_training, second_training
 from .task import Task
 from .training import Reads
 
@@ -43,12 +44,15 @@ class Variant:
             sample visits to save, and returns a pruned dataset.
         reads: the losses that `update` gets.
         has_budget: whether it saves exactly the given share; otherwise it decides itself.
+        again: makes a second training of a new model, from the first one, the data set and the
+            share. The cost is that of both, and the metric that of the second.
     """
 
     about: str
     make: Callable[[Any, int, int, float], PrunedDataset]
     reads: Reads = "mean"
     has_budget: bool = True
+    again: Callable[[PrunedDataset, Any, float], PrunedDataset] | None = None
 
     def fits(self, task: Task) -> bool:
         """Return whether a task has the losses that this variant reads."""
@@ -119,6 +123,45 @@ VARIANTS: dict[str, Variant] = {
     "kalman-trimmed": _variant("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
     "slices-trimmed": _variant(
         "TrimmedLoss on KalmanBLS, 8 slices", TrimmedLoss, KalmanBLS, "slices"
+    ),
+    "fine-slices-trimmed": _variant(
+        "TrimmedLoss on KalmanBLS, 16 slices", TrimmedLoss, KalmanBLS, "fine-slices"
+    ),
+    "trimmed-auto": _variant(
+        "TrimmedLoss on true per-sample losses, trimming what they show to be wrong",
+        TrimmedLoss,
+        reads="samples",
+        budget=None,
+        trim="auto",
+    ),
+    "fine-slices-trimmed-auto": _variant(
+        "TrimmedLoss on KalmanBLS, 16 slices, trimming what they show to be wrong",
+        TrimmedLoss,
+        KalmanBLS,
+        "fine-slices",
+        budget=None,
+        trim="auto",
+    ),
+    "slices-trimmed-auto": _variant(
+        "TrimmedLoss on KalmanBLS, 8 slices, trimming what they show to be wrong",
+        TrimmedLoss,
+        KalmanBLS,
+        "slices",
+        budget=None,
+        trim="auto",
+    ),
+    "kalman-trimmed-auto": _variant(
+        "TrimmedLoss on KalmanBLS, trimming what it shows to be wrong",
+        TrimmedLoss,
+        KalmanBLS,
+        budget=None,
+        trim="auto",
+    ),
+    "removal": Variant(
+        "two trainings, the second one without as many suspects as TrimmedLoss trims",
+        first_training,
+        "samples",
+        again=second_training,
     ),
     "random-auto": _variant(
         "RandomPrune, skipping as much as the losses of batches allow",

@@ -31,6 +31,7 @@ from .bench import app as bench_app
 from .bench import show_runs
 from .inspect import others_table, state_table, states_in
 from .spectrum_view import draw_spectrum, spectrum_table
+from .suspects import suspects
 from .terminal import Console, failed, visible
 from .user_objects import UsageError, load, load_dataset
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 
 app.add_typer(bench_app, name="bench")
+app.command()(suspects)
 
 
 class Data(str, Enum):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 LETTERS = 80
 """Characters of a label that are shown."""
@@ -22,7 +22,8 @@ def labels_of(dataset: Any) -> NDArray[Any] | None:
 
     They are read from the second tensor of a `TensorDataset` if it has integers, from `targets` and
     `labels` as in torchvision, from a column `label` as in Hugging Face's datasets, and from a
-    `Subset` of one of these. Values that cannot be read, or are not one per sample, are ignored.
+    `Subset` or a `ConcatDataset` of these, if all its parts have the same classes. Values that
+    cannot be read, or are not one per sample, are ignored.
     """
     try:
         found = _labels_in(dataset)
@@ -35,6 +36,11 @@ def _labels_in(dataset: Any) -> NDArray[Any] | None:
     if isinstance(dataset, Subset):
         whole = _labels_in(dataset.dataset)
         return None if whole is None else whole[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [_labels_in(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        is_one = _have_one([part.dtype.kind for part in known]) and _have_one(_names_in(dataset))
+        return np.concatenate(known) if len(known) == len(parts) and is_one else None
     count = len(dataset)
     if isinstance(dataset, TensorDataset):
         return _checked(dataset.tensors[1], count) if len(dataset.tensors) > 1 else None
@@ -106,15 +112,37 @@ def class_sizes(labels: NDArray[Any] | None) -> tuple[int, int] | None:
 
 
 def class_names(dataset: Any) -> Sequence[str] | None:
-    """Return the names of classes by number, as torchvision and Hugging Face provide them."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
+    """Return the names of classes by number, as torchvision and Hugging Face provide them.
+
+    `None` if the dataset has none, or raises an error.
+    """
+    try:
+        return _class_names(dataset)
+    except Exception:  # a user's property may raise anything, and names are optional here
+        return None
+
+
+def _class_names(dataset: Any) -> Sequence[str] | None:
+    if isinstance(dataset, Subset):
+        return _class_names(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        of_parts = _names_in(dataset)
+        return of_parts[0] if _have_one(of_parts) else None
     names = getattr(dataset, "classes", None)
     features = getattr(dataset, "features", None)
     if names is None and isinstance(features, dict):
         for name in NAMES:
             names = names or getattr(features.get(name), "names", None)
     return names if isinstance(names, (list, tuple)) else None
+
+
+def _names_in(dataset: ConcatDataset[Any]) -> list[Any]:
+    """Return the names of classes of each part: they must not differ, or labels would be mixed."""
+    return [_class_names(part) for part in dataset.datasets]
+
+
+def _have_one(values: Sequence[Any]) -> bool:
+    return all(value == values[0] for value in values)
 
 
 def name_of(label: Any, names: Sequence[str] | None) -> str:

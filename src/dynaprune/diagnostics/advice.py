@@ -176,6 +176,7 @@ def _on_labels(audit: Audit) -> str:
     if trims:
         return f"{found}, and TrimmedLoss is in use: look at train.suspects()."
     return (
-        f"{found}: TrimmedLoss(trim={share:.2f}) may give a better model. Look at its "
-        "train.suspects() first: they may be a hard class, and not wrong."
+        f"{found}: TrimmedLoss(trim={share:.2f}) may give a better model. Look at "
+        "train.suspects() first (after train.track_samples()): they may be a hard class, and not "
+        "wrong."
     )

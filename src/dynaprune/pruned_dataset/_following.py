@@ -17,6 +17,7 @@ from ._base import Base
 
 if TYPE_CHECKING:
     from ..tracking.loggers import Logger
+    from ..tracking.review import Verdicts
     from .dataset import PrunedDataset
 
 
@@ -199,7 +200,65 @@ class Following(Base):
         directory = recorded_directory(self._whole())
         return write_report(directory, path, dataset=self.dataset, labels=labels, view=view)
 
-    def to_frame(self, ids: Iterable[Any] | None = None) -> Any:
+    def review(
+        self,
+        path: str | os.PathLike[str],
+        count: int = 100,
+        *,
+        ids: str | Iterable[Any] | None = None,
+        labels: Any = None,
+        view: Callable[[Any], Any] | None = None,
+        sampling_rate: int | None = None,
+    ) -> Path:
+        """Write a page on which you judge the labels of the most suspicious samples.
+
+        The page is one file that needs no network. It keeps your verdicts in the browser, and saves
+        them as a CSV file for `dynaprune.tracking.read_verdicts`. If a sample cannot be read or
+        shown, the page shows the name of the error instead. Call `track_samples` or `record` before
+        the first epoch. With several ranks, call this on the first one. It needs the extra
+        `report`.
+
+        Arguments:
+            path: the path of the page, such as `suspects.html`.
+            count: how many samples the page shows, at least 1: the most suspicious ones.
+            ids: the names of all samples; the name of a Hugging Face dataset's column that holds
+                them, or "auto" for the paths of files. By default the paths, if the dataset knows
+                them.
+            labels: the labels of all samples, shape (N,); by default those that a map-style dataset
+                holds in `targets`, `labels`, or the second tensor of a `TensorDataset`.
+            view: returns the part of a sample that the page shows: a picture (PIL's, or an array),
+                a text, or the samples of a sound; by default the page finds one.
+            sampling_rate: of sounds, in numbers per second, to play them; by default it is read
+                from Hugging Face's audio entries. Without it, sounds are only drawn.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: a package that draws the page is not installed.
+            OSError: the page cannot be written.
+            RuntimeError: the run does not track its samples, or has no losses yet.
+            TypeError: `count` or `sampling_rate` is no integer.
+            ValueError: `ids` or `labels` have another number of samples; the dataset is a stream,
+                whose samples cannot be looked up; another argument is out of range.
+        """
+        from ..tracking.review import write_review
+        from ..tracking.review.sources import ledger_of
+
+        return write_review(
+            ledger_of(self._whole()),
+            path,
+            self.dataset,
+            count=count,
+            ids=ids,
+            labels=labels,
+            view=view,
+            sampling_rate=sampling_rate,
+        )
+
+    def to_frame(
+        self, ids: str | Iterable[Any] | None = None, *, verdicts: Verdicts | None = None
+    ) -> Any:
         """Return a pandas DataFrame with one row per sample, for example to look for wrong labels.
 
         The columns are `score`; `error`, its standard error, if the score estimates it; and
@@ -212,13 +271,18 @@ class Following(Base):
         file. It needs the extra `export`.
 
         Arguments:
-            ids: the names of the samples, in their order; by default their indices. For a stream,
-                the keys of the wanted samples; keys that have never come are left out, and the
-                default is the fingerprints of all keys.
+            ids: the names of the samples, in their order; "auto" for the paths of their files, as
+                in torchvision's `ImageFolder`; or the name of a Hugging Face dataset's column that
+                holds them. By default their indices. For a stream, the keys of the wanted samples;
+                keys that have never come are left out, and the default is the fingerprints of all
+                keys.
+            verdicts: what `dynaprune.tracking.read_verdicts` has returned, to add the columns
+                `verdict` ("right", "wrong", or empty) and `new_label`.
 
         Raises:
             ImportError: pandas is not installed.
-            ValueError: `ids` has another number of samples, or repeats a name.
+            ValueError: `ids` has another number of samples, or repeats a name; the dataset does not
+                know its names; the verdicts are on samples of another dataset, or of a stream.
 
         Example:
             >>> import torch
@@ -231,7 +295,7 @@ class Following(Base):
         """
         from ..tracking.dataframe import samples_frame
 
-        return samples_frame(self._whole(), ids)
+        return samples_frame(self._whole(), ids, verdicts)
 
     def _whole(self) -> PrunedDataset:
         return cast("PrunedDataset", self)

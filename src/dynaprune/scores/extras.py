@@ -129,7 +129,10 @@ class Extras:
         """
         visits = [name for name in VISITS if name in self._required]
         needed = ["history"] if visits else []
-        needed += [name for name in ("mean_excess", "trends") if name in self._required]
+        if "trends" in self._required:  # groups are formed by mean excess
+            needed += ["mean_excess", "trends"]
+        elif "mean_excess" in self._required:
+            needed.append("mean_excess")
         check_keys(state, ("progress", *needed), "the state's score")
         loaded = Extras(num_samples, self._num_epochs)
         loaded.follow([name for name in READABLE if name in self])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..losses.measurements import PORTION, Measurements
-from ..utils.validation import check_count, check_keys, check_tensor
+from ..utils.validation import check_count, check_finite, check_keys, check_tensor
 from .windows import Numbers
 
 BOUNDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -24,6 +24,14 @@ STEEP, FLAT = 1.0, 0.4
 """How fast the losses of right samples fall, relative to the first group, on a log scale: at the
 lowest ranks and at the highest. Harder samples are learned more slowly. On eight clean CIFAR-10
 runs the last three groups have 0.36 to 0.6 at half of a run, and models that memorize more."""
+
+LOW, HIGH = 0.75, 1.0
+"""Losses relative to those of the untrained model: below the first, a group counts as learned,
+however its losses fall. Right samples near the border of two classes may fall as little as wrong
+ones, but not above what the model knew at the start."""
+
+FIRST = 64
+"""The number of samples whose losses at the start of the run are taken for the untrained model."""
 
 BEFORE = 8
 """Groups are formed after this part of the run's epochs, 1/8 of them."""
@@ -41,7 +49,7 @@ excess does not order samples well enough to form groups that differ."""
 
 @dataclass(frozen=True)
 class Unlearned:
-    """The share of samples whose losses do not fall while those of the others do.
+    """The share of samples whose losses stay high while those of the others fall.
 
     Attributes:
         share: the estimate, at most 1; negative if high losses fall faster than expected.
@@ -60,8 +68,9 @@ class LossTrends:
     excess, and from then on the mean loss of each group is followed. The members stay, and were
     chosen by earlier losses, so chance makes no trend. On a log scale, the losses of right samples
     fall with those of the easiest group, a little more slowly the harder they are; those of wrong
-    ones stay or rise. A group with the slope b, where right samples have the slope r, has the share
-    1 − b/r of wrong ones.
+    ones stay or rise, and are as high as those of an untrained model, or higher. A group with such
+    losses and the slope b, where right samples have the slope r, has the share 1 − b/r of wrong
+    ones.
 
     From batches or slices, the mean losses of groups come from least squares: the loss of a batch
     is the mean over its samples.
@@ -73,6 +82,7 @@ class LossTrends:
     def __init__(self, num_epochs: int) -> None:
         self._before = max(1, math.ceil(num_epochs / BEFORE))
         self._num_epochs = 0  # whole ones
+        self._first_loss = 0.0  # of the untrained model
         self._groups: NDArray[np.uint8] | None = None
         self._sums = np.zeros((4, GROUPS))  # of epochs, log losses, products, squared errors
 
@@ -83,6 +93,8 @@ class LossTrends:
             batches: its measurements; all losses are finite.
             mean_excess: shape (N,), before the epoch.
         """
+        if self._num_epochs == 0:
+            self._first_loss = _first_loss(batches)
         if self._groups is None and self._num_epochs >= self._before:
             self._groups = _grouped(mean_excess)
         self._num_epochs += 1
@@ -99,15 +111,17 @@ class LossTrends:
     def unlearned(self) -> Unlearned | None:
         """The share of samples that are not learned; `None` if it is not known."""
         count = self._sums[0, 0]
-        if count < FEWEST or self._groups is None:
+        if count < FEWEST or self._groups is None or self._first_loss <= 0:
             return None
         means = self._sums / count
         products = means[2] - means[1] * means[1, 0]
         if products[0] <= 0:  # the easiest losses have not changed
             return None
         expected = STEEP + (FLAT - STEEP) * _ranks()
-        wrong = np.clip(1 - products / products[0] / expected, -1, 1)
-        errors = np.sqrt(means[3] / (count * products[0])) / expected
+        levels = np.exp(means[1]) / self._first_loss
+        is_high = np.clip((levels - LOW) / (HIGH - LOW), 0, 1)
+        wrong = np.clip(1 - products / products[0] / expected, -1, 1) * is_high
+        errors = np.sqrt(means[3] / (count * products[0])) / expected * is_high
         members = np.bincount(self._groups, minlength=GROUPS)[:GROUPS]
         sizes = members[1:] / members.sum()
         return Unlearned(float(sizes @ wrong[1:]), math.sqrt(float(sizes**2 @ errors[1:] ** 2)))
@@ -124,6 +138,7 @@ class LossTrends:
         groups = np.zeros(0, dtype=np.uint8) if self._groups is None else self._groups
         return {
             "num_epochs": self._num_epochs,
+            "first_loss": self._first_loss,
             "groups": torch.tensor(groups, device="cpu"),
             "sums": torch.tensor(self._sums, device="cpu"),
         }
@@ -134,7 +149,7 @@ class LossTrends:
         Raises:
             RuntimeError: the state is incomplete or damaged, or of another number of samples.
         """
-        check_keys(state, ("num_epochs", "groups", "sums"), "the state's trends")
+        check_keys(state, ("num_epochs", "first_loss", "groups", "sums"), "the state's trends")
         num_epochs = check_count("trends' num_epochs", state["num_epochs"])
         groups = check_tensor("trends' groups", state["groups"], (None,), torch.uint8).numpy()
         sums = check_tensor("trends' sums", state["sums"], (4, GROUPS), torch.float64).numpy()
@@ -148,9 +163,17 @@ class LossTrends:
                 "the state is damaged: the sums of its trends must be finite, and those of counts "
                 "and squares at least 0"
             )
+        self._first_loss = check_finite("trends' first_loss", state["first_loss"])
         self._num_epochs = num_epochs
         self._groups = groups.copy() if groups.size > 0 else None
         self._sums = sums.copy()
+
+
+def _first_loss(batches: Measurements) -> float:
+    """Return the mean loss of about `FIRST` samples at the start of a run."""
+    sizes = batches.sizes.numpy()
+    count = int(np.searchsorted(np.cumsum(sizes), FIRST)) + 1
+    return float(np.average(batches.losses.numpy()[:count], weights=sizes[:count]))
 
 
 def _ranks() -> Numbers:

@@ -9,18 +9,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..data.ids import sample_ids
 from ..utils.optional_imports import require
 
 if TYPE_CHECKING:
     from ..pruned_dataset import PrunedDataset
+    from ..scores import Score
+    from .review import Verdicts
 
 
-def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any:
+def samples_frame(
+    train: PrunedDataset,
+    ids: str | Iterable[Any] | None = None,
+    verdicts: Verdicts | None = None,
+) -> Any:
     """Return a pandas DataFrame with one row per sample; see `PrunedDataset.to_frame`.
 
     Raises:
         ImportError: pandas is not installed.
-        ValueError: `ids` has another length than the dataset, or contains an id twice.
+        ValueError: `ids` has another length than the dataset, or contains an id twice; the dataset
+            does not know its ids; the verdicts are on samples of another dataset.
     """
     pandas = require("pandas", "export")
     score = train.epochs.latest_score()
@@ -46,11 +54,13 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
             last = last_complete.extras(["last_epochs"])["last_epochs"]
             columns["last_epoch"] = last.numpy().copy()
     columns["next_weight"] = weights
+    if verdicts is not None:
+        columns |= _columns_of(verdicts, score)
     name, values, rows = "index", np.arange(scores.size), np.arange(scores.size)
     if score.keys is not None:
         name, values = "fingerprint", score.keys.fingerprints
     if ids is not None:
-        given = list(ids)
+        given = _named(train, score, ids) if isinstance(ids, str) else list(ids)
         name, values = "id", pandas.Index(given)
         if score.keys is not None:
             rows = train.numbers_of(given).numpy()
@@ -67,6 +77,21 @@ def samples_frame(train: PrunedDataset, ids: Iterable[Any] | None = None) -> Any
         {column: each[rows[is_known]] for column, each in columns.items()},
         index=pandas.Index(values[is_known], name=name),
     )
+
+
+def _named(train: PrunedDataset, score: Score, ids: str) -> list[Any]:
+    """Return the names of samples that their dataset knows."""
+    if score.keys is not None:
+        raise ValueError(f"ids of a stream must be its keys, as a list, but {ids!r} was given")
+    return sample_ids(train.dataset, ids)
+
+
+def _columns_of(verdicts: Verdicts, score: Score) -> dict[str, NDArray[np.str_]]:
+    if score.keys is not None:
+        raise ValueError(
+            "verdicts are on samples by their index, but those of a stream have keys: give none"
+        )
+    return verdicts.columns(score.num_samples)
 
 
 def label_quality(mean_excess: NDArray[np.float32]) -> NDArray[np.float32]:

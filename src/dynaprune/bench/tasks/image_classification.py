@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from .cifar10n import PEOPLE, labels_by_people
 from .classification import Classification, some
 from .image_sets import ImageData, load_images
 
@@ -31,6 +33,12 @@ class ImageClassification(Classification):
         self.images = load_images(self.dataset, root)
         self.train = some(self.images.train, self.samples)
         self.test = TensorDataset(self.images.test_images, self.images.test_labels)
+        if self.dataset == "cifar10" and root is not None:
+            self.other_labels = {name: partial(self._by_people, name, root) for name in PEOPLE}
+
+    def _by_people(self, name: str, root: Path) -> Tensor:
+        everyone = labels_by_people(name, self.images.train.tensors[1], root)
+        return some(TensorDataset(everyone), self.samples).tensors[0]
 
     @property
     def shape(self) -> tuple[int, int, int]:

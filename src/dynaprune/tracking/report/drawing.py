@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -23,8 +22,9 @@ import numpy as np
 from ...utils.optional_imports import require
 from ...utils.versions import versions
 from ..recording import RecordedEpoch, RecordedSamples
-from .charts import Figure, figures_of
+from .charts import figures_of
 from .classes import ClassRow
+from .html import as_script, render_html, resource
 from .run import RecordedRun
 from .sample_view import SampleView
 
@@ -147,9 +147,8 @@ def render(page: Page) -> bytes:
     Raises:
         ImportError: a package that renders the page is not installed.
     """
-    jinja = require("jinja2", "report")
-    environment = jinja.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    text: str = environment.from_string(_resource("page.html.jinja")).render(
+    return render_html(
+        resource(__package__, "page.html.jinja"),
         run=page.run,
         facts=page.run.facts,
         figures=figures_of(page.run),
@@ -157,22 +156,11 @@ def render(page: Page) -> bytes:
         skipped=page.skipped,
         served=page.served,
         versions=versions(),
-        style=_resource("page.css"),
-        script=_resource("page.js"),
+        style=resource(__package__, "base.css") + resource(__package__, "page.css"),
+        script=resource(__package__, "page.js"),
         library=require("vl_convert", "report").javascript_bundle(),
-        spec_of=_as_script,
+        spec_of=lambda figure: as_script(figure.spec),
     )
-    # a lone surrogate cannot be encoded
-    return text.rstrip().encode("utf-8", "replace") + b"\n"
-
-
-def _as_script(figure: Figure) -> str:
-    """Return a chart as JSON for a script element, which an escaped "<" cannot end."""
-    return json.dumps(figure.spec, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
 
 
 def main() -> None:

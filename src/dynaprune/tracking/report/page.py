@@ -15,6 +15,7 @@ from ...utils.optional_imports import require
 from ...utils.rng import restored_random_state
 from .classes import by_class
 from .drawing import Page, check_libraries, draw
+from .html import checked_path
 from .run import RecordedRun
 from .sample_view import SampleView, failure_of, label_of, show
 
@@ -52,13 +53,7 @@ def write_report(
         RuntimeError: the recording is damaged, or the process that renders the page has failed.
         ValueError: the dataset, or `labels`, have another number of samples than the recording.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"{path} is a folder: give the path of the page, such as report.html"
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
+    path = checked_path(path, "the page, such as report.html")
     run = RecordedRun.read(Path(directory))
     count = run.samples.scores.size
     if run.samples.keys is not None:
@@ -70,20 +65,13 @@ def write_report(
         )
     known = check_labels(labels, dataset, count)
     check_libraries()  # before reading samples, which may take long
-    names = None if dataset is None else _names_of(dataset)
+    names = class_names(dataset)
     with restored_random_state(()):  # reading samples may draw random numbers
         most, least = _extremes(run, dataset, names, view)
     page = draw(Page(run, by_class(run, known, names), most, least))
     with whole_file(path) as file:
         file.write(page)
     return path
-
-
-def _names_of(dataset: Any) -> Sequence[str] | None:
-    try:
-        return class_names(dataset)
-    except Exception:  # from a property of the user's dataset; class names are optional
-        return None
 
 
 def _extremes(

@@ -62,21 +62,46 @@ class SampleView:
     visits: int
 
 
-def show(sample: Any, view: Callable[[Any], Any] | None = None) -> tuple[str, str]:
+def show(
+    sample: Any,
+    view: Callable[[Any], Any] | None = None,
+    *,
+    side: int = THUMBNAIL_SIDE,
+    letters: int = MAX_TEXT,
+) -> tuple[str, str]:
     """Return the kind and the content of a sample; see `SampleView`.
 
     Arguments:
         sample: the sample as the dataset returns it.
         view: takes the sample and returns the part to show: a picture (of PIL, or an array), a
             text, or the numbers of a sound.
+        side: the longer side of a picture, in pixels.
+        letters: how many characters of a text are shown.
+    """
+    kind, part = shown_part(sample, view)
+    if kind == "image":
+        return kind, _data_uri(part, side)
+    if kind == "sound":
+        return kind, _waveform(part)
+    return kind, _cut(part, letters)
+
+
+def shown_part(sample: Any, view: Callable[[Any], Any] | None = None) -> tuple[str, Any]:
+    """Return the kind of a sample, and the part of it that a page shows.
+
+    The part is a picture of PIL, the numbers of a sound, shape (T,), or a text.
+
+    Arguments:
+        sample: the sample as the dataset returns it.
+        view: see `show`.
     """
     parts = _parts(sample if view is None else view(sample))
     # texts come last: a sample may contain both a picture and the name of its file
-    for kind, convert in (("image", _as_picture), ("sound", _as_sound), ("text", _as_text)):
+    for kind, convert in (("image", _picture), ("sound", _sound), ("text", _text)):
         for part in parts:
-            content = convert(part)
-            if content is not None:
-                return kind, content
+            found = convert(part)
+            if found is not None:
+                return kind, found
     return "other", _description(sample)
 
 
@@ -94,23 +119,13 @@ def failure_of(error: Exception) -> str:
         return _cut(f"cannot be shown: {name}")
 
 
-def _as_text(part: Any) -> str | None:
-    return _cut(part) if isinstance(part, str) else None
+def _text(part: Any) -> str | None:
+    return plain_text(part) if isinstance(part, str) else None
 
 
-def _as_picture(part: Any) -> str | None:
-    picture = _picture(part)
-    return None if picture is None else _data_uri(picture)
-
-
-def _as_sound(part: Any) -> str | None:
-    sound = _sound(part)
-    return None if sound is None else _waveform(sound)
-
-
-def _cut(text: str) -> str:
+def _cut(text: str, letters: int = MAX_TEXT) -> str:
     text = plain_text(text)
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def label_of(sample: Any, names: Sequence[str] | None) -> str:
@@ -189,17 +204,25 @@ def _subsampled(picture: NDArray[Any]) -> NDArray[Any]:
     return picture[::rows, ::columns]
 
 
-def _data_uri(picture: Any) -> str:
+def _data_uri(picture: Any, longer_side: int) -> str:
     image_module = require("PIL.Image", "report")
     picture = picture.convert("RGB")
-    scale = THUMBNAIL_SIDE / max(picture.size)
+    scale = longer_side / max(picture.size)
     size = tuple(max(1, round(scale * side)) for side in picture.size)
     resample = image_module.Resampling.NEAREST if scale > 1 else image_module.Resampling.LANCZOS
     small = picture.resize(size, resample)
-    content = io.BytesIO()
     # a copy of the pixels alone, without colour profiles, locations and comments
-    image_module.frombytes("RGB", size, small.tobytes()).save(content, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    pixels, content = image_module.frombytes("RGB", size, small.tobytes()), io.BytesIO()
+    if scale < 1 and longer_side > THUMBNAIL_SIDE:  # a photo: a PNG would be large
+        pixels.save(content, "JPEG", quality=88)
+        return data_uri("image/jpeg", content.getvalue())
+    pixels.save(content, "PNG", optimize=True)
+    return data_uri("image/png", content.getvalue())
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    """Return the content of a file as a URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def _sound(part: Any) -> NDArray[Any] | None:
@@ -210,20 +233,17 @@ def _sound(part: Any) -> NDArray[Any] | None:
         array = array[0] if array.shape[0] <= 2 else array[:, 0]
     if array.ndim != 1 or array.size < MIN_SOUND:
         return None
-    return array
+    return array if np.isfinite([array.min(), array.max()]).all() else None
 
 
-def _waveform(sound: NDArray[Any]) -> str | None:
+def _waveform(sound: NDArray[Any]) -> str:
     """Return the points of an SVG polygon, 120 wide and 40 high: the extremes of each column.
 
-    It returns `None` if a number is not finite. It reads one column at a time, so long sounds are
-    not copied.
+    It reads one column at a time, so long sounds are not copied.
     """
     parts = np.array_split(sound, COLUMNS)
     most = np.array([part.max() for part in parts], dtype=np.float64)
     least = np.array([part.min() for part in parts], dtype=np.float64)
-    if not (np.isfinite(most).all() and np.isfinite(least).all()):
-        return None
     loudest = max(float(np.abs([most, least]).max()), 1e-12)
     highs, lows = (20 - 19 * (each / loudest) for each in (most, least))
     along = [*enumerate(highs), *reversed(list(enumerate(lows)))]

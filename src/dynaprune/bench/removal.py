@@ -1,0 +1,62 @@
+"""A baseline for wrong labels: a second training, without the suspects of the first."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Subset
+
+from ..methods import NoPrune
+from ..pruned_dataset import PrunedDataset
+
+START, REFRESH = 0.25, 0.1
+"""The defaults of TrimmedLoss."""
+
+
+def budget_of(share: float, epochs: int) -> float:
+    """Return the share of all visits that TrimmedLoss saves if it trims a share of the samples.
+
+    Example:
+        >>> from dynaprune.bench.removal import budget_of
+        >>> round(budget_of(0.4, epochs=20), 4)
+        0.27
+    """
+    first = max(1, math.ceil(START * epochs - 1e-9))  # corrects errors of floating point
+    return (1 - first / epochs) * share * (1 - REFRESH)
+
+
+def removed_share(saving: float, epochs: int) -> float:
+    """Return the share of samples that TrimmedLoss trims if it saves a share of all visits.
+
+    Raises:
+        ValueError: it would trim all samples or more.
+    """
+    most = budget_of(1.0, epochs)
+    if saving >= most:
+        raise ValueError(
+            f"a saving of {saving:g} would remove all samples, in {epochs} epochs: it has to be "
+            f"below {most:.3g}"
+        )
+    return saving / most
+
+
+def first_training(data: Any, epochs: int, seed: int, saving: float) -> PrunedDataset:
+    """Return the first training, on all samples, which keeps track of them.
+
+    Raises:
+        ValueError: so large a saving would remove all samples.
+    """
+    removed_share(saving, epochs)
+    train = NoPrune(data, epochs, seed=seed)
+    train.track_samples()
+    return train
+
+
+def second_training(first: PrunedDataset, data: Any, saving: float) -> PrunedDataset:
+    """Return the second training, without as many suspects as TrimmedLoss would trim."""
+    epochs = first.num_epochs
+    suspects = first.suspects(round(removed_share(saving, epochs) * len(data)))
+    kept = np.setdiff1d(np.arange(len(data)), suspects.numpy())
+    return NoPrune(Subset(data, kept.tolist()), epochs, seed=first.seed)
