@@ -142,12 +142,13 @@ def best_rate(runs: Runs, target: str, way: str) -> float:
         if (each["target"], each["way"]) == (target, way) and each["seed"] in SEARCH_SEEDS:
             is_number = math.isfinite(each["quality"])
             found.setdefault(each["rate"], []).append(each["quality"] if is_number else -math.inf)
-    return max(found, key=lambda rate: sum(found[rate]))
+    return max(found, key=lambda rate: sum(found[rate]), default=math.nan)
 
 
 def qualities(runs: Runs, target: str, way: str, saved: float) -> dict[int, float]:
-    """Return the quality of each seed that was not used to find rates."""
-    wants = {"target": target, "way": way, "saved": saved}
+    """Return the quality of each seed that was not used to find the rate, at the best rate."""
+    wants: Key = {"target": target, "way": way, "saved": saved}
+    wants["rate"] = best_rate(runs, target, way)
     return {
         each["seed"]: each["quality"]
         for each in runs.results

@@ -115,7 +115,7 @@ def image(name: str, noise: float) -> Target:
         unit=1.0,
         epochs=200,
         batch=1024,
-        rates=(0.003, 0.01, 0.03),
+        rates=(0.01, 0.03, 0.1),
     )
 
 
