@@ -207,17 +207,25 @@ SMALL_BATCHES = {name: TRIMMED[name] for name in (FULL, FEWER, RANDOM, "TrimmedL
 SIZES = {"wrong images": (3000, 16), "wrong text": (6920, 16), "wrong audio": (1000, 24)}
 """The samples and epochs of the settings with wrong labels."""
 
-SETTINGS = {
-    "short": Setting("images", 4000, 12, 64, WORTH),
-    "long": Setting("images", 2000, 40, 64, LONG),
-    "why": Setting("images", 4000, 12, 64, WHY),
-    "redundant": Setting("images", 2000, 40, 64, CONVERGED, copies=0.75),
-    "wrong-pooled-40-64": Setting("images", 3000, 16, 64, TRIMMED, wrong=0.4),
-} | {
-    f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
-        task, *SIZES[task], size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong
-    )
-    for task in SIZES
-    for wrong in (0.0, 0.2, 0.4)
-    for size in (64, 32, 16, 8)
-}
+SETTINGS = (
+    {
+        "short": Setting("images", 4000, 12, 64, WORTH),
+        "long": Setting("images", 2000, 40, 64, LONG),
+        "why": Setting("images", 4000, 12, 64, WHY),
+        "redundant": Setting("images", 2000, 40, 64, CONVERGED, copies=0.75),
+    }
+    | {
+        f"wrong-pooled-{round(100 * wrong)}-64": Setting(
+            "images", 3000, 16, 64, TRIMMED, wrong=wrong
+        )
+        for wrong in (0.0, 0.2, 0.4)
+    }
+    | {
+        f"wrong-{task.split()[-1]}-{round(100 * wrong)}-{size}": Setting(
+            task, *SIZES[task], size, TRIMMED if size == 64 else SMALL_BATCHES, wrong=wrong
+        )
+        for task in SIZES
+        for wrong in (0.0, 0.2, 0.4)
+        for size in (64, 32, 16, 8)
+    }
+)
