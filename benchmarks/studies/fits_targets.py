@@ -318,6 +318,7 @@ class Helmholtz(Equation):
 TARGETS: dict[str, Callable[[], Target]] = {
     "image: flower": lambda: image("flower.jpg", 0),
     "image: flower, noise": lambda: image("flower.jpg", NOISE),
+    "image: flower, 20% noise": lambda: image("flower.jpg", 4 * NOISE),
     "shape": lambda: shape(0),
     "shape, noise": lambda: shape(NOISE),
     "Burgers": Burgers,
