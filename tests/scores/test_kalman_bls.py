@@ -271,7 +271,7 @@ def test_samples_that_repeat_within_an_epoch_are_read_beside_all_others():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("variances", torch.ones(5)), ("unit", torch.ones(2)), ("reliability", torch.ones(2)),
-     ("moments", torch.ones(3)), ("unit", [1, 2, 3, 4])],
+     ("progress", torch.ones(2)), ("unit", [1, 2, 3, 4])],
 )  # fmt: skip
 def test_damaged_states(name, value):
     score = KalmanBLS(NoPrune(Numbers(6), 1))
