@@ -13,3 +13,10 @@ def evidence(monkeypatch):
     """Return what imports a file of the evidence."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "evidence"))
     return importlib.import_module
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """Return what imports a file of the studies."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "studies"))
+    return importlib.import_module

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 
 import numpy as np
 import pytest
 import torch
-from repository import ROOT
 from torch import nn
 from zoo.datasets.rule_labels import load_rule_labelled
 
@@ -17,13 +15,6 @@ from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.statistics import mean_of
-
-
-@pytest.fixture
-def study(monkeypatch):
-    """Return what imports a file of the studies."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "studies"))
-    return importlib.import_module
 
 
 def zeros():

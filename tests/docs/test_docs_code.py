@@ -49,7 +49,9 @@ def test_no_code_is_forgotten():
     texts = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
     pages = {name for name, text in texts.items() if "```python" in text}
     assert (
-        pages == {"index.md", "loops.md", "report.md", "tutorial.md", "wrong-labels.md"} | ELSEWHERE
+        pages
+        == {"fits.md", "index.md", "loops.md", "report.md", "tutorial.md", "wrong-labels.md"}
+        | ELSEWHERE
     )
     assert [name for name, text in texts.items() if "```py\n" in text] == []
 
@@ -73,6 +75,14 @@ def test_the_rest_of_readme(names, capsys):
         names["train"].update(names["criterion"](names["model"](images), labels))
     exec(audited, names)
     assert names["found"].num_samples == 500
+
+
+def test_fits():
+    (block,) = blocks_of("docs/fits.md")
+    given = {}
+    exec(block, given)
+    assert given["train"].summary().visits_avoided == 2 * 16_384
+    assert all(each.isfinite().all() for each in given["model"].parameters())
 
 
 def test_loops(names):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from packages import python_with, run_python
+from PIL import Image
 from repository import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -82,6 +83,28 @@ def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
     assert "rank 1: going on at epoch" in output
 
 
+@pytest.mark.parametrize(
+    ("name", "points", "worst", "unit"),
+    [
+        # at first, an image of one colour is off by 8 dB, and a constant distance by 0
+        ("fit_image", 128 * 128, 15, r"([\d.]+) dB"),
+        ("fit_shape", 16_384, 8, r"([\d.]+) dB"),
+        # a solution of 0 everywhere is off by 1
+        ("solve_burgers", 4096, 0.9, r"relative error ([\d.e+-]+)"),
+    ],
+)
+def test_fit(name, points, worst, unit, tmp_path):
+    output = run(tmp_path, name, "--epochs", "8", "--folder", tmp_path)
+    found = re.findall(rf"^(.+): {unit} with ([\d,]+) visits$", output, flags=re.MULTILINE)
+    assert [way for way, _, _ in found][::2] == ["fewer epochs", "LossProportional"]
+    assert len(found) == 3
+    assert {int(visits.replace(",", "")) for _, _, visits in found} == {4 * points}
+    for _, quality, _ in found:
+        assert float(quality) < worst if worst < 1 else float(quality) > worst
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert picture.width > picture.height > 200
+
+
 def test_wrong_labels_are_found(tmp_path):
     output = run(tmp_path, "find_wrong_labels")
     found = re.search(r"(\d+)% of the \d+ suspects have a wrong label", output).group(1)
@@ -94,6 +117,7 @@ def test_wrong_labels_are_found(tmp_path):
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.name for path in EXAMPLES.glob("*.py")}
     loops = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
-    assert names == {*(f"train_{name}.py" for name in loops), "find_wrong_labels.py"}
+    others = ("find_wrong_labels", "fit_image", "fit_shape", "solve_burgers")
+    assert names == {*(f"train_{name}.py" for name in loops), *(f"{name}.py" for name in others)}
     readme = (EXAMPLES.parent / "README.md").read_text()
     assert all(f"examples/{name}" in readme for name in names)

@@ -10,7 +10,14 @@ from helpers import Numbers, mean_loss
 from streams import Stored, stream_of
 
 from dynaprune import BLS, DataLoader, InfoBatch, RandomPrune, SeTa
-from dynaprune.methods import UCB, EpsilonGreedy, OrderDP, SelectiveBackprop, StaticPrune
+from dynaprune.methods import (
+    UCB,
+    EpsilonGreedy,
+    LossProportional,
+    OrderDP,
+    SelectiveBackprop,
+    StaticPrune,
+)
 
 LENGTH = 37
 
@@ -71,7 +78,8 @@ def test_saving_on_a_stream_of_another_length_than_was_said(num_samples):
 
 
 @pytest.mark.parametrize(
-    "method", [EpsilonGreedy, UCB, OrderDP, RandomPrune, SelectiveBackprop, StaticPrune]
+    "method",
+    [EpsilonGreedy, UCB, OrderDP, RandomPrune, SelectiveBackprop, LossProportional, StaticPrune],
 )
 def test_half_is_saved_by_default(method):
     assert method(Numbers(10), 5).saving == 0.5

@@ -1,4 +1,4 @@
-"""SelectiveBackprop by its description, and systematic sampling."""
+"""SelectiveBackprop by its description, and unequal probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from dynaprune.methods import SelectiveBackprop
-from dynaprune.methods._systematic import inclusion_probabilities, systematic
+from dynaprune.methods._unequal import drawn, inclusion_probabilities
 from dynaprune.utils.percentiles import percentiles
 from dynaprune.utils.rng import epoch_generator
 
@@ -32,7 +32,7 @@ def test_percentiles_are_mean_ranks(values):
     seed=st.integers(0, 2**32),
     data=st.data(),
 )
-def test_systematic_samples_are_exactly_as_many(sizes, seed, data):
+def test_samples_are_exactly_as_many(sizes, seed, data):
     count = data.draw(st.integers(1, len(sizes)))
     sizes = np.array(sizes)
     probabilities = inclusion_probabilities(sizes, count)
@@ -41,7 +41,7 @@ def test_systematic_samples_are_exactly_as_many(sizes, seed, data):
     inside = probabilities < 1 - 1e-6
     ratios = probabilities[inside] / sizes[inside]
     assert ratios == pytest.approx(np.full(ratios.size, ratios.mean() if ratios.size else 0.0))
-    mask = systematic(probabilities, count, epoch_generator(seed, 0))
+    mask = drawn(probabilities, count, epoch_generator(seed, 0))
     assert np.count_nonzero(mask) == count
     assert mask[~inside].all() or count == len(sizes) or not (~inside).any()
 

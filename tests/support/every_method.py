@@ -15,6 +15,7 @@ from dynaprune.methods import (
     UCB,
     EpsilonGreedy,
     InfoBatch,
+    LossProportional,
     NoPrune,
     OrderDP,
     RandomPrune,
@@ -49,6 +50,8 @@ METHODS = {
     "OrderDP": OrderDP,
     "RePB": RePB,
     "RePB, short": partial(RePB, prune_ratio=0.9, window=1, max_weight=3),
+    "LossProportional": LossProportional,
+    "LossProportional, corrected": partial(LossProportional, power=1, floor=1, correction=0.5),
     "SelectiveBackprop": SelectiveBackprop,
     "SelectiveBackprop, steep": partial(SelectiveBackprop, saving=0.8),
     "RandomPrune": RandomPrune,
@@ -73,6 +76,8 @@ WITH_SAVING = {
     "OrderDP": OrderDP,
     "RandomPrune": RandomPrune,
     "SelectiveBackprop": SelectiveBackprop,
+    "LossProportional": LossProportional,
+    "LossProportional, corrected": partial(LossProportional, correction=1),
     "RePB": RePB,
     "RePB, short": partial(RePB, window=1),
 }
@@ -86,6 +91,7 @@ THAT_FIND_THE_SHARE = {
     "UCB": UCB,
     "OrderDP": OrderDP,
     "SelectiveBackprop": SelectiveBackprop,
+    "LossProportional": LossProportional,
     "RePB": RePB,
     "RandomPrune": RandomPrune,
 }

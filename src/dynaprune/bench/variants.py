@@ -10,6 +10,7 @@ from ..methods import (
     UCB,
     EpsilonGreedy,
     InfoBatch,
+    LossProportional,
     NoPrune,
     OrderDP,
     RandomPrune,
@@ -107,6 +108,12 @@ VARIANTS: dict[str, Variant] = {
         KalmanBLS,
         "slices",
         weighting="equal",
+    ),
+    "loss-proportional": _variant(
+        "LossProportional on true per-sample losses", LossProportional, reads="samples"
+    ),
+    "slices-loss-proportional": _variant(
+        "LossProportional on KalmanBLS, 8 slices", LossProportional, KalmanBLS, "slices"
     ),
     "drawn-infobatch": _variant(
         "InfoBatch on random scores, drawn anew in each epoch", DrawnScores, BLS

@@ -88,11 +88,16 @@ class Measurements:
             return later
         return _joined([self, replace(later, steps=later.steps + self.steps[-1] + 1)])
 
-    def last(self, num_samples: int) -> Measurements:
-        """Return the last measurements: as many as have at most `num_samples`, at least one."""
-        if self.indices.numel() <= num_samples or len(self) == 0:
+    def last(self, most: int, num_samples: int) -> Measurements:
+        """Return the last measurements: at most `most`, with at most `num_samples`, at least one.
+
+        Arguments:
+            most: at least 1.
+            num_samples: at least 0.
+        """
+        if len(self) <= most and self.indices.numel() <= num_samples:
             return self
-        behind = np.cumsum(self.sizes.numpy()[::-1])
+        behind = np.cumsum(self.sizes.numpy()[: -most - 1 : -1])
         count = max(1, int(np.searchsorted(behind, num_samples, side="right")))
         return self._groups(len(self) - count, len(self))
 

@@ -7,6 +7,7 @@ which counts, so that the method only chooses. Modules that begin with an unders
 
 from .epsilon_greedy import EpsilonGreedy
 from .info_batch import InfoBatch
+from .loss_proportional import LossProportional
 from .no_prune import NoPrune
 from .order_dp import OrderDP
 from .random_prune import RandomPrune
@@ -22,6 +23,7 @@ __all__ = [
     "UCB",
     "EpsilonGreedy",
     "InfoBatch",
+    "LossProportional",
     "NoPrune",
     "OrderDP",
     "RandomPrune",

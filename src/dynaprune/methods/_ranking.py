@@ -10,7 +10,7 @@ from ..utils.sampling import nonzero, random_mask
 
 
 def lowest(
-    values: NDArray[np.float32], count: int, generator: torch.Generator
+    values: NDArray[np.floating], count: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
     """Return a mask of the `count` lowest values, shape (N,); ties are broken at random."""
     if count == 0:
@@ -23,7 +23,7 @@ def lowest(
 
 
 def highest(
-    values: NDArray[np.float32], count: int, generator: torch.Generator
+    values: NDArray[np.floating], count: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
     """Return a mask of the `count` highest values, shape (N,); ties are broken at random."""
     return ~lowest(values, values.size - count, generator)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..utils.percentiles import percentiles
 from ._exact_share import ExactShare
-from ._systematic import inclusion_probabilities, systematic
+from ._unequal import drawn, inclusion_probabilities
 
 
 class SelectiveBackprop(ExactShare):
@@ -69,4 +69,4 @@ class SelectiveBackprop(ExactShare):
         beta = scores.size / kept - 1 if self.saving == "auto" else self.beta
         # large enough to differ from 0, for any β
         sizes = np.maximum(percentiles(scores) ** beta, 1e-30)
-        return systematic(inclusion_probabilities(sizes, kept), kept, generator)
+        return drawn(inclusion_probabilities(sizes, kept), kept, generator)

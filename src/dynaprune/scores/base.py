@@ -19,7 +19,7 @@ from ..losses.measurements import Measurements
 from ..utils.validation import check_finite, check_keys, check_tensor, shown
 from . import third_party as convention
 from .extras import READABLE, Extras
-from .reliability import SAMPLES, Reliability
+from .reliability import MEASUREMENTS, SAMPLES, Reliability
 
 
 class Score(ABC):
@@ -180,7 +180,7 @@ class Score(ABC):
             return
         self._extras.record_losses(batches, is_whole=is_whole)
         if self._started:
-            last = batches.last(SAMPLES)
+            last = batches.last(MEASUREMENTS, SAMPLES)
             scores = self._values_of(last.indices)
             self._reliability.compare(scores, last.sizes.numpy(), last.losses.numpy())
 

@@ -13,6 +13,10 @@ from torch import Tensor
 from ..utils.validation import check_tensor
 from .windows import Numbers, Windows, means, normal_quantiles
 
+MEASUREMENTS = 1 << 10
+"""The last measurements of an epoch that are used: enough for a standard error of 1/32, and, where
+each sample has its own loss, few enough to cost little of an epoch of small steps."""
+
 SAMPLES = 1 << 15
 """The last samples of an epoch that are used: enough for an estimate, and cheap."""
 

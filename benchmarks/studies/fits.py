@@ -1,0 +1,236 @@
+"""Fits: what choosing points by their loss gains over random points and over fewer epochs.
+
+    python benchmarks/studies/fits.py [--results FOLDER]    # trains; goes on where it stopped
+    python benchmarks/studies/fits.py --tables              # prints the results so far
+
+Targets are in fits_targets.py: seven without noise, four of them with 5% noise, and one of these
+also with 20%. All ways to train make the same number of visits, with Adam, and a learning rate that
+rises in the first tenth of the visits and then falls to 0 like a cosine. All methods read the
+losses of single points.
+
+Each way has the best of three learning rates, found on two other seeds for each target. The search
+is at half of the visits (full training: at all of them), and its rate is used for the other shares.
+Differences are between runs of the same seed, which begin with the same network. The whole study
+takes about 4 hours on one core; the cheapest and most wanted runs come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fits_targets import TARGETS, Target
+from kept_runs import RESULTS, Runs
+
+from dynaprune import InfoBatch, NoPrune, PrunedDataset, RandomPrune
+from dynaprune.bench.fewer_epochs import FewerEpochs
+from dynaprune.bench.statistics import mean_of
+from dynaprune.methods import EpsilonGreedy, LossProportional, OrderDP, SelectiveBackprop
+
+SAVED = 0.5
+OTHER_SHARES = (0.25, 0.75)
+SEEDS, MORE_SEEDS, SEARCH_SEEDS = range(5), range(5, 10), (100, 101)
+SCATTER = ("Burgers", "Helmholtz", "Helmholtz, noise")
+"""Targets whose runs differ so much that they get more seeds."""
+
+FULL, FEWER, RANDOM, ROOT, LOSS = "full", "fewer epochs", "random", "√loss + 0.3", "loss + 1"
+WARM_UP = 0.1
+
+
+def _fewer(data: range, epochs: int, *, saving: float, seed: int) -> PrunedDataset:
+    return FewerEpochs(data, round((1 - saving) * len(data) * epochs), seed=seed)
+
+
+def _full(data: range, epochs: int, *, saving: float, seed: int) -> PrunedDataset:
+    return NoPrune(data, epochs, seed=seed)
+
+
+_loss = partial(LossProportional, power=1, floor=1)
+WAYS: dict[str, Callable[..., PrunedDataset]] = {
+    FULL: _full,
+    FEWER: _fewer,
+    RANDOM: RandomPrune,
+    ROOT: LossProportional,
+    LOSS: _loss,
+    "√loss + 0.3, corrected": partial(LossProportional, correction=0.5),
+    "loss + 1, corrected": partial(_loss, correction=0.5),
+    "√loss + 1 (RAD)": partial(LossProportional, floor=1),
+    "EpsilonGreedy": EpsilonGreedy,
+    "SelectiveBackprop": SelectiveBackprop,
+    "OrderDP": OrderDP,
+    "InfoBatch, equal weights": partial(InfoBatch, weighting="equal"),
+    "InfoBatch, its own weights": InfoBatch,
+}
+"""Ways to train, in the order of the tables. RAD is about residuals, the roots of losses."""
+
+MAIN = (FULL, FEWER, RANDOM, ROOT, LOSS)
+OTHERS = tuple(way for way in WAYS if way not in MAIN)
+
+Key = dict[str, Any]
+
+
+@cache
+def target_of(name: str) -> Target:
+    return TARGETS[name]()
+
+
+def run(key: Key) -> dict[str, Any]:
+    """Train a target in one way, and return the quality and the number of visits."""
+    target = target_of(key["target"])
+    data = range(target.num_points)
+    train = WAYS[key["way"]](data, target.epochs, saving=key["saved"], seed=key["seed"])
+    torch.manual_seed(key["seed"])
+    network = target.network()
+    optimizer = torch.optim.Adam(network.parameters())
+    planned, visits = round((1 - key["saved"]) * len(data) * target.epochs), 0
+    for _ in range(train.num_epochs):
+        for indices in train.batches(target.batch):
+            optimizer.param_groups[0]["lr"] = key["rate"] * _one_cycle(visits / planned)
+            loss = train.update(target.losses(network, indices))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            visits += len(indices)
+    return {"quality": target.quality(network), "visits": visits}
+
+
+def _one_cycle(done: float) -> float:
+    """Return the learning rate after a share of the visits, in units of the highest."""
+    if done < WARM_UP:
+        return 0.05 + 0.95 * done / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def wanted(target: str, ways: Sequence[str], saved: float, seeds: Sequence[int]) -> Iterator[Key]:
+    """Yield runs without their rates; full training saves nothing, so it is wanted once."""
+    for seed in seeds:
+        for way in ways:
+            if way != FULL or saved == SAVED:
+                share = 0.0 if way == FULL else saved
+                yield {"target": target, "way": way, "saved": share, "seed": seed}
+
+
+def search(runs: Runs, target: str, ways: Sequence[str]) -> None:
+    """Make the runs that find the learning rates."""
+    for key in wanted(target, ways, SAVED, SEARCH_SEEDS):
+        for rate in target_of(target).rates:
+            _do(runs, key, rate)
+
+
+def compare(
+    runs: Runs, target: str, ways: Sequence[str], saved: float, seeds: Sequence[int] = SEEDS
+) -> None:
+    """Make the runs that are compared."""
+    for key in wanted(target, ways, saved, seeds):
+        _do(runs, key, best_rate(runs, target, key["way"]))
+
+
+def _do(runs: Runs, key: Key, rate: float) -> None:
+    whole = {**key, "rate": rate}
+    runs.do(whole, run, whole)
+
+
+def best_rate(runs: Runs, target: str, way: str) -> float:
+    """Return the rate with the best mean quality over the seeds of the search."""
+    found: dict[float, list[float]] = {}
+    for each in runs.results:
+        if (each["target"], each["way"]) == (target, way) and each["seed"] in SEARCH_SEEDS:
+            is_number = math.isfinite(each["quality"])
+            found.setdefault(each["rate"], []).append(each["quality"] if is_number else -math.inf)
+    return max(found, key=lambda rate: sum(found[rate]), default=math.nan)
+
+
+def qualities(runs: Runs, target: str, way: str, saved: float) -> dict[int, float]:
+    """Return the quality of each seed that was not used to find the rate, at the best rate."""
+    wants: Key = {"target": target, "way": way, "saved": saved}
+    wants["rate"] = best_rate(runs, target, way)
+    return {
+        each["seed"]: each["quality"]
+        for each in runs.results
+        if wants.items() <= each.items() and each["seed"] not in SEARCH_SEEDS
+    }
+
+
+def visits_of_fewer_epochs(runs: Runs, target: str, quality: float) -> str:
+    """Return the share of all visits with which fewer epochs reach a quality, by interpolation."""
+    known = []
+    for saved in (0.75, 0.5, 0.25, 0.0):
+        found = qualities(runs, target, FEWER if saved else FULL, saved)
+        if found:
+            known.append((math.log(1 - saved), sum(found.values()) / len(found)))
+    places, heights = zip(*known, strict=True)
+    if heights[-1] <= heights[0]:
+        return "unknown"  # more visits are no better
+    if quality > max(heights):
+        return f"more than {math.exp(places[-1]):.2f}"
+    if quality < heights[0]:
+        return f"less than {math.exp(places[0]):.2f}"
+    return f"{math.exp(np.interp(quality, np.maximum.accumulate(heights), places)):.2f}"
+
+
+def table(runs: Runs, target: str, saved: float) -> str:
+    """Return the ways to train a target with a share of the visits saved, as a table."""
+    lines = [
+        f"### {target}, {saved:.0%} saved\n",
+        "| way | rate | dB | − random | − fewer epochs | visits of fewer epochs | seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    bases = [qualities(runs, target, base, saved) for base in (RANDOM, FEWER)]
+    for way in WAYS:
+        found = qualities(runs, target, way, 0.0 if way == FULL else saved)
+        if not found:
+            continue
+        mean = mean_of(list(found.values()))
+        differences = [
+            mean_of([found[seed] - base[seed] for seed in found if seed in base]).text(
+                1, 2, sign=True
+            )
+            if len(found.keys() & base.keys()) > 1
+            else ""
+            for base in bases
+        ]
+        rate = best_rate(runs, target, way)
+        need = visits_of_fewer_epochs(runs, target, mean.value)
+        numbers = f"{rate:g}", mean.text(1, 2), *differences, need, str(len(found))
+        lines.append(f"| {way} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def tables(runs: Runs) -> str:
+    return "\n\n".join(
+        table(runs, target, saved)
+        for saved in (SAVED, *OTHER_SHARES)
+        for target in TARGETS
+        if qualities(runs, target, RANDOM, saved)
+    )
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--tables", action="store_true", help="only print the results so far")
+    given = parser.parse_args()
+    runs = Runs(given.results / "fits.jsonl")
+    if not given.tables:
+        torch.set_num_threads(1)
+        for ways in (MAIN, OTHERS):
+            for target in TARGETS:
+                search(runs, target, ways)
+                compare(runs, target, ways, SAVED)
+            for target in SCATTER:
+                compare(runs, target, ways, SAVED, MORE_SEEDS)
+            for target in TARGETS:
+                for saved in OTHER_SHARES:
+                    compare(runs, target, ways, saved)
+    print(tables(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The study of fits: derivatives, residuals and references, and how it reads its results."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+
+def derivatives_of(values, points):
+    """Return first and second derivatives along each axis, by autograd."""
+    (first,) = torch.autograd.grad(values.sum(), points, create_graph=True)
+    second = [
+        torch.autograd.grad(each.sum(), points, retain_graph=True)[0][:, axis]
+        for axis, each in enumerate(first.T)
+    ]
+    return first.T, torch.stack(second)
+
+
+def test_derivatives_are_those_of_autograd(study):
+    networks = study("fits_networks")
+    torch.manual_seed(0)
+    network, points = networks.tanh_network(2), torch.rand(50, 2, requires_grad=True)
+    values, first, second = networks.with_derivatives(network, points)
+    by_axis, twice = derivatives_of(network(points), points)
+    torch.testing.assert_close(values, network(points).squeeze(1))
+    torch.testing.assert_close(first, by_axis)
+    torch.testing.assert_close(second, twice, rtol=1e-4, atol=1e-5)
+
+
+def burgers(u, first, second, target):
+    return first[1] + u * first[0] - target.VISCOSITY * second[0]
+
+
+def helmholtz(u, first, second, target):
+    return (second.sum(0) + u - target.source[:64]) / (17 * math.pi**2)
+
+
+@pytest.mark.parametrize(("name", "equation"), [("Burgers", burgers), ("Helmholtz", helmholtz)])
+def test_residuals_are_those_of_the_equation(name, equation, study):
+    torch.manual_seed(0)
+    target = study("fits_targets").TARGETS[name]()
+    network, points = target.network(), target.points[:64].clone().requires_grad_()
+    u = target.solution(network(points).squeeze(1), points)
+    expected = equation(u, *derivatives_of(u, points), target)
+    found = target.residuals(network, torch.arange(64))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_solution_of_helmholtz_has_no_residual(study):
+    target = study("fits_targets").TARGETS["Helmholtz"]()
+    points = target.points.double().requires_grad_()
+    u = target._exact(points)
+    _, second = derivatives_of(u, points)
+    torch.testing.assert_close(second.sum(0) + u, target.source.double(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_reference_of_burgers_is_that_of_cole_and_hopf(study):
+    viscosity = 0.03 / math.pi
+    x, t, values = study("fits_targets").burgers_solution(viscosity, 512, 11)
+    nodes, weights = np.polynomial.hermite.hermgauss(200)
+    for number in (1, 5, 10):
+        from_where = x[:, None] - math.sqrt(4 * viscosity * t[number]) * nodes
+        exponents = -np.cos(np.pi * from_where) / (2 * np.pi * viscosity)
+        shares = weights * np.exp(exponents - exponents.max(1, keepdims=True))
+        exact = -(shares * np.sin(np.pi * from_where)).sum(1) / shares.sum(1)
+        assert np.abs(values[number] - exact).max() < 1e-4
+
+
+def test_ways_make_the_same_number_of_visits(study, monkeypatch):
+    fits = study("fits")
+    target = study("fits_targets").TARGETS["Friedman"]()
+    target.epochs = 3
+    monkeypatch.setattr(fits, "target_of", lambda name: target)
+    for way in fits.WAYS:
+        saved = 0.0 if way == fits.FULL else 0.25
+        key = {"target": "Friedman", "way": way, "saved": saved, "seed": 0, "rate": 0.01}
+        found = fits.run(key)
+        assert found["visits"] == round((1 - saved) * 3 * target.num_points)
+        assert found["quality"] > 3  # a constant has 0 dB
+
+
+def test_visits_of_fewer_epochs_are_interpolated(study, tmp_path):
+    fits = study("fits")
+    file, seeds = tmp_path / "runs.jsonl", (*fits.SEARCH_SEEDS, *fits.SEEDS)
+    shares = {0.0: 30.0, 0.25: 28.0, 0.5: 26.0, 0.75: 20.0}
+    rows = [
+        {"target": "a", "way": fits.FEWER if saved else fits.FULL, "saved": saved, "seed": seed,
+         "rate": rate, "quality": quality - (rate > 0.01)}
+        for saved, quality in shares.items() for seed in seeds for rate in (0.01, 0.1)
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = fits.Runs(file)
+    assert fits.best_rate(runs, "a", fits.FEWER) == 0.01
+    assert fits.visits_of_fewer_epochs(runs, "a", 26.0) == "0.50"
+    # halfway from 0.25 to 0.5 on the scale of logarithms
+    assert fits.visits_of_fewer_epochs(runs, "a", 23.0) == f"{0.25 * math.sqrt(2):.2f}"
+    assert fits.visits_of_fewer_epochs(runs, "a", 31.0) == "more than 1.00"
+    assert fits.visits_of_fewer_epochs(runs, "a", 19.0) == "less than 0.25"
