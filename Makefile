@@ -3,8 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
+VISION := .venv-vision
+VISION_STAMP := $(VISION)/.installed
 
-.PHONY: help install demo test test-long lint format docs benchmark clean
+.PHONY: help install demo test test-long test-vision lint format docs benchmark clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +29,19 @@ demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP)) ## train on digits with and witho
 test: $(STAMP) ## unit tests, under five minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not long'
 
-test-long: $(STAMP) ## what takes longer than a unit test may
+test-long: $(STAMP) test-vision ## what takes longer than a unit test may
 	$(BIN)/python -m pytest -m long --timeout 1200
+
+# torchvision has an environment of its own, so `make test` does without it: beside the build of
+# torch for CPUs it can only be imported with the operators that these tests declare, and
+# Transformers imports it wherever it is installed
+$(VISION_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VISION)
+	$(VISION)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[vision-tests]'
+	@touch $@
+
+test-vision: $(VISION_STAMP) ## tests with timm and Ultralytics, in .venv-vision
+	OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest tests/vision
 
 lint: $(STAMP) ## ruff (lint and format), mypy --strict, and that imports point down
 	$(BIN)/ruff check .
@@ -47,4 +60,4 @@ benchmark: $(STAMP) ## what a step and a plan cost, beside textbook code
 	$(BIN)/python benchmarks/performance/overhead.py
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VISION) .mypy_cache .pytest_cache .ruff_cache .hypothesis
