@@ -13,7 +13,7 @@ from ...utils.optional_imports import require
 from .. import warn_of_other_epochs
 from .._metrics import metrics_of
 from .._ranks import has_scores_per_rank
-from ._checkpoint import load_states, store_once
+from ._checkpoint import carry_over, load_states, store_once
 from ._epochs import EpochLengths
 from ._lengths import (
     announce,
@@ -24,6 +24,7 @@ from ._lengths import (
     unchecked_options,
 )
 from ._loaders import dataset_of, pruned_datasets
+from ._schedules import estimated_steps, follow_visits
 from ._updates import UpdateCheck
 
 if TYPE_CHECKING:
@@ -53,12 +54,17 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     It finds the pruned datasets among the Trainer's training loaders, wherever these are created.
     `train_dataloader()` may create a new loader each time it is called, but create the pruned
-    dataset once: it holds the scores.
+    dataset once: it holds the scores. If `setup()` of a module or data module creates it again for
+    another `fit` that continues the run, the new one gets the state of the one before.
 
     What the Trainer counts in batches uses the length of each epoch. If `val_check_interval` is a
-    number of batches, an epoch that has become shorter validates at its end. In
-    `configure_optimizers`, `trainer.estimated_stepping_batches` is that of full training, for a
-    schedule in a `PrunedScheduler`. `max_steps` counts the steps that are actually made.
+    number of batches, an epoch that has become shorter validates at its end. `max_steps` counts the
+    steps that are actually made.
+
+    In `configure_optimizers`, `trainer.estimated_stepping_batches` is that of full training. If a
+    hook of the module has read it, schedules with `"interval": "step"` follow the visits, as with
+    `PrunedScheduler`, and so reach their end when the run does, except where the module overrides
+    `lr_scheduler_step`.
 
     It logs `pruning/share_saved`, `pruning/mean_score` and `pruning/mean_loss` (before weights) at
     the end of each epoch; for a second pruned dataset `pruning/share_saved/1` and so on.
@@ -87,6 +93,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._number = 0  # position among the Trainer's callbacks of this kind
         self._key = f"{type(self).__qualname__}-{id(self)}"  # until it has a number
         self._is_fitting = False
+        self._is_foreign = False  # whether the run continues a checkpoint without pruning
+        self._before: list[PrunedDataset] = []  # of an earlier `fit`
         self._fetcher: Any = None  # of the loaders in which the datasets were found
         self._pending: dict[str, Any] | None = None  # a state that was loaded before the datasets
         self._lengths = EpochLengths()
@@ -132,19 +140,25 @@ class PruningCallback(Callback):  # type: ignore[misc]
         # before Lightning's tuners, which save the state and restore it after their trials
         others = [each for each in trainer.callbacks if not isinstance(each, PruningCallback)]
         trainer.callbacks = [*alike, *others]
-        self._datasets, self._pending, self._fetcher = list(self._given), None, None
+        self._before, self._datasets = self._datasets, list(self._given)
+        self._pending, self._fetcher, self._is_foreign = None, None, False
         if self._number == 0:
             vars(trainer.fit_loop).pop("setup_data", None)
         set_up = trainer.fit_loop.setup_data
         vars(trainer.fit_loop)["setup_data"] = partial(self._set_up_data, trainer, set_up)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the pruned datasets before a tuner of Lightning saves their state for its trials.
+        """Let schedules follow the run, before the Trainer restores them.
+
+        Also find the pruned datasets before a tuner of Lightning saves their state for its trials.
 
         Arguments:
             trainer: the Trainer.
             pl_module: the module that is trained.
         """
+        steps = estimated_steps(trainer)
+        if steps is not None and self._number == 0 and not self._is_foreign:
+            follow_visits(trainer, pruned_datasets(trainer)[0], steps)
         tuners = (BatchSizeFinder, LearningRateFinder)
         if not self._datasets and any(isinstance(each, tuners) for each in trainer.callbacks):
             trainer.fit_loop.setup_data()
@@ -234,6 +248,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
             found = [train for train in found if train is self._given[0]]
         elif not self._datasets:
             self._datasets = found
+            if trainer.current_epoch > 0:
+                carry_over(self._before, found)
         if [id(train) for train in found] != [id(train) for train in self._datasets]:
             raise RuntimeError(
                 "the Trainer's training loader serves another pruned dataset than "
@@ -351,6 +367,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
             checkpoint: the Trainer's checkpoint.
         """
         if self._is_fitting and self.state_key not in checkpoint["callbacks"]:
+            self._is_foreign = True
             logger.warning(
                 "the checkpoint holds no state of a pruned dataset under %r: scores and the count "
                 "of epochs start from scratch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ...pruned_dataset import PrunedDataset
@@ -10,6 +11,8 @@ from ._loaders import serves_pruned
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+
+logger = logging.getLogger("dynaprune")
 
 _Stateful = require("lightning.fabric.utilities.types", "lightning")._Stateful
 
@@ -28,6 +31,26 @@ def load_states(datasets: list[PrunedDataset], states: list[dict[str, Any]]) -> 
         )
     for train, state in zip(datasets, states, strict=True):
         train.load_state_dict(state)
+
+
+def carry_over(before: list[PrunedDataset], datasets: list[PrunedDataset]) -> None:
+    """Let new pruned datasets continue a run of others, as a second `fit` continues its epochs.
+
+    Arguments:
+        before: the pruned datasets of the first `fit`.
+        datasets: those of the second, which `setup()` may have created again.
+    """
+    for old, new in zip(before, datasets, strict=False):
+        if new is old or new.progress > 0:
+            continue
+        try:
+            new.load_state_dict(old.state_dict())
+        except RuntimeError as error:
+            logger.warning(
+                "fit() continues a run, but with another pruned dataset, so its scores and its "
+                "count of epochs start from scratch: %s",
+                error,
+            )
 
 
 def store_once(
