@@ -1,7 +1,6 @@
 """Ultralytics: a small YOLO on blood cells, on all images and on 70% of the visits.
 
     python benchmarks/studies/ultralytics_bccd.py --root DATA    # trains; goes on where it stopped
-    python benchmarks/studies/ultralytics_bccd.py --root DATA --time    # seconds of both, in turns
     python benchmarks/studies/ultralytics_bccd.py --root DATA --mixing  # what mosaic does to scores
     python benchmarks/studies/ultralytics_bccd.py --tables       # prints the results so far
 
@@ -9,7 +8,7 @@
 128 pixels, in batches of 8, with AdamW and the augmentation of Ultralytics: mosaic until the last
 third of the epochs. The result is the mAP50-95 on the 72 images of the test part after the last
 epoch; nothing is chosen by it. It trains in the environment of `make test-vision`; `--tables` needs
-the extra `bench`. About 20 minutes on one core.
+the extra `bench`. About 8 minutes on one core.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ from torchvision_operators import declare_operators  # noqa: E402
 from zoo.datasets.yolo_layout import write_cells  # noqa: E402
 
 from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, PrunedDataset, RandomPrune  # noqa: E402
+from dynaprune.tracking import Callback  # noqa: E402
 
-EPOCHS, SAVED, SEEDS = 20, 0.3, range(3)
+EPOCHS, SAVED, SEEDS = 10, 0.3, range(3)
 FULL, FEWER, RANDOM, PRUNED = "full", "fewer epochs", "random", "BLS-InfoBatch"
 WAYS: dict[str, Callable[[Any, int, int], PrunedDataset] | None] = {
     FULL: None,
@@ -129,30 +129,37 @@ def run(data: Path, way: str, seed: int) -> dict[str, Any]:
 _METRICS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 
 
-def time_in_turns(data: Path, repeat: int) -> dict[str, Any]:
-    """Train three epochs in full and pruned, and return the seconds of the last two epochs."""
-    result: dict[str, Any] = {}
-    for way in (FULL, PRUNED) if repeat % 2 else (PRUNED, FULL):
-        trainer = train(data, WAYS[way], epochs=3, seed=repeat)
-        name = way.split("-")[0]
-        for kind, which in (("wall", 0), ("cpu", 1)):
-            result[f"{name}_{kind}"] = trainer.marks[3][which] - trainer.marks[1][which]
-    return result
-
-
-def mix(data: Path, score: str, mosaic: float, seed: int) -> dict[str, Any]:
+def mix(data: Path, mosaic: float, seed: int) -> dict[str, Any]:
     """Return how well scores order the images by their losses without augmentation."""
-    scores = {"BLS": BLS, "KalmanBLS": KalmanBLS}
+    scores: dict[str, PrunedDataset] = {}
 
     def method(dataset: Any, epochs: int, seed: int) -> PrunedDataset:
-        return scores[score](NoPrune(dataset, epochs, seed=seed)).proxy()
+        trained = BLS(NoPrune(dataset, epochs, seed=seed)).proxy()
+        scores["BLS"], scores["KalmanBLS"] = (
+            trained,
+            KalmanBLS(NoPrune(dataset, epochs, seed=seed)).proxy(),
+        )
+        trained.add_callback(Copying(scores["KalmanBLS"]))
+        return trained
 
     trainer = train(data, method, epochs=MIXED_EPOCHS, seed=seed, mosaic=mosaic, close_mosaic=0)
     losses = losses_of_images(trainer)
-    return {"correlation": rank_correlation(trainer.pruned.scores.numpy(), losses)}
+    return {
+        name: rank_correlation(pruned.scores.numpy(), losses) for name, pruned in scores.items()
+    }
 
 
-MIXED_EPOCHS = 12
+class Copying(Callback):
+    """Gives the losses of each epoch to another pruned dataset of the same samples."""
+
+    def __init__(self, other: PrunedDataset) -> None:
+        self.other = other
+
+    def on_epoch_end(self, result: Any) -> None:
+        self.other.epochs.score.observe(result.measurements)
+
+
+MIXED_EPOCHS = 6
 
 
 def losses_of_images(trainer: Any) -> np.ndarray:
@@ -177,38 +184,31 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="the folder that holds bccd.zip")
-    parser.add_argument("--time", action="store_true")
     parser.add_argument("--mixing", action="store_true")
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    runs, timed, mixed = (
-        Runs(arguments.results / f"ultralytics-bccd{suffix}.jsonl")
-        for suffix in ("", "-time", "-mixing")
+    runs, mixed = (
+        Runs(arguments.results / f"ultralytics-bccd{suffix}.jsonl") for suffix in ("", "-mixing")
     )
     if arguments.tables:
-        print_tables(runs.results, timed.results, mixed.results)
+        print_tables(runs.results, mixed.results)
         return
     declare_operators()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         data = write_cells(arguments.root, Path(folder))
-        if arguments.time:
-            for repeat in range(5):
-                timed.do({"repeat": repeat}, time_in_turns, data, repeat)
-        elif arguments.mixing:
+        if arguments.mixing:
             for seed in SEEDS:
-                for score in ("BLS", "KalmanBLS"):
-                    for mosaic in (0.0, 1.0):
-                        key = {"seed": seed, "score": score, "mosaic": mosaic}
-                        mixed.do(key, mix, data, score, mosaic, seed)
+                for mosaic in (0.0, 1.0):
+                    mixed.do({"seed": seed, "mosaic": mosaic}, mix, data, mosaic, seed)
         else:
             for seed in SEEDS:
                 for way in WAYS:
                     runs.do({"seed": seed, "way": way}, run, data, way, seed)
 
 
-def print_tables(runs: list[Any], timed: list[Any], mixed: list[Any]) -> None:
+def print_tables(runs: list[Any], mixed: list[Any]) -> None:
     """Print mAP, cost, and correlations, with 95% intervals over seeds."""
     from dynaprune.bench.statistics import mean_of
 
@@ -226,14 +226,16 @@ def print_tables(runs: list[Any], timed: list[Any], mixed: list[Any]) -> None:
             *(mean_of([each[key] for each in done]).text(digits=0) for key in _COSTS),
         ]
         print(f"| {way} | {len(done)} | " + " | ".join(cells) + " |")
-    if timed:
-        for kind in ("wall", "cpu"):
-            shares = [1 - each[f"BLS_{kind}"] / each[f"full_{kind}"] for each in timed]
-            ratio = statistics.median(shares) / SAVED
-            print(f"{kind}: {statistics.median(shares):.1%} saved, {ratio:.2f} of the visits saved")
-    for key in sorted({(each["score"], each["mosaic"]) for each in mixed}):
-        chosen = [each["correlation"] for each in mixed if (each["score"], each["mosaic"]) == key]
-        print(key, mean_of(chosen).text(digits=2))
+    pruned = {each["seed"]: each for each in runs if each["way"] == PRUNED}
+    for cost in ("train_cpu", "total_cpu", "seconds"):
+        pairs = [(pruned[seed][cost], full[seed][cost]) for seed in full.keys() & pruned.keys()]
+        if pairs:
+            saved = statistics.median(1 - one / other for one, other in pairs)
+            print(f"{cost}: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
+    for mosaic in sorted({each["mosaic"] for each in mixed}):
+        for score in ("BLS", "KalmanBLS"):
+            chosen = [each[score] for each in mixed if each["mosaic"] == mosaic]
+            print(f"mosaic={mosaic}, {score}: {mean_of(chosen).text(digits=2)}")
 
 
 _COSTS = ("visits", "train_cpu", "train_seconds", "total_cpu", "seconds")
