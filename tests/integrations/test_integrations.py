@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-FRAMEWORKS = ["accelerate", "lightning", "transformers"]
+FRAMEWORKS = ["accelerate", "lightning", "transformers", "ultralytics"]
 
 
 def python(code):

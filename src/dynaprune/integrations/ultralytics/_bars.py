@@ -9,7 +9,7 @@ from typing import Any
 from ...utils.optional_imports import require
 from .._versions import require as require_name
 
-trainer_module = require("ultralytics.engine.trainer", "ultralytics")
+trainer_module: Any = require("ultralytics.engine.trainer", "ultralytics")
 
 
 @contextmanager

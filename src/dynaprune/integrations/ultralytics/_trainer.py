@@ -75,6 +75,7 @@ class PrunedTrainerMixin:
     """
 
     pruned: PrunedDataset
+    _loader: PrunedLoader
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         for name in _OVERRIDDEN:
