@@ -14,7 +14,7 @@ from torch import distributed, nn
 from torch.utils.data import TensorDataset
 
 import dynaprune
-from dynaprune import BLS, InfoBatch, PrunedScheduler
+from dynaprune import BLS, InfoBatch
 from dynaprune.integrations.lightning import PruningCallback
 
 
@@ -39,20 +39,11 @@ class Classifier(pl.LightningModule):
         self.log("accuracy", accuracy, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self):
-        """Return an optimizer and a schedule of full training, adapted to pruned epochs."""
+        """Return an optimizer and a schedule, as without pruning: the callback adapts it."""
         optimizer = torch.optim.AdamW(self.parameters())
         steps = int(self.trainer.estimated_stepping_batches)  # of full training
         one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
-        scheduler = PrunedScheduler(
-            one_cycle,
-            self.trainer.train_dataloader,
-            steps_per_full_epoch=steps // self.trainer.max_epochs,
-        )
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
-
-    def lr_scheduler_step(self, scheduler, metric):
-        """Step the schedule; Lightning needs this method for schedulers that are not torch's."""
-        scheduler.step()
+        return [optimizer], [{"scheduler": one_cycle, "interval": "step"}]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS
 
-ELSEWHERE = {"bench.md"}
+ELSEWHERE = {"bench.md", "ultralytics.md"}
 """Pages whose code other tests run."""
 
 
@@ -93,7 +93,7 @@ def test_loops(names):
         for block in blocks[2:]
         if "integrations" not in block and "PrunedIterableDataset" not in block
     ]
-    assert len(blocks) == 2 + len(rest) + 3 + 1
+    assert len(blocks) == 2 + len(rest) + 3 + 2
     for images, labels in names["loader"]:
         exec(within, names | {"images": images, "labels": labels})
     captured = {
@@ -120,7 +120,7 @@ def test_loops(names):
 
 
 def test_a_stream(names):
-    (block,) = [each for each in blocks_of("docs/loops.md") if "PrunedIterableDataset" in each]
+    block, shards = [each for each in blocks_of("docs/loops.md") if "PrunedIterableDataset" in each]
     stored = [{"__key__": f"{i}", "png": i} for i in range(40)]
     given = {**names, "shards": stored, "decode_image": lambda each: each["png"]}
     exec(block.replace("num_workers=4", "num_workers=1"), given)
@@ -128,6 +128,8 @@ def test_a_stream(names):
         given["train"].update(batch.float().mean())
     exec("train.scores[train.numbers_of(['3', '5'])]", given)
     assert len(given["train"]) == 40
+    exec(shards, given)  # with a list, which also reads by number
+    assert [each["png"] for each in given["stream"]] == list(range(40))
 
 
 @pytest.mark.long

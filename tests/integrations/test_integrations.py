@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-FRAMEWORKS = ["accelerate", "lightning", "timm", "transformers"]
+FRAMEWORKS = ["accelerate", "lightning", "timm", "transformers", "ultralytics"]
 
 
 def python(code):

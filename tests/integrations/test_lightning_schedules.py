@@ -234,3 +234,11 @@ def test_a_second_fit_on_other_data(tmp_path, caplog):
         used.fit(module, DataLoader(other, batch_size=7))
     assert "with another pruned dataset, so its scores" in caplog.text
     assert other.epoch == 2
+
+
+def test_a_version_with_another_fit_loop(tmp_path, monkeypatch):
+    monkeypatch.delattr("lightning.pytorch.loops.fit_loop._FitLoop.max_batches", raising=False)
+    used = trainer(tmp_path, PruningCallback())
+    vars(used.fit_loop).pop("max_batches", None)
+    with pytest.raises(ImportError, match=r"no _FitLoop\.max_batches.* lightning 2\.6"):
+        used.fit(Module(), DataLoader(bls(InfoBatch, 60), batch_size=7))

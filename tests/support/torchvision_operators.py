@@ -7,6 +7,8 @@ operators are missing. Here they are declared; `nms` also works on the CPU, as d
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +45,8 @@ def declare_operators() -> None:
     for declaration in _DECLARATIONS:
         _library.define(declaration)
     _library.impl("nms", nms, "CPU")
+    extension: Any = importlib.import_module("torchvision.extension")
+    extension._has_ops = lambda: True  # asked before `nms` is called
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -78,11 +82,13 @@ def _overlaps(boxes: Tensor) -> Tensor:
 
 
 def _has_operators() -> bool:
-    """Whether torchvision can be imported, or is not installed."""
-    if importlib.util.find_spec("torchvision") is None:
+    """Whether torchvision's own operators work, or it is not installed."""
+    found = importlib.util.find_spec("torchvision")
+    if found is None or found.origin is None:
         return True
     try:
-        importlib.import_module("torchvision")
-    except (ImportError, RuntimeError):
+        for binary in Path(found.origin).parent.glob("_C*.so"):
+            torch.ops.load_library(binary)
+    except OSError:
         return False
-    return True
+    return hasattr(torch.ops.torchvision, "nms")

@@ -13,6 +13,7 @@ from ...utils.optional_imports import require
 from .. import warn_of_other_epochs
 from .._metrics import metrics_of
 from .._ranks import has_scores_per_rank
+from .._versions import require as require_name
 from ._checkpoint import carry_over, load_states, store_once
 from ._epochs import EpochLengths
 from ._lengths import (
@@ -36,6 +37,12 @@ else:
     BatchSizeFinder, LearningRateFinder = callbacks.BatchSizeFinder, callbacks.LearningRateFinder
 
 logger = logging.getLogger("dynaprune")
+
+TESTED = "2.6"
+"""The versions of Lightning that the tests run with."""
+
+PRIVATE = ("setup_data", "_combined_loader", "_data_fetcher", "max_batches")
+"""What the callback reads or sets of the Trainer's `fit_loop`."""
 
 
 class PruningCallback(Callback):  # type: ignore[misc]
@@ -116,6 +123,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
             stage: what the Trainer is about to do.
 
         Raises:
+            ImportError: this version of Lightning has another `fit_loop`.
             ValueError: the Trainer overfits batches; or there are several callbacks, and one of
                 them was given no loader.
         """
@@ -125,6 +133,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         self._is_fitting = stage == "fit"
         if not self._is_fitting:
             return
+        for name in PRIVATE:
+            require_name(trainer.fit_loop, name, "lightning", TESTED)
         if len(alike) > 1 and not all(each._given for each in alike):
             raise ValueError(
                 f"the Trainer has {len(alike)} PruningCallbacks: give each the loader that it "

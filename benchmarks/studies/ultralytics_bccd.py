@@ -1,0 +1,245 @@
+"""Ultralytics: a small YOLO on blood cells, on all images and on 70% of the visits.
+
+    python benchmarks/studies/ultralytics_bccd.py --root DATA    # trains; goes on where it stopped
+    python benchmarks/studies/ultralytics_bccd.py --root DATA --mixing  # what mosaic does to scores
+    python benchmarks/studies/ultralytics_bccd.py --tables       # prints the results so far
+
+`yolo11n.yaml` begins with random weights and trains on the 292 images of BCCD's `trainval` part, at
+128 pixels, in batches of 8, with AdamW and the augmentation of Ultralytics: mosaic until the last
+third of the epochs. The result is the mAP50-95 on the 72 images of the test part after the last
+epoch; nothing is chosen by it. It trains in the environment of `make test-vision`; `--tables` needs
+the extra `bench`. About 8 minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0"}  # read when Ultralytics is imported
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "support")]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from kept_runs import RESULTS, Runs  # noqa: E402
+from torchvision_operators import declare_operators  # noqa: E402
+from zoo.datasets.yolo_layout import write_cells  # noqa: E402
+
+from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, PrunedDataset, RandomPrune  # noqa: E402
+from dynaprune.tracking import Callback  # noqa: E402
+
+EPOCHS, SAVED, SEEDS = 10, 0.3, range(3)
+FULL, FEWER, RANDOM, PRUNED = "full", "fewer epochs", "random", "BLS-InfoBatch"
+WAYS: dict[str, Callable[[Any, int, int], PrunedDataset] | None] = {
+    FULL: None,
+    PRUNED: lambda data, epochs, seed: BLS(
+        InfoBatch(data, epochs, saving=SAVED, seed=seed)
+    ).proxy(),
+    RANDOM: lambda data, epochs, seed: RandomPrune(data, epochs, saving=SAVED, seed=seed),
+    FEWER: None,
+}
+SETTINGS: dict[str, Any] = {
+    "imgsz": 128,
+    "batch": 8,
+    "nbs": 8,
+    "optimizer": "AdamW",
+    "lr0": 0.002,
+    "warmup_epochs": 1.0,
+    "warmup_bias_lr": 0.0,
+    "pretrained": False,
+    "cache": "ram",
+    "device": "cpu",
+    "val": False,  # only after the last epoch
+    "amp": False,  # or it downloads a model to check it
+    "plots": False,
+    "verbose": False,
+}
+
+
+def train(
+    data: Path,
+    method: Callable[[Any, int, int], PrunedDataset] | None,
+    *,
+    epochs: int,
+    seed: int,
+    **settings: Any,
+) -> Any:
+    """Train, and return the trainer, with `marks`: wall and CPU seconds at the end of each epoch.
+
+    The first mark is at the beginning of the first epoch.
+    """
+    from ultralytics import YOLO
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    from dynaprune.integrations.ultralytics import PrunedTrainerMixin
+
+    class PrunedTrainer(PrunedTrainerMixin, DetectionTrainer):  # type: ignore[misc]
+        def prune(self, dataset: Any) -> PrunedDataset:
+            assert method is not None
+            return method(dataset, self.epochs, seed)
+
+    marks: list[tuple[float, float]] = []
+
+    def mark(trainer: Any) -> None:
+        marks.append((time.perf_counter(), time.process_time()))
+
+    model = YOLO("yolo11n.yaml", verbose=False)
+    model.add_callback("on_train_start", mark)
+    model.add_callback("on_train_epoch_end", mark)
+    settings = {"close_mosaic": epochs // 3, **SETTINGS, **settings}
+    with tempfile.TemporaryDirectory() as folder:
+        model.train(
+            data=str(data),
+            epochs=epochs,
+            seed=seed,
+            project=folder,
+            trainer=DetectionTrainer if method is None else PrunedTrainer,
+            **settings,
+        )
+    model.trainer.marks = marks
+    return model.trainer
+
+
+def run(data: Path, way: str, seed: int) -> dict[str, Any]:
+    """Train in one way, and return what it has reached and cost."""
+    epochs = round((1 - SAVED) * EPOCHS) if way == FEWER else EPOCHS
+    started = time.perf_counter(), time.process_time()
+    trainer = train(data, WAYS[way], epochs=epochs, seed=seed)
+    metrics = {name.split("/")[1][:-3]: float(trainer.metrics[name]) for name in _METRICS}
+    first, last = trainer.marks[0], trainer.marks[-1]
+    images = len(trainer.train_loader.dataset)
+    visits = epochs * images if WAYS[way] is None else trainer.pruned.summary().visits_made
+    return {
+        **metrics,
+        "visits": visits,
+        "train_seconds": last[0] - first[0],
+        "train_cpu": last[1] - first[1],
+        "total_cpu": time.process_time() - started[1],
+    }
+
+
+_METRICS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
+
+
+def mix(data: Path, mosaic: float, seed: int) -> dict[str, Any]:
+    """Return how well scores order the images by their losses without augmentation."""
+    scores: dict[str, PrunedDataset] = {}
+
+    def method(dataset: Any, epochs: int, seed: int) -> PrunedDataset:
+        trained = BLS(NoPrune(dataset, epochs, seed=seed)).proxy()
+        scores["BLS"], scores["KalmanBLS"] = (
+            trained,
+            KalmanBLS(NoPrune(dataset, epochs, seed=seed)).proxy(),
+        )
+        trained.add_callback(Copying(scores["KalmanBLS"]))
+        return trained
+
+    trainer = train(data, method, epochs=MIXED_EPOCHS, seed=seed, mosaic=mosaic, close_mosaic=0)
+    losses = losses_of_images(trainer)
+    return {
+        name: rank_correlation(pruned.scores.numpy(), losses) for name, pruned in scores.items()
+    }
+
+
+class Copying(Callback):
+    """Gives the losses of each epoch to another pruned dataset of the same samples."""
+
+    def __init__(self, other: PrunedDataset) -> None:
+        self.other = other
+
+    def on_epoch_end(self, result: Any) -> None:
+        self.other.epochs.score.observe(result.measurements)
+
+
+MIXED_EPOCHS = 6
+
+
+def losses_of_images(trainer: Any) -> np.ndarray:
+    """Return the loss of each training image without augmentation: float64, shape (N,)."""
+    dataset = trainer.build_dataset(trainer.data["train"], mode="val", batch=1)
+    place = {path: number for number, path in enumerate(trainer.train_loader.dataset.im_files)}
+    losses = np.full(len(place), np.nan)
+    model = trainer.model.eval()
+    with torch.no_grad():
+        for number in range(len(dataset)):
+            batch = trainer.preprocess_batch(dataset.collate_fn([dataset[number]]))
+            losses[place[batch["im_file"][0]]] = float(model(batch)[0].sum())
+    return losses
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return Spearman's rank correlation; there are no ties."""
+    ranks = [np.argsort(np.argsort(each)) for each in (one, other)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, help="the folder that holds bccd.zip")
+    parser.add_argument("--mixing", action="store_true")
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    runs, mixed = (
+        Runs(arguments.results / f"ultralytics-bccd{suffix}.jsonl") for suffix in ("", "-mixing")
+    )
+    if arguments.tables:
+        print_tables(runs.results, mixed.results)
+        return
+    declare_operators()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_cells(arguments.root, Path(folder))
+        if arguments.mixing:
+            for seed in SEEDS:
+                for mosaic in (0.0, 1.0):
+                    mixed.do({"seed": seed, "mosaic": mosaic}, mix, data, mosaic, seed)
+        else:
+            for seed in SEEDS:
+                for way in WAYS:
+                    runs.do({"seed": seed, "way": way}, run, data, way, seed)
+
+
+def print_tables(runs: list[Any], mixed: list[Any]) -> None:
+    """Print mAP, cost, and correlations, with 95% intervals over seeds."""
+    from dynaprune.bench.statistics import mean_of
+
+    full = {each["seed"]: each for each in runs if each["way"] == FULL}
+    for way in WAYS:
+        done = [each for each in runs if each["way"] == way]
+        if not done:
+            continue
+        paired = [each for each in done if each["seed"] in full]
+        change = mean_of([each["mAP50-95"] - full[each["seed"]]["mAP50-95"] for each in paired])
+        cells = [
+            mean_of([each["mAP50-95"] for each in done]).percent(),
+            change.percent(sign=True),
+            mean_of([each["mAP50"] for each in done]).percent(),
+            *(mean_of([each[key] for each in done]).text(digits=0) for key in _COSTS),
+        ]
+        print(f"| {way} | {len(done)} | " + " | ".join(cells) + " |")
+    pruned = {each["seed"]: each for each in runs if each["way"] == PRUNED}
+    for cost in ("train_cpu", "total_cpu", "seconds"):
+        pairs = [(pruned[seed][cost], full[seed][cost]) for seed in full.keys() & pruned.keys()]
+        if pairs:
+            saved = statistics.median(1 - one / other for one, other in pairs)
+            print(f"{cost}: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
+    for mosaic in sorted({each["mosaic"] for each in mixed}):
+        for score in ("BLS", "KalmanBLS"):
+            chosen = [each[score] for each in mixed if each["mosaic"] == mosaic]
+            print(f"mosaic={mosaic}, {score}: {mean_of(chosen).text(digits=2)}")
+
+
+_COSTS = ("visits", "train_cpu", "train_seconds", "total_cpu", "seconds")
+
+
+if __name__ == "__main__":
+    main()
