@@ -12,6 +12,9 @@ import torch
 from image_folders import write_tree
 from repository import ROOT
 
+# timm's own datasets leave files to be closed by the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
 
 @pytest.fixture
 def images(tmp_path):
