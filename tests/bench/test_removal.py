@@ -9,10 +9,11 @@ from torch.utils.data import TensorDataset
 
 from dynaprune import TrimmedLoss
 from dynaprune.bench.recipe import Recipe
-from dynaprune.bench.removal import REFRESH, START, budget_of, removed_share, second_training
+from dynaprune.bench.removal import budget_of, removed_share, second_training
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.variants import VARIANTS
+from dynaprune.methods.trimmed_loss import REFRESH, START
 
 
 @pytest.mark.parametrize("epochs", [4, 9, 20])
