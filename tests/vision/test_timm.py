@@ -7,7 +7,17 @@ import torch
 from helpers import mean_loss
 from ranks import on_ranks
 from timm.data import AugMixDataset, FastCollateMixup
-from timm_runs import PLAIN, Noise, Shades, bls_of, pruned, shades_of, train_on, train_on_a_rank
+from timm_runs import (
+    PLAIN,
+    Noise,
+    Processes,
+    Shades,
+    bls_of,
+    pruned,
+    shades_of,
+    train_on,
+    train_on_a_rank,
+)
 from torch.utils.data import Subset
 
 from dynaprune import NoPrune, PrunedIterableDataset
@@ -65,6 +75,20 @@ def test_an_epoch_that_is_left_early(workers):
     epochs = [train_on(train, loader, stop_after=3), train_on(train, loader)]
     torch.testing.assert_close(train.scores, bls_of(epochs, 60))
     assert train.epoch == 2
+
+
+def test_an_epoch_that_is_left_early_leaves_its_workers_to_the_next():
+    train, epochs = pruned(Processes()), []
+    loader = loader_of(train, num_workers=2)
+    for stop_after in (2, 99):
+        epochs.append(set())
+        for number, (_, processes) in enumerate(loader):
+            train.update(processes.float().mean())
+            epochs[-1] |= set(processes.tolist())
+            if number + 1 == stop_after:
+                break
+    assert len(epochs[0]) == 2
+    assert epochs[1] == epochs[0]
 
 
 def test_a_run_that_is_resumed():
