@@ -17,7 +17,7 @@ from .. import warn_of_other_epochs
 from .._metrics import metrics_of
 from .._ranks import visits_of_all_ranks
 from ._checkpoint import load_pruning, save_pruning
-from ._loader import FullEpoch, holder_of_samples, pruned_loader
+from ._loader import FullEpoch, check_shuffles, holder_of_samples, pruned_loader
 from ._loss import MeanLoss, with_gradient_of
 from ._micro_batches import MicroBatch, MicroBatches
 from ._steps import RunSteps
@@ -84,7 +84,7 @@ class PrunedTrainerMixin:
                 "epochs shuffled: leave it out"
             )
         self._pruning = pruning
-        self.pruned = _create_pruned(pruning, trainer.train_dataset)
+        self.pruned = _create_pruned(pruning, self._training_samples())
         self._micro_batches = MicroBatches()
         self._current: MicroBatch | None = None  # of the current training step
         self._mean_loss = MeanLoss(self)
@@ -94,6 +94,10 @@ class PrunedTrainerMixin:
         trainer.callback_handler.callbacks.insert(0, _PruningCallback(self))
 
     # Loading and scoring
+
+    def _training_samples(self) -> Any:
+        """Return the training set as `pruning` gets it: one map-style dataset."""
+        return self.train_dataset  # type: ignore[attr-defined]
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the loader of pruned epochs, with the settings of the Trainer's own loader."""
@@ -105,7 +109,12 @@ class PrunedTrainerMixin:
         finally:
             trainer.train_dataset = given
         holder.dataset = stock.dataset  # without the columns that the model does not use
-        loader = pruned_loader(self.pruned, stock)
+        check_shuffles(stock)
+        return self._fetched(pruned_loader(self.pruned, stock))
+
+    def _fetched(self, loader: DataLoader) -> DataLoader:
+        """Let the Trainer's accelerator fetch a loader's batches, and record their samples."""
+        trainer: Any = self
         # imported here: if both packages are missing, the error must name the extra for both
         from ..accelerate import fetch_through
 
@@ -183,7 +192,7 @@ class PrunedTrainerMixin:
 
     def _inner_training_loop(self, *arguments: Any, **keywords: Any) -> Any:
         if self.pruned.progress > 0:  # another train(), or a retry with a smaller batch size
-            self.pruned = _create_pruned(self._pruning, self.train_dataset)  # type: ignore[attr-defined]
+            self.pruned = _create_pruned(self._pruning, self._training_samples())
         self._micro_batches.clear()
         self._mean_loss = MeanLoss(self)  # the model may be another one
         return super()._inner_training_loop(*arguments, **keywords)  # type: ignore[misc]
