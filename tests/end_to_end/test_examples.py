@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from packages import python_with, run_python
@@ -14,6 +15,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 pytestmark = pytest.mark.long
 
+ON_NEW_PYTHON = pytest.mark.skipif(sys.version_info < (3, 11), reason="TRL needs Python 3.11")
 
 ABORTED = "terminate called without an active exception"
 """What a process prints that has done its work and is aborted as it exits.
@@ -63,6 +65,9 @@ def check(output, epochs, lowest=0.5):
         ("train_stream", 1, ()),
         ("train_trainer", 1, ()),
         ("train_trainer", 2, ()),
+        pytest.param("train_trl", 1, (), marks=ON_NEW_PYTHON),
+        ("train_embeddings", 1, ()),
+        ("train_embeddings", 2, ()),
     ],
 )
 def test_example(name, ranks, arguments, tmp_path):
@@ -116,7 +121,7 @@ def test_wrong_labels_are_found(tmp_path):
 
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    loops = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
+    loops = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer", "trl", "embeddings")
     others = ("find_wrong_labels", "fit_image", "fit_shape", "solve_burgers")
     assert names == {*(f"train_{name}.py" for name in loops), *(f"{name}.py" for name in others)}
     readme = (EXAMPLES.parent / "README.md").read_text()
