@@ -200,10 +200,20 @@ def table(runs: Runs) -> None:
 
     Visits are compared by steps: the batch sampler of a task may leave samples out.
     """
-    columns = ("task", "method", "quality", "against full", "steps saved %", "wall-clock", "CPU time")
+    columns = (
+        "task",
+        "method",
+        "quality",
+        "against full",
+        "steps saved %",
+        "wall-clock",
+        "CPU time",
+    )
     print("| " + " | ".join(columns) + " |\n| --- | --- |" + " ---: |" * 5)
     for task in TASKS:
-        found = {(each["method"], each["seed"]): each for each in runs.results if each["task"] == task}
+        found = {
+            (each["method"], each["seed"]): each for each in runs.results if each["task"] == task
+        }
         seeds = sorted(seed for method, seed in found if method == METHODS[-1])
         for method in METHODS if seeds else ():
             pairs = [(found[method, seed], found["full", seed]) for seed in seeds]

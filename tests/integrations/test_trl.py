@@ -127,7 +127,7 @@ def test_a_forward_pass_per_micro_batch(kind, tmp_path):
 
 
 def micro_batches_of(trainer):
-    """Note each micro-batch as the loader yields it, and the optimizer step that it is a part of."""
+    """Note each micro-batch as the loader yields it, and the optimizer step it is a part of."""
     noted, own = [], trainer.training_step
 
     def training_step(model, inputs, *others):
@@ -175,7 +175,9 @@ def test_the_metrics_of_trl_are_those_of_what_was_trained(kind, tmp_path):
     inputs = micro_batches_of(trainer)
     trainer.train()
     tokens = sum(
-        batch["attention_mask"].sum().item() if "attention_mask" in batch else batch["input_ids"].numel()
+        batch["attention_mask"].sum().item()
+        if "attention_mask" in batch
+        else batch["input_ids"].numel()
         for _, batch in inputs
     )
     last = [each for each in trainer.state.log_history if "num_tokens" in each][-1]
@@ -212,5 +214,7 @@ def test_a_trainer_that_repeats_rows_is_refused(tmp_path):
         processing_class=word_tokenizer(),
         pruning=half,
     )
-    with pytest.raises(TypeError, match=r"has a RepeatSampler, but a pruned dataset serves each sa"):
+    with pytest.raises(
+        TypeError, match=r"has a RepeatSampler, but a pruned dataset serves each sa"
+    ):
         trainer.train()

@@ -7,7 +7,21 @@ import random
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-WORDS = "the a cat dog sat ran on mat road fast slow up down in out".split()
+WORDS = (
+    "the",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "mat",
+    "road",
+    "fast",
+    "slow",
+    "up",
+    "down",
+    "out",
+)
 SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
 
 SIZES = {

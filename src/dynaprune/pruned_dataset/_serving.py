@@ -58,9 +58,7 @@ class Serving(Base):
         epochs = self.epochs
         with epochs.lock:
             plan = epochs.coming_plan(self._planner)
-            return epochs.source.share(
-                plan, request or ShareRequest(), epochs.resumed_visits(plan)
-            )
+            return epochs.source.share(plan, request or ShareRequest(), epochs.resumed_visits(plan))
 
     def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
         """Check that the method can work with a loader's batches; our loader asks at `iter()`.

@@ -69,9 +69,7 @@ class GroupedBatches(BatchSampler):
         return last
 
 
-def _samples_of(
-    batches: Iterable[list[int]], samples: NDArray[np.int64]
-) -> Iterator[list[int]]:
+def _samples_of(batches: Iterable[list[int]], samples: NDArray[np.int64]) -> Iterator[list[int]]:
     """Yield batches of samples, given batches of positions in `samples`."""
     for batch in batches:
         yield samples[batch].tolist()

@@ -96,7 +96,9 @@ class Forecast:
             batches: the number of batches that it has yet to serve.
         """
         epochs = self._pruned.epochs
-        self._batches_before = epochs.progress.visits / (epochs.ranks.size * self._batches.batch_size)
+        self._batches_before = epochs.progress.visits / (
+            epochs.ranks.size * self._batches.batch_size
+        )
         self._batches_left = batches
         self._end_of_epoch = step + self.steps_for(batches)
 
