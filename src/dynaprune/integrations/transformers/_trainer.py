@@ -16,6 +16,7 @@ from ...utils.optional_imports import require
 from .. import warn_of_other_epochs
 from .._metrics import metrics_of
 from .._ranks import visits_of_all_ranks
+from .._versions import require as require_name
 from ._checkpoint import load_pruning, save_pruning
 from ._loader import FullEpoch, check_shuffles, holder_of_samples, pruned_loader
 from ._loss import MeanLoss, with_gradient_of
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 else:
     TrainerCallback = require("transformers", "transformers").TrainerCallback
     Trainer = require("transformers", "transformers").Trainer
+
+TESTED = "5.23"
+
+INTERNALS = (
+    "_inner_training_loop",
+    "_init_training_state",
+    "_maybe_log_save_evaluate",
+    "_run_epoch",
+    "set_initial_training_values",
+)
+"""The methods of the Trainer that are overridden or called, and that versions may rename."""
 
 _HOW_TO_MIX = (
     "change compute_loss and training_step in a subclass of Trainer, and put the mixin before it: "
@@ -73,6 +85,8 @@ class PrunedTrainerMixin:
     def __init__(
         self, *arguments: Any, pruning: Callable[[Any], PrunedDataset], **keywords: Any
     ) -> None:
+        for name in INTERNALS:  # a method that nothing calls would change nothing, silently
+            require_name(Trainer, name, "transformers", TESTED)
         super().__init__(*arguments, **keywords)
         trainer: Any = self
         if trainer.train_dataset is None:
