@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import cycle, islice
 from typing import Any
 
@@ -52,7 +53,7 @@ class GroupedBatches(BatchSampler):
     def __len__(self) -> int:
         return self._length_of(self._grouped(self._pruned.coming_share(WHOLE))[2])
 
-    @property
+    @cached_property  # making a batch sampler may read a column of the dataset
     def batches_per_full_epoch(self) -> int:
         """The number of batches of an epoch that skips nothing, in this process."""
         return self._length_of(self._group(np.arange(len(self._pruned)), 0))
