@@ -75,9 +75,7 @@ def _requirements_of(package: str) -> list[str]:
     if package != "dynaprune":
         return metadata.requires(package) or []
     optional = [
-        _only_for(extra, text)
-        for extra, texts in extras_of_the_project().items()
-        for text in texts
+        _only_for(extra, text) for extra, texts in extras_of_the_project().items() for text in texts
     ]
     return [*_project()["dependencies"], *optional]
 
