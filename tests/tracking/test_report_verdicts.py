@@ -44,7 +44,7 @@ def epoch(number, **facts):
         "curve_losses": [0.6, 0.4],
         "curve_rates": [0.1, 0.1],
         "quantiles": np.linspace(0, 1, len(LEVELS)).tolist(),
-        "reliability": 0.6,
+        "reliability": 1.0,
         "counted_epochs": number + 1,
     }
     return RecordedEpoch(**{**given, **facts})
@@ -67,31 +67,89 @@ def test_a_run_without_faults():
 
 
 def test_problems_come_first():
-    run = run_of(epoch(0), epoch(2, reliability=0.0, curve_rates=[NAN, 0.1]))
+    run = run_of(epoch(0), epoch(2, losses_left_out=1, reliability=NAN, curve_rates=[NAN, 0.1]))
     kinds = [each.kind for each in verdicts_of(run, [])]
-    assert kinds == ["problem", "good", "note", "note"]
+    assert kinds == ["problem", "good", "note", "note", "note"]
+
+
+def with_reliability(value, batches, method="InfoBatch"):
+    """A run whose last reliability is from so many batches."""
+    first = epoch(0, reliability=NAN, curve_visits=list(range(99)))
+    return run_of(
+        first, epoch(1, reliability=value, curve_visits=list(range(batches))), method=method
+    )
 
 
 @pytest.mark.parametrize(
-    ("reliability", "method", "expected"),
+    ("reliability", "batches", "method", "expected"),
     [
-        # two standard errors of an estimate from 400 measurements are 0.1
-        (0.11, "InfoBatch", "good: Scores order samples better than chance: reliability 0.11."),
-        (0.09, "InfoBatch", "problem: The reliability of the scores is 0.09, near 0: the"),
-        (-0.3, "InfoBatch", "problem: The reliability of the scores is -0.30, below 0: the"),
-        (0.02, "RandomPrune", "note: The reliability of the scores is 0.02, near 0: they do not"),
+        # the interval is twice 1/√n, with n = 100, 16, and at most 400
+        (
+            0.21,
+            100,
+            "InfoBatch",
+            "good: Scores order samples better than chance: reliability 0.21 ± 0.20.",
+        ),
+        (
+            0.19,
+            100,
+            "InfoBatch",
+            "problem: The reliability of the scores is 0.19 ± 0.20, near 0: the",
+        ),
+        (
+            -0.3,
+            100,
+            "InfoBatch",
+            "problem: The reliability of the scores is -0.30 ± 0.20, below 0: the",
+        ),
+        (
+            0.49,
+            16,
+            "InfoBatch",
+            "note: The reliability of the scores, 0.49 ± 0.50, is from too few",
+        ),
+        (0.51, 16, "InfoBatch", "good:"),
+        (
+            0.09,
+            900,
+            "InfoBatch",
+            "problem: The reliability of the scores is 0.09 ± 0.10, near 0: the",
+        ),
+        (
+            0.02,
+            100,
+            "RandomPrune",
+            "note: The reliability of the scores is 0.02 ± 0.20, near 0: they",
+        ),
     ],
 )
-def test_reliability(reliability, method, expected):
-    run = run_of(epoch(0, reliability=NAN), epoch(1, reliability=reliability), method=method)
-    said = texts(on_reliability(run))
+def test_reliability(reliability, batches, method, expected):
+    said = texts(on_reliability(with_reliability(reliability, batches, method)))
     assert said.startswith(expected)
     assert ("chunked(criterion, chunks=8)" in said) == expected.startswith("problem")
 
 
+def test_scores_of_noise_are_seldom_called_good():
+    """An interval of two standard errors leaves out 0, on the high side, in one of 44 runs."""
+    called_good = 0
+    for seed in range(20):
+        train = BLS(InfoBatch(range(800), num_epochs=7, saving=0.3, seed=seed)).proxy()
+        generator = torch.Generator().manual_seed(seed)
+        known = []
+        for number in range(6):
+            batches = list(train.batches(32))
+            for indices in batches:
+                train.update(torch.rand((), generator=generator), indices=indices)
+            train.end_epoch()
+            known.append(epoch(number, reliability=train.reliability, curve_visits=batches))
+        kinds = [each.kind for each in on_reliability(run_of(*known))]
+        called_good += kinds == ["good"]
+    assert called_good <= 3
+
+
 def test_the_last_known_reliability_counts():
-    run = run_of(epoch(0, reliability=0.0), epoch(1), epoch(2, reliability=NAN))
-    assert "0.60" in texts(on_reliability(run))
+    run = run_of(epoch(0, reliability=0.0), epoch(1, reliability=2.0), epoch(2, reliability=NAN))
+    assert "2.00 ± 1.00" in texts(on_reliability(run))
     assert on_reliability(run_of(epoch(0, reliability=NAN))) == []
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ...scores.reliability import ENOUGH
-from ..recording import gaps_between
+from ..recording import RecordedEpoch, gaps_between
 from .classes import RARELY, ClassRow
 from .run import RecordedRun
 
 GOOD, NOTE, PROBLEM = "good", "note", "problem"
 
-NEAR_ZERO = 2 / math.sqrt(ENOUGH)
-"""Two standard errors of a reliability: below it, the estimate may be 0."""
+TOO_WIDE = 0.2
+"""The half-width of a reliability's interval above which it is not judged."""
 
 UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
 """Methods that do not read scores."""
@@ -128,14 +128,24 @@ def why_nothing_was_skipped(run: RecordedRun) -> str:
 
 def on_reliability(run: RecordedRun) -> list[Verdict]:
     """Judge whether scores order samples better than chance."""
-    known = [epoch.reliability for epoch in run.epochs if math.isfinite(epoch.reliability)]
+    known = [epoch for epoch in run.epochs if math.isfinite(epoch.reliability)]
     if not known:
         return []
-    last = known[-1]
-    if last >= NEAR_ZERO:
-        return [Verdict(GOOD, f"Scores order samples better than chance: reliability {last:.2f}.")]
-    found = f"The reliability of the scores is {last:.2f}"
-    found += ", near 0" if last > -NEAR_ZERO else ", below 0"
+    last, half_width = known[-1].reliability, half_width_of(known)
+    value = f"{last:.2f} ± {half_width:.2f}"
+    if last >= half_width:
+        return [Verdict(GOOD, f"Scores order samples better than chance: reliability {value}.")]
+    if half_width > TOO_WIDE:
+        return [
+            Verdict(
+                NOTE,
+                f"The reliability of the scores, {value}, is from too few batches to be judged.",
+                "It needs a hundred batches or more after the first epoch.",
+            )
+        ]
+    found = (
+        f"The reliability of the scores is {value}, {'near' if last > -half_width else 'below'} 0"
+    )
     if run.facts["method"] in UNSCORED:
         return [
             Verdict(
@@ -148,11 +158,24 @@ def on_reliability(run: RecordedRun) -> list[Verdict]:
         Verdict(
             PROBLEM,
             f"{found}: the selection is no better than random.",
-            "Give update more losses per batch: chunked(criterion, chunks=8), or a loss per sample "
-            "(reduction='none'). Smaller batches, KalmanBLS instead of BLS, or more epochs help, "
-            "too. If it stays near 0, use RandomPrune: it needs no scores.",
+            "Give update more losses per batch: a loss per sample (reduction='none'), or "
+            "chunked(criterion, chunks=8). Smaller batches, KalmanBLS instead of BLS, or more "
+            "epochs help, too. If it stays near 0, use RandomPrune, which needs no scores.",
         )
     ]
+
+
+def half_width_of(epochs: Sequence[RecordedEpoch]) -> float:
+    """Return the half-width of the 95% interval of a reliability that is 0.
+
+    The standard error of a correlation of n pairs is 1/√n. The batches of an epoch are at least as
+    many as the points of its curves.
+
+    Arguments:
+        epochs: those whose losses have been compared with scores.
+    """
+    batches = sum(len(epoch.curve_visits) for epoch in epochs)
+    return 2 / math.sqrt(max(1, min(ENOUGH, batches)))
 
 
 def on_classes(classes: Sequence[ClassRow], average: float) -> list[Verdict]:
