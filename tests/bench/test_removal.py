@@ -53,7 +53,7 @@ def test_the_second_training_is_without_suspects():
     for _ in range(8):
         for indices in first.batches(8):
             first.update(task.is_wrong[indices].float() + 0.1)
-    second = second_training(first, task.train, saving)
+    second = second_training(first, task.train, 8, saving)
     assert len(second) == 96
     kept = torch.cat(list(second.batches(8)))
     assert sorted(kept.tolist()) == list(range(96))

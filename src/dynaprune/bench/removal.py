@@ -50,9 +50,8 @@ def first_training(data: Any, epochs: int, seed: int, saving: float) -> PrunedDa
     return train
 
 
-def second_training(first: PrunedDataset, data: Any, saving: float) -> PrunedDataset:
+def second_training(first: PrunedDataset, data: Any, epochs: int, saving: float) -> PrunedDataset:
     """Return the second training, without as many suspects as TrimmedLoss would trim."""
-    epochs = first.num_epochs
     suspects = first.suspects(round(removed_share(saving, epochs) * len(data)))
     kept = np.setdiff1d(np.arange(len(data)), suspects.numpy())
     return NoPrune(Subset(data, kept.tolist()), epochs, seed=first.seed)
