@@ -11,6 +11,7 @@ import pytest
 from bench_commands import run_command
 from image_folders import write_zip
 from PIL import Image
+from repository import ROOT
 from typer.testing import CliRunner
 
 from dynaprune import PrunedDataset
@@ -103,6 +104,15 @@ def test_a_difference_is_one_only_if_its_interval_is_without_zero():
     )
     single = [row_of(SCORED, Mean(0.1, float("nan")))]  # one seed shows nothing
     assert "no clear difference (+10.0 points) from full" in in_words(single, "accuracy")
+
+
+def test_the_wheel_contains_the_examples_that_the_demo_runs():
+    project = (ROOT / "pyproject.toml").read_text()
+    included = dict(re.findall(r'^"(examples/.*)" = "(.*)"$', project, flags=re.MULTILINE))
+    names = [f"examples/{each.name}.py" for each in EXAMPLES.values()]
+    assert included == {name: f"dynaprune/{name}" for name in names}
+    assert all((ROOT / name).exists() for name in names)
+    assert demo.PLACES[1].parts[-2:] == ("dynaprune", "examples")
 
 
 def test_an_example_that_fails_ends_the_demo(tmp_path, monkeypatch):
