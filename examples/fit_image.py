@@ -80,4 +80,5 @@ for place, (title, (values, colour_map)) in zip(axes, panels.items(), strict=Tru
     place.set(title=title, xticks=[], yticks=[])
     if colour_map is not None:
         figure.colorbar(shown, ax=place, shrink=0.8)
+arguments.folder.mkdir(parents=True, exist_ok=True)
 figure.savefig(arguments.folder / "fit_image.png", dpi=100)

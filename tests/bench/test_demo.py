@@ -75,6 +75,14 @@ def test_the_demo(tmp_path):
     assert one.exit_code == 0, one.output  # no intervals
 
 
+def test_one_act_alone(tmp_path):
+    out = tmp_path / "new" / "folder"
+    result = CliRunner().invoke(app, ["demo", "--act", "3", "--epochs", "2", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert re.findall(r"Act (\d) of 3", result.output) == ["3"]
+    assert [path.name for path in out.iterdir()] == ["fit_image.png"]
+
+
 def row_of(variant, against_full=None, **against):
     return Row(
         variant,
