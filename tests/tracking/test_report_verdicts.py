@@ -169,6 +169,7 @@ EQUAL = {"quantiles": [0.5] * len(LEVELS)}
         (run_of(epoch(0, **FULL), method="NoPrune"), "NoPrune serves every sample"),
         (run_of(epoch(0, **FULL), epoch(1, **FULL), saving=0.0), "was given is 0"),
         (run_of(epoch(0, **FULL), epoch(1, **FULL), prune_ratio=0), "was given is 0"),
+        (run_of(epoch(0, **FULL), epoch(1, **FULL), saving=None, prune_ratio=0), "is 0"),
         (run_of(epoch(0, **FULL, mean_loss=NAN)), "No loss was finite"),
         (run_of(epoch(0, **FULL, **EQUAL), epoch(1, **FULL, **EQUAL)), "All scores are equal"),
         (run_of(epoch(0, **FULL)), "Only one epoch was recorded"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from ...methods.unscored import UNSCORED
 from ...scores.reliability import ENOUGH
 from ..recording import RecordedEpoch, gaps_between
 from .classes import RARELY, ClassRow
@@ -16,9 +17,6 @@ GOOD, NOTE, PROBLEM = "good", "note", "problem"
 
 TOO_WIDE = 0.2
 """The half-width of a reliability's interval above which it is not judged."""
-
-UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
-"""Methods that do not read scores."""
 
 MAX_NAMED = 5
 """How many epochs or classes a sentence names."""
@@ -78,7 +76,7 @@ def on_saving(run: RecordedRun) -> list[Verdict]:
     if run.visits_avoided == 0:
         return [Verdict(NOTE, "Nothing was skipped.", why_nothing_was_skipped(run))]
     advice = ""
-    if run.facts["method"] not in ("RandomPrune", "StaticPrune"):
+    if run.facts["method"] not in UNSCORED:
         advice = (
             "A report cannot tell whether the model is as good as without pruning: train with "
             "RandomPrune at the same saving, and compare."
@@ -93,7 +91,9 @@ def on_saving(run: RecordedRun) -> list[Verdict]:
 def why_nothing_was_skipped(run: RecordedRun) -> str:
     """Return the reason why a run that avoided no visit did so, and what to do."""
     settings = run.facts.get("settings") or {}
-    asked = settings.get("saving", settings.get("prune_ratio"))
+    asked = settings.get("saving")
+    if asked is None:
+        asked = settings.get("prune_ratio")
     if run.facts["method"] == "NoPrune":
         return (
             "NoPrune serves every sample in every epoch, to compare with or to find wrong labels. "
