@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS
 
-ELSEWHERE = {"bench.md", "timm.md", "ultralytics.md"}
+ELSEWHERE = {"bench.md", "hugging-face.md", "timm.md", "ultralytics.md"}
 """Pages whose code other tests run."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from packages import python_with, run_python
@@ -14,6 +15,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 pytestmark = pytest.mark.long
 
+ON_NEW_PYTHON = pytest.mark.skipif(sys.version_info < (3, 11), reason="TRL needs Python 3.11")
 
 ABORTED = "terminate called without an active exception"
 """What a process prints that has done its work and is aborted as it exits.
@@ -63,6 +65,9 @@ def check(output, epochs, lowest=0.5):
         ("train_stream", 1, ()),
         ("train_trainer", 1, ()),
         ("train_trainer", 2, ()),
+        pytest.param("train_trl", 1, (), marks=ON_NEW_PYTHON),
+        ("train_embeddings", 1, ()),
+        ("train_embeddings", 2, ()),
     ],
 )
 def test_example(name, ranks, arguments, tmp_path):
@@ -96,6 +101,10 @@ def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
 def test_fit(name, points, worst, unit, tmp_path):
     output = run(tmp_path, name, "--epochs", "8", "--folder", tmp_path)
     found = re.findall(rf"^(.+): {unit} with ([\d,]+) visits$", output, flags=re.MULTILINE)
+    if name == "fit_image":
+        way, quality, visits = found.pop(0)
+        assert (way, visits) == ("full training", f"{8 * points:,}")
+        assert float(quality) > worst
     assert [way for way, _, _ in found][::2] == ["fewer epochs", "LossProportional"]
     assert len(found) == 3
     assert {int(visits.replace(",", "")) for _, _, visits in found} == {4 * points}
@@ -112,11 +121,13 @@ def test_wrong_labels_are_found(tmp_path):
     assert int(found) > 90
     assert after > before + 3
     assert (tmp_path / "wrong-labels" / "suspects.html").exists()
+    with Image.open(tmp_path / "wrong-labels" / "suspects.png") as picture:
+        assert picture.width > picture.height > 200
 
 
 def test_every_example_is_run_and_named_in_the_readme():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    loops = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer")
+    loops = ("plain", "ddp", "accelerate", "lightning", "stream", "trainer", "trl", "embeddings")
     others = ("find_wrong_labels", "fit_image", "fit_shape", "solve_burgers")
     in_vision = {"train_timm.py", "train_ultralytics.py"}  # run by tests/vision, beside torchvision
     names -= in_vision

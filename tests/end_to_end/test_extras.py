@@ -108,6 +108,8 @@ TensorBoardLogger("events").log({"visits": 3.0}, 0)
     "accelerate": "import dynaprune.integrations.accelerate",
     "lightning": "import dynaprune.integrations.lightning",
     "transformers": "import dynaprune.integrations.transformers",
+    "trl": "import dynaprune.integrations.trl",
+    "sentence-transformers": "import dynaprune.integrations.sentence_transformers",
 }
 """By extra, code that needs no more than that, after a training."""
 

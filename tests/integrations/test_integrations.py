@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-FRAMEWORKS = ["accelerate", "lightning", "timm", "transformers", "ultralytics"]
+FRAMEWORKS = [
+    "accelerate",
+    "lightning",
+    "sentence_transformers",
+    "timm",
+    "transformers",
+    "trl",
+    "ultralytics",
+]
 
 
 def python(code):
@@ -24,4 +32,4 @@ def test_one_that_is_missing(name):
     hidden = f"import sys; sys.modules[{name!r}] = None; "
     done = python(f"{hidden}import dynaprune.integrations.{name}")
     message = f"ImportError: this needs the package '{name}', which is not installed: "
-    assert f"{message}pip install 'dynaprune[{name}]'" in done.stderr
+    assert f"{message}pip install 'dynaprune[{name.replace('_', '-')}]'" in done.stderr

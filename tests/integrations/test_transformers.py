@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -206,3 +207,11 @@ def test_a_part_of_the_samples_for_the_only_rank_is_all_of_them(tmp_path):
     trainer.train()
     assert isinstance(trainer.pruned.dataset, Sharded)
     assert trainer.pruned.summary().visits_made == LENGTH  # half of two epochs
+
+
+def test_a_trainer_of_another_version_names_the_tested_one(monkeypatch, tmp_path):
+    monkeypatch.delattr(transformers.Trainer, "_run_epoch")
+    with pytest.raises(
+        ImportError, match=r"no Trainer\._run_epoch, .* tested with transformers 5\.23: pip install"
+    ):
+        make(tmp_path)

@@ -75,11 +75,14 @@ def _requirements_of(package: str) -> list[str]:
     if package != "dynaprune":
         return metadata.requires(package) or []
     optional = [
-        f'{text}; extra == "{extra}"'
-        for extra, texts in extras_of_the_project().items()
-        for text in texts
+        _only_for(extra, text) for extra, texts in extras_of_the_project().items() for text in texts
     ]
     return [*_project()["dependencies"], *optional]
+
+
+def _only_for(extra: str, text: str) -> str:
+    needed, _, marker = text.partition(";")
+    return f"{needed}; " + (f"({marker}) and " if marker else "") + f'extra == "{extra}"'
 
 
 @cache

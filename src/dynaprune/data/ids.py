@@ -10,6 +10,8 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset
 
+from .columns import stored_column
+
 FILES = (
     *("samples", "imgs", "image_files", "image_paths", "files"),
     *("_samples", "_image_files", "_images"),  # torchvision: StanfordCars, Food101, OxfordIIITPet
@@ -110,7 +112,7 @@ def _column(dataset: Any, name: str) -> list[Any] | None:
         return None if whole is None else [whole[index] for index in dataset.indices]
     if isinstance(dataset, ConcatDataset):
         return _joined([_column(part, name) for part in dataset.datasets])
-    return list(dataset[name]) if name in _columns(dataset) else None
+    return list(stored_column(dataset, name)) if name in _columns(dataset) else None
 
 
 def _joined(parts: Sequence[list[Any] | None]) -> list[Any] | None:

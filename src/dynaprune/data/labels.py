@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from .columns import stored_column
+
 LETTERS = 80
 """Characters of a label that are shown."""
 
@@ -52,7 +54,7 @@ def _labels_in(dataset: Any) -> NDArray[Any] | None:
     if isinstance(columns, (list, tuple)):
         for name in NAMES:
             if name in columns:
-                return _checked(dataset[name], count)
+                return _checked(stored_column(dataset, name), count)
     return None
 
 

@@ -191,10 +191,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def batches_per_full_epoch(self) -> int:
         """The number of batches of an epoch that skips nothing, in this process.
 
+        A batch sampler that is not torch's may have an attribute of this name, which is returned.
+
         Raises:
-            TypeError: the batch sampler is not torch's, so the sizes of its batches are unknown.
+            TypeError: it has none, and the sizes of its batches are unknown.
         """
         batches = self.batch_sampler
+        own = getattr(batches, "batches_per_full_epoch", None)
+        if own is not None:
+            return int(own)
         sampler = getattr(batches, "sampler", self.sampler)
         if isinstance(self.dataset, PrunedDataset) and isinstance(sampler, PruningSampler):
             num_samples = sampler.full_length()
@@ -205,7 +210,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if type(batches) is not BatchSampler:
             raise TypeError(
                 f"the number of batches that a {type(batches).__name__} makes of a full epoch is "
-                "unknown"
+                "unknown: give it an attribute batches_per_full_epoch"
             )
         missing = 0 if batches.drop_last else batches.batch_size - 1
         return (num_samples + missing) // batches.batch_size

@@ -49,6 +49,17 @@ class Serving(Base):
             resumed = epochs.resumed_visits(plan)
             return epochs.serve(epochs.source.share(plan, request or ShareRequest(), resumed))
 
+    def coming_share(self, request: ShareRequest | None = None) -> Share:
+        """Return what `begin_epoch` serves next, or serves now; nothing begins.
+
+        Arguments:
+            request: which part of the epoch; by default this rank's.
+        """
+        epochs = self.epochs
+        with epochs.lock:
+            plan = epochs.coming_plan(self._planner)
+            return epochs.source.share(plan, request or ShareRequest(), epochs.resumed_visits(plan))
+
     def check_batch_size(self, batch_size: int | None, world_size: int | None = None) -> None:
         """Check that the method can work with a loader's batches; our loader asks at `iter()`.
 

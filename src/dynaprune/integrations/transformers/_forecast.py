@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from torch.utils.data import BatchSampler
 
 from ...loading.loader import DataLoader
 from ...pruned_dataset import PrunedDataset
@@ -35,6 +37,7 @@ class Forecast:
         self.epochs = epochs
         self._pruned = pruned
         self._loader = loader
+        self._batches: Any = loader.batch_sampler
         self._accumulation = accumulation
         self._end_of_epoch = 0  # the last step of the epoch
         self._batches_before = 0.0  # batches of the epoch that were trained before a checkpoint
@@ -56,35 +59,34 @@ class Forecast:
         number, done, total = self._pruned.epochs.position.behind_and_total()
         before = Fraction(done, total)
         share_due = (min(Fraction(1), self.epochs - number) - before) / (1 - before)
-        samples = math.ceil(share_due * len(self._loader.sampler))  # type: ignore[arg-type]
+        samples = math.ceil(share_due * len(self._batches.sampler))
         # rounded up: the run ends with the step that reaches its last sample
-        steps = self.steps_for(-(-samples // self._batch_size))
+        steps = self.steps_for(-(-samples // self._batches.batch_size))
         return max(0, min(steps, self.steps_for(len(self._loader))))
 
     def _steps_of(self, later: range, share_of_last: Fraction) -> float:
         """Return the expected number of steps of all epochs after this one."""
         if not later:
             return 0.0
-        pruned, ranks = self._pruned, self._pruned.epochs.ranks.size
+        pruned = self._pruned
         count = min(len(later), max(4, min(EPOCHS, SAMPLES // len(pruned))))
         chosen = np.linspace(later[0], later[-1], count).round().astype(int).tolist()
         steps = []
         for epoch in chosen:
             kept = pruned.next_selection(min(epoch, pruned.num_epochs - 1)).indices.numel()
-            samples = -(-kept // ranks)
-            steps.append(self.steps_for(self._batches_of(samples)))
+            steps.append(self.steps_for(self._batches_of(kept)))
         per_epoch = np.interp(later, chosen, steps)
         per_epoch[-1] *= float(share_of_last)
         return float(per_epoch.sum())
 
-    def _batches_of(self, samples: int) -> int:
-        return (samples if self._loader.drop_last else samples + self._batch_size - 1) // (
-            self._batch_size
-        )
-
-    @property
-    def _batch_size(self) -> int:
-        return self._loader.batch_size or 1
+    def _batches_of(self, kept: int) -> int:
+        """Return the expected number of batches of an epoch that keeps this number of samples."""
+        batches = self._batches
+        if type(batches) is not BatchSampler:  # it groups samples, or leaves some out
+            return round(self._loader.batches_per_full_epoch * kept / len(self._pruned))
+        samples = -(-kept // self._pruned.epochs.ranks.size)
+        missing = 0 if batches.drop_last else batches.batch_size - 1
+        return int((samples + missing) // batches.batch_size)
 
     def begin_epoch(self, step: int, batches: int) -> None:
         """Record where an epoch begins, or continues after a checkpoint.
@@ -94,7 +96,9 @@ class Forecast:
             batches: the number of batches that it has yet to serve.
         """
         epochs = self._pruned.epochs
-        self._batches_before = epochs.progress.visits / (epochs.ranks.size * self._batch_size)
+        self._batches_before = epochs.progress.visits / (
+            epochs.ranks.size * self._batches.batch_size
+        )
         self._batches_left = batches
         self._end_of_epoch = step + self.steps_for(batches)
 
@@ -111,7 +115,7 @@ class Forecast:
     def leaves_no_batch(self) -> bool:
         """Return whether the rest of the current epoch is too small for another batch."""
         due = self._pruned.epochs.position.samples_due()
-        return self._loader.drop_last and due < self._batch_size
+        return bool(self._batches.drop_last and due < self._batches.batch_size)
 
     def position(self, epoch: float) -> float:
         """Return the run's position in epochs, 2.5 in the middle of the third.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch.utils.data import BatchSampler, RandomSampler
+
 from ...data.sharded import Sharded
 from ...loading.loader import DataLoader
 from ...pruned_dataset import PrunedDataset
@@ -14,19 +16,44 @@ def holder_of_samples(pruned: PrunedDataset) -> Any:
     return pruned.dataset if isinstance(pruned.dataset, Sharded) else pruned
 
 
-def pruned_loader(pruned: PrunedDataset, stock: Any) -> DataLoader:
+def check_shuffles(stock: Any) -> None:
+    """Check that a loader only shuffles, as pruned epochs do.
+
+    Arguments:
+        stock: the Trainer's own training loader.
+
+    Raises:
+        TypeError: it groups, repeats or orders its samples, which a pruned loader would not.
+    """
+    batches = getattr(stock.batch_sampler, "batch_sampler", stock.batch_sampler)  # of all processes
+    sampler = getattr(batches, "sampler", batches)
+    if type(batches) is BatchSampler and isinstance(sampler, RandomSampler):
+        return
+    found = sampler if type(batches) is BatchSampler else batches
+    raise TypeError(
+        f"the Trainer's training loader has a {type(found).__name__}, but a pruned dataset serves "
+        "each sample at most once per epoch, shuffled: use a Trainer whose loader only shuffles. "
+        "For sentence-transformers use PrunedSentenceTransformerTrainer, which keeps its batch "
+        "samplers; trainers of TRL that repeat or order their rows cannot be pruned"
+    )
+
+
+def pruned_loader(pruned: PrunedDataset, stock: Any, batch_sampler: Any = None) -> DataLoader:
     """Return a loader of a pruned dataset with the settings of another loader.
 
     Arguments:
         pruned: the pruned dataset.
         stock: the Trainer's own training loader.
+        batch_sampler: groups the samples of each epoch; by default they are only shuffled.
     """
     # older versions of torch do not have this argument
     in_order: Any = {} if getattr(stock, "in_order", True) else {"in_order": False}
+    sizes: Any = {"batch_sampler": batch_sampler}
+    if batch_sampler is None:
+        stock_batches = stock.batch_sampler
+        sizes = {"batch_size": stock_batches.batch_size, "drop_last": stock_batches.drop_last}
     return DataLoader(
         pruned,
-        batch_size=stock.batch_sampler.batch_size,
-        drop_last=stock.batch_sampler.drop_last,
         collate_fn=stock.collate_fn,
         num_workers=stock.num_workers,
         pin_memory=stock.pin_memory,
@@ -35,6 +62,7 @@ def pruned_loader(pruned: PrunedDataset, stock: Any) -> DataLoader:
         multiprocessing_context=stock.multiprocessing_context,
         worker_init_fn=stock.worker_init_fn,
         generator=stock.generator,
+        **sizes,
         **in_order,
     )
 

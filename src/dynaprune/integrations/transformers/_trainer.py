@@ -16,8 +16,9 @@ from ...utils.optional_imports import require
 from .. import warn_of_other_epochs
 from .._metrics import metrics_of
 from .._ranks import visits_of_all_ranks
+from .._versions import require as require_name
 from ._checkpoint import load_pruning, save_pruning
-from ._loader import FullEpoch, holder_of_samples, pruned_loader
+from ._loader import FullEpoch, check_shuffles, holder_of_samples, pruned_loader
 from ._loss import MeanLoss, with_gradient_of
 from ._micro_batches import MicroBatch, MicroBatches
 from ._steps import RunSteps
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 else:
     TrainerCallback = require("transformers", "transformers").TrainerCallback
     Trainer = require("transformers", "transformers").Trainer
+
+TESTED = "5.23"
+
+INTERNALS = (
+    "_inner_training_loop",
+    "_init_training_state",
+    "_maybe_log_save_evaluate",
+    "_run_epoch",
+    "set_initial_training_values",
+)
+"""The methods of the Trainer that are overridden or called, and that versions may rename."""
 
 _HOW_TO_MIX = (
     "change compute_loss and training_step in a subclass of Trainer, and put the mixin before it: "
@@ -73,6 +85,8 @@ class PrunedTrainerMixin:
     def __init__(
         self, *arguments: Any, pruning: Callable[[Any], PrunedDataset], **keywords: Any
     ) -> None:
+        for name in INTERNALS:  # a method that nothing calls would change nothing, silently
+            require_name(Trainer, name, "transformers", TESTED)
         super().__init__(*arguments, **keywords)
         trainer: Any = self
         if trainer.train_dataset is None:
@@ -84,7 +98,7 @@ class PrunedTrainerMixin:
                 "epochs shuffled: leave it out"
             )
         self._pruning = pruning
-        self.pruned = _create_pruned(pruning, trainer.train_dataset)
+        self.pruned = _create_pruned(pruning, self._training_samples())
         self._micro_batches = MicroBatches()
         self._current: MicroBatch | None = None  # of the current training step
         self._mean_loss = MeanLoss(self)
@@ -94,6 +108,10 @@ class PrunedTrainerMixin:
         trainer.callback_handler.callbacks.insert(0, _PruningCallback(self))
 
     # Loading and scoring
+
+    def _training_samples(self) -> Any:
+        """Return the training set as `pruning` gets it: one map-style dataset."""
+        return self.train_dataset  # type: ignore[attr-defined]
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the loader of pruned epochs, with the settings of the Trainer's own loader."""
@@ -105,7 +123,12 @@ class PrunedTrainerMixin:
         finally:
             trainer.train_dataset = given
         holder.dataset = stock.dataset  # without the columns that the model does not use
-        loader = pruned_loader(self.pruned, stock)
+        check_shuffles(stock)
+        return self._fetched(pruned_loader(self.pruned, stock))
+
+    def _fetched(self, loader: DataLoader) -> DataLoader:
+        """Let the Trainer's accelerator fetch a loader's batches, and record their samples."""
+        trainer: Any = self
         # imported here: if both packages are missing, the error must name the extra for both
         from ..accelerate import fetch_through
 
@@ -183,7 +206,7 @@ class PrunedTrainerMixin:
 
     def _inner_training_loop(self, *arguments: Any, **keywords: Any) -> Any:
         if self.pruned.progress > 0:  # another train(), or a retry with a smaller batch size
-            self.pruned = _create_pruned(self._pruning, self.train_dataset)  # type: ignore[attr-defined]
+            self.pruned = _create_pruned(self._pruning, self._training_samples())
         self._micro_batches.clear()
         self._mean_loss = MeanLoss(self)  # the model may be another one
         return super()._inner_training_loop(*arguments, **keywords)  # type: ignore[misc]
