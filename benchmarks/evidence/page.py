@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from dynaprune.bench.statistics import MIN_SEEDS
 from dynaprune.bench.tables import about, cell, matrix, overview, scale_of, scoreboard
 from dynaprune.bench.variants import BASELINES, DEFAULT, FULL, VARIANTS
 
-DOCS = Path(__file__).parents[2] / "docs"
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import DOCS, fill_page
+
 PAGES = (DOCS / "evidence.md", *sorted((DOCS / "evidence").glob("*.md")))
 PICTURES = DOCS / "images" / "evidence"
 LENGTHS = "lengths.png"
@@ -96,8 +99,7 @@ def fill(
     parts |= length_parts(as_is, longer, recipes)
     draw_lengths(both_lengths(as_is, longer), PICTURES / LENGTHS)
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        page.write_text(with_parts(text, parts), encoding="utf-8")
+        fill_page(page, parts)
 
 
 def shown_as_is(sections: Sequence[Section]) -> list[Section]:
@@ -112,17 +114,6 @@ def as_is_with(sections: Sequence[Section], is_shown: Callable[[Row], bool]) -> 
         for section in sections
         if section.regime == "as-is"
     ]
-
-
-def with_parts(text: str, parts: Mapping[str, str]) -> str:
-    """Return a page's text with all of the parts that it has places for."""
-    for name, part in parts.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        if start in text:
-            before, _, rest = text.partition(start)
-            _, _, after = rest.partition(end)
-            text = f"{before}{start}{part}{end}{after}"
-    return text
 
 
 def seeds_line(sections: list[Section]) -> str:

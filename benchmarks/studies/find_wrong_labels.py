@@ -2,6 +2,7 @@
 
     python benchmarks/studies/find_wrong_labels.py --root DATA   # continues where it stopped
     python benchmarks/studies/find_wrong_labels.py --tables      # prints the results so far
+    python benchmarks/studies/find_wrong_labels.py --fill docs/wrong-labels.md
 
 The losses of all visits are kept in runs/, so that another ranking needs no training.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,26 @@ from rankings import RANKINGS, Trainings
 from dynaprune.bench.ranking import auroc, precision
 from dynaprune.bench.statistics import Mean, mean_of
 
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import fill_page
+
 FOLDER = RESULTS / "find-wrong-labels"
 REFERENCE = "ledger, true losses"
 VISITS = Path("runs/find-wrong-labels")
+
+
+HEADINGS = {
+    "ledger, true losses": "losses of samples",
+    "ledger, slices of 4": "slices of 4",
+    "ledger, slices of 8": "of 8",
+    "ledger, one number a batch of 16": "batches of 16",
+    "ledger, one number a batch of 64": "of 64",
+    "last loss": "last loss",
+    "mean of losses": "mean loss",
+    "mean of margins (AUM)": "AUM",
+    "five trainings (cleanlab)": "five trainings",
+}
+"""What tables call the rankings."""
 
 
 def run(name: str, ranking: str, root: Path, seed: int) -> dict[str, Any]:
@@ -76,7 +95,7 @@ def table(results: list[dict[str, Any]], measure: str) -> str:
         measure: one of `MEASURES`.
     """
     names = [name for name in NOISY_SETS if any(r["set"] == name for r in results)]
-    columns = ["labels", "wrong %", "seeds", *RANKINGS]
+    columns = ["labels", "wrong %", "seeds", *(HEADINGS[ranking] for ranking in RANKINGS)]
     rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
     for name in names:
         runs = [r for r in results if r["set"] == name]
@@ -103,8 +122,9 @@ def main() -> None:
     parser.add_argument("--rankings", nargs="+", choices=RANKINGS, default=list(RANKINGS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tables", action="store_true", help="train nothing")
+    parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
     given = parser.parse_args()
-    if not given.tables:
+    if not given.tables and given.fill is None:
         if given.root is None:
             parser.error("--root is needed to train")
         torch.set_num_threads(1)
@@ -115,6 +135,9 @@ def main() -> None:
                     key = {"set": name, "ranking": ranking, "seed": seed}
                     runs.do(key, run, name, ranking, given.root, seed)
     results = [r for path in sorted(FOLDER.glob("*.jsonl")) for r in Runs(path).results]
+    if given.fill is not None:
+        fill_page(given.fill, {"auroc": f"{table(results, 'auroc')}\n"})
+        return
     for measure in MEASURES:
         shown = compared(results) if "reference" in measure else results
         print(f"\n{measure}\n\n{table(shown, measure)}")

@@ -2,6 +2,7 @@
 
     python benchmarks/studies/fits.py [--results FOLDER]    # trains; goes on where it stopped
     python benchmarks/studies/fits.py --tables              # prints the results so far
+    python benchmarks/studies/fits.py --fill docs/fits.md
 
 Targets are in fits_targets.py: seven without noise, four of them with 5% noise, and one of these
 also with 20%. All ways to train make the same number of visits, with Adam, and a learning rate that
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +34,9 @@ from dynaprune import InfoBatch, NoPrune, PrunedDataset, RandomPrune
 from dynaprune.bench.fewer_epochs import FewerEpochs
 from dynaprune.bench.statistics import mean_of
 from dynaprune.methods import EpsilonGreedy, LossProportional, OrderDP, SelectiveBackprop
+
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import fill_page
 
 SAVED = 0.5
 OTHER_SHARES = (0.25, 0.75)
@@ -216,8 +221,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--tables", action="store_true", help="only print the results so far")
+    parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
     given = parser.parse_args()
     runs = Runs(given.results / "fits.jsonl")
+    if given.fill is not None:
+        fill_page(given.fill, {"fits": f"{tables(runs)}\n"})
+        return
     if not given.tables:
         torch.set_num_threads(1)
         for ways in (MAIN, OTHERS):

@@ -3,7 +3,7 @@
     python benchmarks/studies/quality.py short --root DATA    # trains; continues where it stopped
     python benchmarks/studies/quality.py short --table        # prints the results so far
     python benchmarks/studies/quality.py short --plot quality-short.png
-    python benchmarks/studies/quality.py --fill docs/quality.md
+    python benchmarks/studies/quality.py --fill docs/quality.md docs/wrong-labels.md
 
 quality_settings.py defines the settings and methods. The baselines at each budget are RandomPrune,
 and training for fewer epochs with a scaled schedule. All methods of a seed see the same samples and
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,12 @@ from torch import nn
 
 from dynaprune import DataLoader, chunked
 from dynaprune.bench.recipe import one_cycle
+from dynaprune.bench.removal import budget_of
 from dynaprune.bench.statistics import Mean, mean_of
+from dynaprune.methods.trimmed_loss import DECIDED
+
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import fill_page
 
 
 def prepare(setting: Setting, root: Path, seed: int) -> tuple[Task, torch.Tensor]:
@@ -157,15 +162,37 @@ def as_table(rows: list[Row]) -> list[str]:
     return lines
 
 
-def fill(page: Path, folder: Path) -> None:
-    """Update the tables of a page, which stand between `<!-- SETTING -->` and `<!-- end -->`."""
-    parts = re.split(r"(<!-- [\w-]+ -->\n)", page.read_text())
-    for place, part in enumerate(parts):
-        name = part.strip().removeprefix("<!-- ").removesuffix(" -->")
-        if name in SETTINGS:
-            rows = summarise(Runs(folder / f"quality-{name}.jsonl").results)
-            parts[place + 1] = "\n".join(as_table(rows)) + "\n"
-    page.write_text("".join(parts))
+def tables(folder: Path) -> dict[str, str]:
+    """Return the table of each setting that has results."""
+    paths = {name: folder / f"quality-{name}.jsonl" for name in SETTINGS}
+    return {
+        name: "\n".join(as_table(summarise(Runs(path).results))) + "\n"
+        for name, path in paths.items()
+        if path.exists()
+    }
+
+
+def auto_table(folder: Path) -> str:
+    """Return what `trim="auto"` trims, and what it gains, in each setting that has results."""
+    columns = "reading", "data", "wrong %", "trimmed %", "accuracy, − full"
+    lines = [
+        f"| {' | '.join(columns)} | with a share given, − full | seeds |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for reading in ("true losses", "KalmanBLS, slices"):
+        for name, setting in SETTINGS.items():
+            path = folder / f"quality-{name}.jsonl"
+            rows = {row.name: row for row in summarise(Runs(path).results)}
+            auto = rows.get(f"TrimmedLoss auto, {reading}")
+            if auto is None:
+                continue
+            given = rows[f"TrimmedLoss, {reading}"]
+            trimmed = auto.saved.value / budget_of(1.0, setting.epochs, DECIDED)
+            cells = [f"{100 * setting.wrong:.0f}", f"{100 * trimmed:.0f}"]
+            cells += [row.against[FULL].percent(sign=True) for row in (auto, given)]
+            data = name.removeprefix("wrong-").partition("-")[0]
+            lines.append(f"| {reading} | {data} | {' | '.join(cells)} | {auto.seeds} |")
+    return "\n".join(lines) + "\n"
 
 
 def plot(path: Path, title: str, rows: list[Row]) -> None:
@@ -204,10 +231,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--table", action="store_true", help="print results without training")
     parser.add_argument("--plot", type=Path, help="plot results without training")
-    parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
+    parser.add_argument("--fill", type=Path, nargs="+", help="pages whose tables are to be updated")
     given = parser.parse_args()
     if given.fill is not None:
-        fill(given.fill, given.out)
+        for page in given.fill:
+            fill_page(page, {**tables(given.out), "auto": auto_table(given.out)})
         return
     if given.setting is None:
         parser.error("give a setting, or a page to --fill")

@@ -152,6 +152,6 @@ def _rule_labelled(name: str, root: Path) -> Task:
 
 
 def _audio(root: Path) -> Task:
-    train, test = load_spoken(root)
+    found = load_spoken(root)
     model = lambda: Spectra(32, 10)  # noqa: E731
-    return Task("audio", *train.tensors, *test.tensors, model, 0.01)
+    return Task("audio", *found.train.tensors, *found.test.tensors, model, 0.01)

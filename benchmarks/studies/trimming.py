@@ -7,13 +7,17 @@
     $B --regime human-labels-random --budgets 0.115 --methods $M
     $B --regime human-labels-aggregate --budgets 0.06 --methods $M
     $B --methods trimmed-auto,fine-slices-trimmed-auto,slices-trimmed-auto,kalman-trimmed-auto
-    python benchmarks/studies/trimming.py
+    python benchmarks/studies/trimming.py --fill docs/wrong-labels.md
 
 The network memorizes wrong labels, as large ones do. A budget is what trimming as many samples as
 are wrong saves, by `budget_of`.
 """
 
 from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
 
 from kept_runs import RESULTS
 
@@ -22,6 +26,9 @@ from dynaprune.bench.results import Results
 from dynaprune.bench.sections import sections_of
 from dynaprune.bench.statistics import Mean
 from dynaprune.bench.variants import BASELINES
+
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import fill_page
 
 FOLDER = RESULTS / "trimming"
 
@@ -51,5 +58,17 @@ def _cells(row: Row) -> str:
     )
 
 
+def main() -> None:
+    """Print the table, or update the page that shows it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--fill", type=Path, help="a page whose table is to be updated")
+    given = parser.parse_args()
+    found = table(Results(FOLDER))
+    if given.fill is None:
+        print(found)
+    else:
+        fill_page(given.fill, {"trimming": f"{found}\n"})
+
+
 if __name__ == "__main__":
-    print(table(Results(FOLDER)))
+    main()

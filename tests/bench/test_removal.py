@@ -9,10 +9,11 @@ from torch.utils.data import TensorDataset
 
 from dynaprune import TrimmedLoss
 from dynaprune.bench.recipe import Recipe
-from dynaprune.bench.removal import REFRESH, START, budget_of, removed_share, second_training
+from dynaprune.bench.removal import budget_of, removed_share, second_training
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.variants import VARIANTS
+from dynaprune.methods.trimmed_loss import REFRESH, START
 
 
 @pytest.mark.parametrize("epochs", [4, 9, 20])
@@ -52,7 +53,7 @@ def test_the_second_training_is_without_suspects():
     for _ in range(8):
         for indices in first.batches(8):
             first.update(task.is_wrong[indices].float() + 0.1)
-    second = second_training(first, task.train, saving)
+    second = second_training(first, task.train, 8, saving)
     assert len(second) == 96
     kept = torch.cat(list(second.batches(8)))
     assert sorted(kept.tolist()) == list(range(96))

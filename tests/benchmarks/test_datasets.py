@@ -87,10 +87,12 @@ def place(request, tmp_path):
 
 
 def test_spoken_digits(place):
-    train, test = load_spoken(place("free-spoken-digits.zip"))
-    assert train.tensors[1].tolist() == [0, 7]
-    assert test.tensors[1].tolist() == [0]
-    pictures = train.tensors[0]
+    found = load_spoken(place("free-spoken-digits.zip"))
+    assert found.train.tensors[1].tolist() == [0, 7]
+    assert found.test.tensors[1].tolist() == [0]
+    assert found.speakers.tolist() == [0, 1]  # Ann, Bob
+    assert found.test_speakers.tolist() == [0]
+    pictures = found.train.tensors[0]
     assert pictures.shape == (2, 32, 32)
     loudest = pictures.float().mean(2).argmax(1)
     # of 32 bands up to π radians a sample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -17,10 +18,25 @@ TEST_TAKES = 5
 """The first takes of each speaker and digit are the usual test set."""
 
 
-def load_spoken(root: Path | None) -> tuple[TensorDataset, TensorDataset]:
-    """Read `recordings/<digit>_<speaker>_<take>.wav`, and return a training and a test set.
+@dataclass(frozen=True)
+class Spoken:
+    """Clips as pictures of their loudness, uint8, shape (32 bands, 32 moments), and their digits.
 
-    Each clip is a picture of its loudness: uint8, shape (32 bands, 32 moments), and its digit.
+    Attributes:
+        train: N clips.
+        test: M clips.
+        speakers: who speaks the clips of `train`, from 0 on: int64, shape (N,).
+        test_speakers: the same for `test`, shape (M,).
+    """
+
+    train: TensorDataset
+    test: TensorDataset
+    speakers: Tensor
+    test_speakers: Tensor
+
+
+def load_spoken(root: Path | None) -> Spoken:
+    """Read `recordings/<digit>_<speaker>_<take>.wav`.
 
     Arguments:
         root: the folder that holds `free-spoken-digits.zip`, or such a folder or zip file.
@@ -31,17 +47,23 @@ def load_spoken(root: Path | None) -> tuple[TensorDataset, TensorDataset]:
     files = find_files(root, "Free Spoken Digits", "recordings", "free-spoken-digits.zip")
     clips: dict[bool, list[Tensor]] = {False: [], True: []}
     labels: dict[bool, list[int]] = {False: [], True: []}
+    names: dict[bool, list[str]] = {False: [], True: []}
     for name in files.names:
         if name.endswith(".wav"):
-            digit, _, take = PurePath(name).stem.split("_")
+            digit, speaker, take = PurePath(name).stem.split("_")
             is_test = int(take) < TEST_TAKES
             clips[is_test].append(spectrogram(files.read(name)))
             labels[is_test].append(int(digit))
+            names[is_test].append(speaker)
     train, test = (
         TensorDataset(torch.stack(clips[is_test]), torch.tensor(labels[is_test]))
         for is_test in (False, True)
     )
-    return train, test
+    everyone = sorted({*names[False], *names[True]})
+    speakers, test_speakers = (
+        torch.tensor([everyone.index(name) for name in names[is_test]]) for is_test in (False, True)
+    )
+    return Spoken(train, test, speakers, test_speakers)
 
 
 def spectrogram(content: bytes) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from dynaprune.bench import Recipe
+from dynaprune.bench.kinds import Kinds
 from dynaprune.bench.tasks.classification import Classification
 from zoo.datasets.rule_labels import load_rule_labelled
 from zoo.models.bag_of_words import BagOfWords
@@ -21,12 +23,14 @@ class RuleLabelledTexts(Classification):
 
     Attributes:
         max_words: how many words of a text are read.
+        coarse: for each class a coarser one, in which it is a kind; `None` if there are none.
         num_words: how many numbers there are.
     """
 
     kind: ClassVar[str] = "text classification"
     model: ClassVar[str] = "bag of words"
     max_words: ClassVar[int] = 64
+    coarse: ClassVar[tuple[int, ...] | None] = None
     recipe: ClassVar[Recipe] = Recipe(
         epochs=20,
         batch_size=64,
@@ -44,6 +48,8 @@ class RuleLabelledTexts(Classification):
         self.num_words = found.num_words
         self.train = TensorDataset(found.train, found.labels)
         self.test = TensorDataset(found.test, found.test_labels)
+        if self.coarse is not None:
+            self.kinds = Kinds(found.labels, found.test_labels, torch.tensor(self.coarse))
         self.other_labels = {"rules": lambda: found.by_rules}
 
     def make_model(self) -> nn.Module:

@@ -6,6 +6,7 @@ from torch import nn
 
 from dynaprune.bench import Recipe
 from dynaprune.bench.tasks.image_classification import ImageClassification
+from dynaprune.bench.tasks.image_sets import VEHICLES_AND_ANIMALS
 from zoo.models.unpooled_cnn import UnpooledCNN
 
 
@@ -16,6 +17,7 @@ class CifarUnpooled(ImageClassification):
     dataset = "cifar10"
     samples = 12_000
     model = "unpooled CNN"
+    coarse = VEHICLES_AND_ANIMALS
     recipe = Recipe(
         epochs=20,
         batch_size=64,

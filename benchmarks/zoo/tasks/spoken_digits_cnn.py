@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from dynaprune.bench import Recipe
+from dynaprune.bench.kinds import Kinds
 from dynaprune.bench.tasks.classification import Classification
 from zoo.datasets.spoken import load_spoken
 from zoo.models.spectra import Spectra
@@ -30,8 +31,10 @@ class SpokenDigitsCNN(Classification):
     full_recipe = recipe.with_length(epochs=30, learning_rate=0.005)
 
     def load(self, root: Path | None) -> None:
-        """Read the clips."""
-        self.train, self.test = load_spoken(root)
+        """Read the clips; the six speakers are kinds."""
+        found = load_spoken(root)
+        self.train, self.test = found.train, found.test
+        self.kinds = Kinds(found.speakers, found.test_speakers)
 
     def make_model(self) -> nn.Module:
         """Return two convolutions."""

@@ -10,3 +10,5 @@ class TrecWords(RuleLabelledTexts):
 
     name = "trec-words"
     dataset = "trec"
+    # description, entity, person, abbreviation, place, number: what or who, or else
+    coarse = (1, 0, 0, 1, 0, 1)

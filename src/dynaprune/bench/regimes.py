@@ -16,8 +16,10 @@ from torch.utils.data import TensorDataset
 
 from ..methods import NoPrune
 from .balanced import balanced
+from .kinds import Kinds, judged_by_kind, with_rare_kinds
 from .recipe import Recipe
 from .task import Task
+from .tasks.classification import Classification
 from .training import losses_of, train_model
 
 COPIES = 0.75
@@ -51,6 +53,8 @@ class Regime:
             changed training set; `None` to leave it unchanged.
         longer: the factor on the number of epochs.
         balances: whether the loss is weighted such that all classes have the same share of it.
+        rare_kinds: whether some kinds inside of the classes become rare, and the metric counts all
+            kinds alike.
         labels: which of the task's `other_labels` are trained on; `None` for its own.
     """
 
@@ -58,10 +62,13 @@ class Regime:
     change: Change | None = None
     longer: float = 1.0
     balances: bool = False
+    rare_kinds: bool = False
     labels: str | None = None
 
     def fits(self, task: Task) -> bool:
         """Return whether a loaded task has the inputs, classes or labels that the change needs."""
+        if self.rare_kinds:
+            return isinstance(task, Classification) and task.kinds is not None
         if self.labels is not None:
             return self.labels in task.other_labels
         return self.change is None or _is_labelled(task)
@@ -76,6 +83,9 @@ class Regime:
         Raises:
             ValueError: the regime needs per-sample losses, which the task does not have.
         """
+        if self.rare_kinds:
+            classification, kinds = self._with_kinds(task)
+            return judged_by_kind(classification, kinds)
         return balanced(task, samples.tensors[1]) if self.balances else task
 
     def samples(self, task: Task, seed: int) -> Any:
@@ -87,6 +97,9 @@ class Regime:
         """
         if self.labels is not None:
             return self._relabelled(task, self.labels)
+        if self.rare_kinds:
+            classification, kinds = self._with_kinds(task)
+            return with_rare_kinds(kinds, classification.train, _generator(seed))
         if self.change is None:
             return task.train
         if not _is_labelled(task):
@@ -94,8 +107,15 @@ class Regime:
                 f"{self.about}: that needs classes, but the training set of {task.name} is not a "
                 "TensorDataset of inputs and int64 classes that the task learns"
             )
-        # an offset, so that no epoch's order repeats the random numbers of the change
-        return self.change(task, torch.Generator().manual_seed(seed + 77_000))
+        return self.change(task, _generator(seed))
+
+    def _with_kinds(self, task: Task) -> tuple[Classification, Kinds]:
+        if not isinstance(task, Classification) or task.kinds is None:
+            raise ValueError(
+                f"{self.about}: {task.name} knows no kinds of its samples; choose another regime, "
+                "or a task derived from Classification that sets kinds"
+            )
+        return task, task.kinds
 
     def _relabelled(self, task: Task, labels: str) -> TensorDataset:
         if not self.fits(task):
@@ -105,6 +125,11 @@ class Regime:
                 "or a task that sets other_labels"
             )
         return TensorDataset(task.train.tensors[0], task.other_labels[labels]())
+
+
+def _generator(seed: int) -> torch.Generator:
+    # an offset, so that no epoch's order repeats the random numbers of the change
+    return torch.Generator().manual_seed(seed + 77_000)
 
 
 def _is_labelled(task: Task) -> bool:
@@ -209,6 +234,11 @@ REGIMES: dict[str, Regime] = {
         _long_tailed,
         balances=True,
     ),
+    "hidden-rare": Regime(
+        "the rarest kind inside of each class has a fiftieth of the samples of the largest, and no "
+        "label tells kinds",
+        rare_kinds=True,
+    ),
     "trivial": Regime("three quarters are from the easiest third", _trivial),
     "wrong-labels": Regime("a tenth of the labels are wrong", _wrong_labels),
     "human-labels-worse": Regime(
@@ -224,5 +254,5 @@ REGIMES: dict[str, Regime] = {
     "brief": Regime("trained for a third of the epochs", longer=1 / 3),
     "saturated": Regime("trained for three times the epochs", longer=3.0),
 }
-"""`brief` and `saturated` fit every task, those of other labels only tasks that have these, and the
-others only tasks with classes."""
+"""`brief` and `saturated` fit every task, those of other labels or rare kinds only tasks that have
+these, and the others only tasks with classes."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Subset
 
 from ..methods import NoPrune
+from ..methods.trimmed_loss import REFRESH, START, first_trimming_epoch
 from ..pruned_dataset import PrunedDataset
 
-START, REFRESH = 0.25, 0.1
-"""The defaults of TrimmedLoss."""
 
-
-def budget_of(share: float, epochs: int) -> float:
+def budget_of(share: float, epochs: int, start: float = START) -> float:
     """Return the share of all visits that TrimmedLoss saves if it trims a share of the samples.
 
     Example:
@@ -23,8 +20,7 @@ def budget_of(share: float, epochs: int) -> float:
         >>> round(budget_of(0.4, epochs=20), 4)
         0.27
     """
-    first = max(1, math.ceil(START * epochs - 1e-9))  # corrects errors of floating point
-    return (1 - first / epochs) * share * (1 - REFRESH)
+    return (1 - first_trimming_epoch(start, epochs) / epochs) * share * (1 - REFRESH)
 
 
 def removed_share(saving: float, epochs: int) -> float:
@@ -54,9 +50,8 @@ def first_training(data: Any, epochs: int, seed: int, saving: float) -> PrunedDa
     return train
 
 
-def second_training(first: PrunedDataset, data: Any, saving: float) -> PrunedDataset:
+def second_training(first: PrunedDataset, data: Any, epochs: int, saving: float) -> PrunedDataset:
     """Return the second training, without as many suspects as TrimmedLoss would trim."""
-    epochs = first.num_epochs
     suspects = first.suspects(round(removed_share(saving, epochs) * len(data)))
     kept = np.setdiff1d(np.arange(len(data)), suspects.numpy())
     return NoPrune(Subset(data, kept.tolist()), epochs, seed=first.seed)

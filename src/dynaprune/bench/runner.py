@@ -18,7 +18,7 @@ from .regimes import REGIMES
 from .results import Key, Results, machine, source_of
 from .signs import Signs
 from .task import Task
-from .training import Run, train_run
+from .training import train_run
 from .variants import FULL, VARIANTS
 
 
@@ -148,13 +148,18 @@ def make_run(
 
     found = train_run(trained, recipe, train, key.seed, reads=variant.reads, on_epoch=look)
     if variant.again is not None:
-        second = variant.again(train, data, key.budget)
+        second = variant.again(train, data, recipe.epochs, key.budget)
         last = train_run(trained, recipe, second, key.seed, on_epoch=look)
-        found = Run(last.quality, found.visits + last.visits, found.seconds + last.seconds)
-    more = {} if signs is None else {"signs": signs.found}
+        found = replace(
+            last, visits=found.visits + last.visits, seconds=found.seconds + last.seconds
+        )
+    line = asdict(found)
+    if not found.other_metrics:
+        del line["other_metrics"]
+    if signs is not None:
+        line["signs"] = signs.found
     return {
-        **asdict(found),
-        **more,
+        **line,
         "samples": len(data),
         "full_visits": _visits_an_epoch(task, len(data), recipe) * recipe.epochs,
         "about": task.describe(),

@@ -169,3 +169,7 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, model: nn.Module) -> float:
         """Return the metric on data that was not trained on."""
+
+    def other_metrics(self, model: nn.Module) -> Mapping[str, float]:
+        """Return more metrics, by name, to be kept with the results; by default none."""
+        return {}

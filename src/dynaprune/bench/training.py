@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,8 +19,12 @@ from ..utils.devices import to_device
 from .recipe import Recipe
 from .task import Task
 
-Reads = Literal["mean", "slices", "fine-slices", "samples"]
-"""The losses that `update` gets: the batch's mean, the means of slices, or per-sample losses."""
+Reads = Literal["mean", "slices", "fine-slices", "samples", "focal"]
+"""The losses that `update` gets: the batch's mean, the means of slices, per-sample losses, or the
+mean focal loss."""
+
+FOCUS = 2.0
+"""The exponent of the focal loss."""
 
 SLICES = {"slices": 8, "fine-slices": 16}
 """The number of slices of a batch."""
@@ -37,11 +41,13 @@ class Run:
         quality: the task's metric after the last epoch.
         visits: the number of sample visits made.
         seconds: the wall-clock time of training, without evaluation.
+        other_metrics: more metrics of the task, by name.
     """
 
     quality: float
     visits: int
     seconds: float
+    other_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def train_run(
@@ -83,6 +89,7 @@ def train_run(
     model.eval()
     with torch.no_grad():
         quality = task.evaluate(model)
+        others = dict(task.other_metrics(model))
     try:
         number = float(quality)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -90,7 +97,7 @@ def train_run(
             f"evaluate() of {task.name} must return the metric, a number, but it returned a "
             f"{type(quality).__name__}"
         ) from error
-    return Run(number, train.summary().visits_made, seconds)
+    return Run(number, train.summary().visits_made, seconds, others)
 
 
 def train_model(
@@ -146,9 +153,20 @@ def reader(task: Task, reads: Reads) -> Callable[[Any, Any], Tensor]:
     """Return the function of outputs and batch that computes the losses for `update`."""
     if reads == "samples":
         return task.losses
+    if reads == "focal":
+        return lambda outputs, batch: focal(task.losses(outputs, batch)).mean()
     if reads in SLICES:
         return chunked(task.loss, chunks=SLICES[reads], lists=task.lists)
     return task.loss
+
+
+def focal(losses: Tensor) -> Tensor:
+    """Return focal losses, shape (B,), for cross-entropies, shape (B,).
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection" (ICCV 2017), arXiv:1708.02002.
+    """
+    # the loss is −log p, and 1 − p = −expm1(−loss)
+    return (-torch.expm1(-losses)) ** FOCUS * losses
 
 
 def losses_of(task: Task, model: nn.Module, data: Any, batch_size: int) -> Tensor:

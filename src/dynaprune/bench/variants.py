@@ -23,9 +23,9 @@ from ..methods import (
 from ..methods._budget import count_share
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, KalmanBLS
+from . import removal, twice
 from .drawn_scores import DrawnScores
 from .fewer_epochs import FewerEpochs
-from .removal import first_training, second_training
 from .task import Task
 from .training import Reads
 
@@ -44,19 +44,20 @@ class Variant:
             sample visits to save, and returns a pruned dataset.
         reads: the losses that `update` gets.
         has_budget: whether it saves exactly the given share; otherwise it decides itself.
-        again: makes a second training of a new model, from the first one, the data set and the
-            share. The cost is that of both, and the metric that of the second.
+        again: makes a second training of a new model, from the first one, the data set, the number
+            of epochs of full training and the share. The cost is that of both, and the metric that
+            of the second.
     """
 
     about: str
     make: Callable[[Any, int, int, float], PrunedDataset]
     reads: Reads = "mean"
     has_budget: bool = True
-    again: Callable[[PrunedDataset, Any, float], PrunedDataset] | None = None
+    again: Callable[[PrunedDataset, Any, int, float], PrunedDataset] | None = None
 
     def fits(self, task: Task) -> bool:
         """Return whether a task has the losses that this variant reads."""
-        if self.reads == "samples":
+        if self.reads in ("samples", "focal"):
             return task.has_losses
         return self.reads == "mean" or task.can_slice
 
@@ -118,6 +119,12 @@ VARIANTS: dict[str, Variant] = {
     "drawn-infobatch": _variant(
         "InfoBatch on random scores, drawn anew in each epoch", DrawnScores, BLS
     ),
+    "epsilon-greedy": _variant(
+        "EpsilonGreedy on true per-sample losses", EpsilonGreedy, reads="samples"
+    ),
+    "selective-backprop": _variant(
+        "SelectiveBackprop on true per-sample losses", SelectiveBackprop, reads="samples"
+    ),
     "order-dp": _variant("OrderDP on true per-sample losses", OrderDP, reads="samples"),
     "trimmed": _variant("TrimmedLoss on true per-sample losses", TrimmedLoss, reads="samples"),
     "kalman-trimmed": _variant("TrimmedLoss on KalmanBLS", TrimmedLoss, KalmanBLS),
@@ -159,9 +166,18 @@ VARIANTS: dict[str, Variant] = {
     ),
     "removal": Variant(
         "two trainings, the second one without as many suspects as TrimmedLoss trims",
-        first_training,
+        removal.first_training,
         "samples",
-        again=second_training,
+        again=removal.second_training,
+    ),
+    "twice": Variant(
+        "two trainings, the second one with five copies of what the first one got wrong (JTT)",
+        twice.first_training,
+        "samples",
+        again=twice.second_training,
+    ),
+    "focal": Variant(
+        "focal loss, for fewer epochs, with the schedule scaled to them", _fewer, "focal"
     ),
     "random-auto": _variant(
         "RandomPrune, skipping as much as the losses of batches allow",

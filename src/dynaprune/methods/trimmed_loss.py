@@ -16,6 +16,10 @@ from ..utils.validation import check_either, check_share
 from ._budget import SkipBudget, count_share
 from ._ranking import highest, some_of
 
+START, REFRESH = 0.25, 0.1
+"""The part of the run that trains on everything, and the share of the trimmed samples that is
+trained on, by default."""
+
 LEAST = 0.05
 """The share below which `trim="auto"` trims nothing yet. Trimmed samples are missing from later
 estimates, so the first estimate persists, and small ones are the least reliable."""
@@ -89,8 +93,8 @@ class TrimmedLoss(PrunedDataset):
         num_epochs: int,
         *,
         trim: float | Literal["auto"] | None = None,
-        start: float = 0.25,
-        refresh: float = 0.1,
+        start: float = START,
+        refresh: float = REFRESH,
         saving: float | None = None,
         seed: int = 0,
     ) -> None:
@@ -137,8 +141,7 @@ class TrimmedLoss(PrunedDataset):
 
     @property
     def _first_trimming_epoch(self) -> int:
-        # corrects floating-point errors of products such as 0.55 · 100
-        return max(1, math.ceil(self.start * self.num_epochs - 1e-9))
+        return first_trimming_epoch(self.start, self.num_epochs)
 
     def _counts(self, total: int, trends: Unlearned | None, epoch: int) -> tuple[int, int]:
         """Return how many samples are assumed to be wrong, and how many of them are skipped."""
@@ -163,6 +166,12 @@ class TrimmedLoss(PrunedDataset):
 
     def _spread(self, saving: float) -> SkipBudget:
         return SkipBudget(saving, self.num_epochs, self._first_trimming_epoch, self.num_epochs)
+
+
+def first_trimming_epoch(start: float, num_epochs: int) -> int:
+    """Return the first epoch that skips samples, if the part `start` of a run skips none."""
+    # corrects floating-point errors of products such as 0.55 · 100
+    return max(1, math.ceil(start * num_epochs - 1e-9))
 
 
 def _check_trim(trim: float | str) -> float | Literal["auto"]:

@@ -13,46 +13,47 @@ from numpy.typing import NDArray
 from ..losses.measurements import Measurements
 from ..utils.sampling import take
 from ..utils.validation import check_count, check_finite, check_keys, check_tensor
-from .filtering import corrected, spread_among
+from .filtering import Floats, corrected, spread_among
 from .windows import Numbers, Windows, means
 
 EXPECTED, UNSURE = 0.5, 0.2
-"""The share of the variance of losses that returns in the next epoch, if there are too few
+"""The share of the variance of losses that the samples' excess explains, if there are too few
 measurements to tell it, and the standard deviation of that guess."""
 
-FIRST = 0.25
-"""That share in the first epoch, which has none before it and tells least."""
-
-LEAST, MOST = 0.1, 0.95
+LEAST, MOST = 0.05, 0.95
 """The bounds of that share: no epoch counts for nothing, and none for all others together."""
+
+FLOOR = 0.4
+"""The least that an epoch counts, relative to the mean over the epochs before: if the first epochs
+tell nothing, as those of SST-2 with dropout, later ones disagree with them, and must still count
+enough to replace them."""
 
 LARGEST_SPREAD = 4.0
 """The largest spread of an epoch's losses, relative to that of the first epoch: a few steps that
 diverge must not outweigh the run."""
-
-STEPS = 31
-"""Steps per standard deviation in which normal scores are remembered."""
 
 FEWEST = 2
 """Fewest measurements in an epoch that are compared with each other."""
 
 
 class MeanExcess:
-    r"""The mean of each sample's excess over its visits, float32, shape (N,); 7 bytes a sample.
+    r"""The mean of each sample's excess over its visits, float32, shape (N,); 6 bytes a sample.
 
     Wrong labels have high losses early in a run, and are memorized late in it. So the last loss
     forgets them, and the mean over the run does not. Where the model cannot memorize, it is the
     other way round: late losses tell most. And the first epochs may tell nothing. So each epoch e
     counts by what it tells,
 
-        ω_e = ρ_e / (1 − ρ_e) · (σ_e / σ_0)²
+        ω_e = 2·(ρ_e / (1 − ρ_e) · σ_e / σ_0)²,   but at least 0.4·(mean of ω before e)
 
-    where ρ_e is the share of the variance of losses that stays with the samples, estimated by the
-    correlation with the epoch before; and σ_e is the spread of losses, from the 10% to the 90%
-    quantile. Losses are compared as normal scores, in windows of neighbouring steps (`Windows`), so
-    their scale and level do not matter, nor when a sample was visited. A batch measures the mean
-    excess of its samples: the filter of `KalmanBLS`, with a noise of variance 1/ω_e and without
-    drift. A loss vector makes it a weighted mean.
+    where ρ_e is the share of the variance of its losses that the mean excess so far explains, and
+    σ_e is the spread of losses, from the 10% to the 90% quantile. In the first epoch, ω_0 = 2. The
+    forms of ω_e were compared on 28 recorded trainings with wrong labels.
+
+    Losses are compared as normal scores, in windows of neighbouring steps (`Windows`), so their
+    scale and level do not matter, nor when a sample was visited. A batch measures the mean excess
+    of its samples: the filter of `KalmanBLS`, with a noise of variance 1/ω_e and without drift. A
+    loss vector makes it a weighted mean.
 
     It ranks wrong labels about as well as the margin averaged over the run (AUM): see
     docs/wrong-labels.md.
@@ -63,10 +64,10 @@ class MeanExcess:
 
     def __init__(self, num_samples: int) -> None:
         self._excess = np.zeros(num_samples, dtype=np.float32)
-        # float16 and int8 are exact enough: a thousandth of a standard error, and 1/31 of a score
+        # float16 is exact enough: a thousandth of a standard error
         self._errors = np.ones(num_samples, dtype=np.float16)  # standard errors
-        self._last_scores = np.zeros(num_samples, dtype=np.int8)  # of the last visit, times STEPS
         self._num_epochs = 0
+        self._precision = 0.0  # the mean of ω over the epochs
         self._first_spread = 0.0
 
     @property
@@ -88,9 +89,9 @@ class MeanExcess:
         if spread == 0:
             return
         measured = windows.measured(deviations)
-        noise = 1 / self._precision(measured, batches, spread)
-        centre = float(take(self._excess, batches.indices).mean(dtype=np.float64))
         variances = np.square(self._errors, dtype=np.float32)
+        noise = 1 / self._count_epoch(measured, batches, spread, variances)
+        centre = float(take(self._excess, batches.indices).mean(dtype=np.float64))
         unit = spread_among(batches.indices, self._excess, variances)
         found = (unit * measured / np.sqrt(sizes) + centre).astype(np.float32)
         for part in replace(batches, losses=torch.from_numpy(found)).disjoint(in_parts=True):
@@ -104,13 +105,10 @@ class MeanExcess:
             )
             variances[places] = left
             self._errors[places] = np.sqrt(left)
-        scores = np.clip(np.rint(measured * STEPS), -127, 127).astype(np.int8)
-        self._last_scores[batches.indices.numpy()] = np.repeat(scores, sizes)
-        self._num_epochs += 1
 
     def grow(self, places: NDArray[np.int64], num_samples: int) -> None:
         """Make room for more samples; existing ones move to `places`, shape (N,)."""
-        for name, start in (("_excess", 0), ("_errors", 1), ("_last_scores", 0)):
+        for name, start in (("_excess", 0), ("_errors", 1)):
             before = getattr(self, name)
             grown = np.full(num_samples, start, dtype=before.dtype)
             grown[places] = before
@@ -121,8 +119,8 @@ class MeanExcess:
         return {
             "values": torch.tensor(self._excess, device="cpu"),
             "errors": torch.tensor(self._errors, device="cpu"),
-            "last_scores": torch.tensor(self._last_scores, device="cpu"),
             "num_epochs": self._num_epochs,
+            "precision": self._precision,
             "first_spread": self._first_spread,
         }
 
@@ -132,7 +130,7 @@ class MeanExcess:
         Raises:
             RuntimeError: the state is incomplete or damaged, or of another number of samples.
         """
-        names = ("values", "errors", "last_scores", "num_epochs", "first_spread")
+        names = ("values", "errors", "num_epochs", "precision", "first_spread")
         check_keys(state, names, "the state's mean_excess")
 
         def array(name: str, dtype: torch.dtype) -> NDArray[Any]:
@@ -141,44 +139,54 @@ class MeanExcess:
             return values
 
         excess, errors = array("values", torch.float32), array("errors", torch.float16)
-        last_scores = array("last_scores", torch.int8)
         if not np.isfinite(excess).all() or not ((errors > 0) & (errors <= 1)).all():
             raise RuntimeError(
                 "the state is damaged: its mean_excess must be finite, with errors above 0 and at "
                 "most 1"
             )
         num_epochs = check_count("mean_excess's num_epochs", state["num_epochs"])
+        precision = check_finite("mean_excess's precision", state["precision"], minimum=0)
         first_spread = check_finite("mean_excess's first_spread", state["first_spread"], minimum=0)
-        if (num_epochs > 0) != (first_spread > 0):
+        if not (num_epochs > 0) == (first_spread > 0) == (precision > 0):
             raise RuntimeError(
                 f"the state is damaged: its mean_excess has {num_epochs} epochs, but a first "
-                f"spread of {first_spread}"
+                f"spread of {first_spread} and a precision of {precision}"
             )
-        self._excess, self._errors, self._last_scores = excess, errors, last_scores
-        self._num_epochs, self._first_spread = num_epochs, first_spread
+        self._excess, self._errors = excess, errors
+        self._num_epochs, self._precision, self._first_spread = num_epochs, precision, first_spread
 
-    def _precision(self, measured: Numbers, batches: Measurements, spread: float) -> float:
-        """Return ω_e: what a visit in this epoch tells.
+    def _count_epoch(
+        self, measured: Numbers, batches: Measurements, spread: float, variances: Floats
+    ) -> float:
+        """Return ω_e, what a visit in this epoch tells, and count the epoch.
 
         Arguments:
             measured: normal scores of the losses, shape (G,), of variance 1.
             batches: the measurements.
             spread: σ_e.
+            variances: of the excess, shape (N,).
         """
         if self._num_epochs == 0:
             self._first_spread = spread
-            return FIRST / (1 - FIRST)
+        share = self._explained(measured, batches, variances)
+        relative = min(LARGEST_SPREAD, spread / self._first_spread)
+        precision = max(2 * (share / (1 - share) * relative) ** 2, FLOOR * self._precision)
+        self._num_epochs += 1
+        self._precision += (precision - self._precision) / self._num_epochs
+        return precision
+
+    def _explained(self, measured: Numbers, batches: Measurements, variances: Floats) -> float:
+        """Return ρ_e: the share of the variance of losses that the mean excess so far explains."""
+        # of the variance of the excess, 1, the mean so far has found this part
+        found = 1 - float(take(variances, batches.indices).mean(dtype=np.float64))
+        if found <= 0:  # nothing so far
+            return EXPECTED
         sizes = batches.sizes.numpy()
-        last = self._last_scores[batches.indices.numpy()].astype(np.float32)
-        before = means(last, sizes) * np.sqrt(sizes)
-        # a sample makes 1/√B of the score of its batch, now and in the epoch before
-        size = batches.indices.numel() / len(batches)
-        share = _correlation(measured, before) * math.sqrt(size)
-        error = math.sqrt(size / len(batches))
-        weights = UNSURE**-2, error**-2
+        before = means(take(self._excess, batches.indices), sizes) * np.sqrt(sizes)
+        share = _correlation(measured, before) ** 2 / found
+        weights = UNSURE**-2, found * len(batches) / 2  # a squared correlation's error is √(2/G)
         share = (weights[0] * EXPECTED + weights[1] * share) / sum(weights)
-        share = min(MOST, max(LEAST, share))
-        return share / (1 - share) * min(LARGEST_SPREAD, spread / self._first_spread) ** 2
+        return min(MOST, max(LEAST, share))
 
 
 def _spread(deviations: Numbers) -> float:

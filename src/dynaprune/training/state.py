@@ -23,7 +23,7 @@ from .summary import Summary
 
 logger = logging.getLogger("dynaprune")
 
-STATE_VERSION = 10
+STATE_VERSION = 11
 """The format of states: raised when a state of before would be read wrongly."""
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..recipe import Recipe
 from .image_classification import ImageClassification
+from .image_sets import VEHICLES_AND_ANIMALS
 from .small_cnn import SmallCNN
 
 
@@ -16,6 +17,7 @@ class CifarCNN(ImageClassification):
     dataset = "cifar10"
     samples = 2000
     model = "plain CNN"
+    coarse = VEHICLES_AND_ANIMALS
     recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.1, threads=1)
 
     def make_model(self) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from ..kinds import Kinds
 from ..task import Task
 
 
@@ -16,6 +17,9 @@ class Classification(Task):
     """Samples are pairs of inputs and a class, and models return logits, shape (B, classes).
 
     `load` sets `train` and `test`; `evaluate` returns the accuracy on `test`.
+
+    Attributes:
+        kinds: the kinds of samples inside of classes, if they are known.
     """
 
     metric: ClassVar[str] = "accuracy"
@@ -24,6 +28,7 @@ class Classification(Task):
 
     train: TensorDataset
     test: TensorDataset
+    kinds: Kinds | None = None
 
     @property
     def num_classes(self) -> int:
@@ -40,11 +45,15 @@ class Classification(Task):
 
     def evaluate(self, model: nn.Module) -> float:
         """Return the share of test samples whose class has the largest logit."""
-        right = 0
+        return int(self.is_right(model).sum()) / len(self.test)
+
+    def is_right(self, model: nn.Module) -> Tensor:
+        """Return for each test sample whether its class has the largest logit: bool, shape (M,)."""
+        found = []
         for batch in torch.utils.data.DataLoader(self.test, batch_size=500):
             inputs, labels = (part.to(self.device) for part in batch)
-            right += int((self.outputs(model, (inputs, labels)).argmax(1) == labels).sum())
-        return right / len(self.test)
+            found.append(self.outputs(model, (inputs, labels)).argmax(1) == labels)
+        return torch.cat(found).cpu()
 
 
 def some(data: TensorDataset, count: int | None) -> TensorDataset:

@@ -15,6 +15,7 @@ class DigitsCNN(ImageClassification):
     name = "digits-cnn"
     dataset = "digits"
     model = "plain CNN"
+    coarse = (0, 1) * 5  # even, odd
     recipe = Recipe(epochs=30, batch_size=32, learning_rate=0.02, threads=1)
     full_recipe = recipe.with_length(epochs=60, learning_rate=0.02)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from ..kinds import Kinds
 from .cifar10n import PEOPLE, labels_by_people
 from .classification import Classification, some
 from .image_sets import ImageData, load_images
@@ -20,11 +21,13 @@ class ImageClassification(Classification):
 
     Attributes:
         samples: the number of training images, drawn once; `None` for all.
+        coarse: for each class a coarser one, in which it is a kind; `None` if there are none.
         images: the loaded images.
     """
 
     kind: ClassVar[str] = "image classification"
     samples: ClassVar[int | None] = None
+    coarse: ClassVar[tuple[int, ...] | None] = None
 
     images: ImageData
 
@@ -33,6 +36,10 @@ class ImageClassification(Classification):
         self.images = load_images(self.dataset, root)
         self.train = some(self.images.train, self.samples)
         self.test = TensorDataset(self.images.test_images, self.images.test_labels)
+        if self.coarse is not None:
+            self.kinds = Kinds(
+                self.train.tensors[1], self.images.test_labels, torch.tensor(self.coarse)
+            )
         if self.dataset == "cifar10" and root is not None:
             self.other_labels = {name: partial(self._by_people, name, root) for name in PEOPLE}
 

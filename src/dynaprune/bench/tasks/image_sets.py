@@ -18,6 +18,9 @@ from torch.utils.data import TensorDataset
 
 from ...utils.optional_imports import require
 
+VEHICLES_AND_ANIMALS = (0, 0, 1, 1, 1, 1, 1, 1, 0, 0)
+"""For each class of CIFAR-10, whether it is an animal."""
+
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 

@@ -16,6 +16,7 @@ class MnistCNN(ImageClassification):
     dataset = "mnist5k"
     samples = 2000
     model = "plain CNN"
+    coarse = (0, 1) * 5  # even, odd
     recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.1, threads=1)
 
     def make_model(self) -> nn.Module:

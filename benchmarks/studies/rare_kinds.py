@@ -1,0 +1,181 @@
+"""Rare kinds that no label tells: what choosing by loss gains over random and over fewer epochs.
+
+    python benchmarks/studies/rare_kinds.py --root DATA [--tasks …]   # goes on where it stopped
+    python benchmarks/studies/rare_kinds.py --tables                  # prints the results so far
+
+The regime `hidden-rare` of the bench. Each variant has the best of three learning rates for each
+task: the recipe's, a third and three times that, found on two other seeds with 40% of the visits
+saved. Differences are between runs of the same seed: the same samples, and the same network at the
+start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from kept_runs import RESULTS
+
+from dynaprune.bench.recipe import Recipe
+from dynaprune.bench.registry import find_tasks
+from dynaprune.bench.results import Results
+from dynaprune.bench.runner import plan_runs, run_all
+from dynaprune.bench.statistics import Mean, mean_of
+from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
+
+FOLDER = RESULTS / "rare-kinds"
+REGIME = "hidden-rare"
+TASKS = ("mnist5k-cnn", "spoken-digits-cnn", "trec-words", "cifar10-unpooled")
+COMPARED = (
+    FULL,
+    *BASELINES,
+    "infobatch",
+    "equal-infobatch",
+    "slices-infobatch",
+    "slices-equal-infobatch",
+    "bls-infobatch",
+    "loss-proportional",
+    "slices-loss-proportional",
+    "epsilon-greedy",
+    "selective-backprop",
+    "order-dp",
+    "skip-converged",
+    "twice",
+    "focal",
+)
+FACTORS = (1 / 3, 1.0, 3.0)
+SAVED, OTHER_SHARES = 0.4, (0.2, 0.6)
+SEEDS, SEARCH_SEEDS = range(5), (100, 101)
+WORST = "worst kinds"
+
+
+def train(root: Path, name: str, variants: Sequence[str], results: Results) -> None:
+    """Make the missing runs of a task: the search for rates, and then what is compared."""
+    task = find_tasks()[name]()
+    task.load(root)
+    recipe = task.recipe
+    for factor in FACTORS:
+        rate = factor * recipe.learning_rate
+        _run(task, variants, [SAVED], SEARCH_SEEDS, replace(recipe, learning_rate=rate), results)
+    for saved in (SAVED, *OTHER_SHARES):
+        for variant in variants:
+            rate = best_rate(results.lines, name, variant)
+            best = replace(recipe, learning_rate=rate)
+            _run(task, [variant], [saved], SEEDS, best, results)
+
+
+def _run(
+    task: Any,
+    variants: Sequence[str],
+    saved: Sequence[float],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    results: Results,
+) -> None:
+    plan = plan_runs(task, REGIME, variants, saved, seeds, recipe)
+    wanted = [planned for planned in plan.runs if planned.key.variant in variants]
+    for planned, line in run_all(task, wanted, results):
+        key = planned.key
+        print(
+            f"{key.task}  {key.variant} {key.budget:.0%}  seed {key.seed}  rate "
+            f"{recipe.learning_rate:.3g}: {line['quality']:.4f} in {line['seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def best_rate(lines: Sequence[dict[str, Any]], task: str, variant: str) -> float:
+    """Return the rate with the best mean metric over the seeds of the search."""
+    found: dict[float, list[float]] = {}
+    for line in lines:
+        if (line["task"], line["variant"]) == (task, variant) and line["seed"] in SEARCH_SEEDS:
+            quality = line["quality"] if math.isfinite(line["quality"]) else -math.inf
+            found.setdefault(line["recipe"]["learning_rate"], []).append(quality)
+    return max(found, key=lambda rate: sum(found[rate]), default=math.nan)
+
+
+def metrics(
+    lines: Sequence[dict[str, Any]], task: str, variant: str, saved: float
+) -> dict[int, dict[str, Any]]:
+    """Return the results of each seed that was not used to find the rate, at the best rate."""
+    rate = best_rate(lines, task, variant)
+    has_budget = VARIANTS[variant].has_budget
+    return {
+        line["seed"]: line
+        for line in lines
+        if (line["task"], line["variant"]) == (task, variant)
+        and line["seed"] not in SEARCH_SEEDS
+        and line["recipe"]["learning_rate"] == rate
+        and line["budget"] == (saved if has_budget else 0.0)
+    }
+
+
+def table(lines: Sequence[dict[str, Any]], task: str, saved: float) -> str:
+    """Return a table in Markdown of a task at a share of saved visits, with 95% intervals."""
+    heads = "mean over kinds %", "− full", "− fewer epochs", "− random", "worst third %", "− full"
+    rows = [
+        f"| variant | rate | visits saved % | {' | '.join(heads)} | seeds |",
+        f"| --- |{' ---: |' * (len(heads) + 3)}",
+    ]
+    bases = [metrics(lines, task, base, saved) for base in (FULL, *BASELINES)]
+    for variant in COMPARED:
+        found = metrics(lines, task, variant, saved)
+        if not found:
+            continue
+        spared = mean_of([1 - each["visits"] / each["full_visits"] for each in found.values()])
+        cells = [
+            variant,
+            f"{best_rate(lines, task, variant):.2g}",
+            f"{100 * spared.value:.0f}",
+            mean_of([_mean(each) for each in found.values()]).percent(),
+            *(_difference(found, base, _mean) for base in bases),
+            mean_of([_worst(each) for each in found.values()]).percent(),
+            _difference(found, bases[0], _worst),
+            str(len(found)),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _mean(line: dict[str, Any]) -> float:
+    return float(line["quality"])
+
+
+def _worst(line: dict[str, Any]) -> float:
+    return float(line["other_metrics"][WORST])
+
+
+def _difference(found: dict[int, Any], base: dict[int, Any], metric: Any) -> str:
+    pairs = [metric(found[seed]) - metric(base[seed]) for seed in found if seed in base]
+    if not pairs or all(found[seed] is base[seed] for seed in found if seed in base):
+        return ""
+    mean: Mean = mean_of(pairs)
+    return mean.percent(sign=True)
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, help="folder of data sets")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--variants", nargs="+", choices=COMPARED, default=list(COMPARED))
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--tables", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    results = Results(given.results)
+    if not given.tables:
+        torch.set_num_threads(1)
+        for name in given.tasks:
+            train(given.root, name, given.variants, results)
+    for name in given.tasks:
+        for saved in (SAVED, *OTHER_SHARES):
+            if metrics(results.lines, name, BASELINES[0], saved):
+                print(f"\n### {name}, {saved:.0%} saved\n\n{table(results.lines, name, saved)}")
+
+
+if __name__ == "__main__":
+    main()
