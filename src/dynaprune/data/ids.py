@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Subset
 FILES = (
     *("samples", "imgs", "image_files", "image_paths", "files"),
     *("_samples", "_image_files", "_images"),  # torchvision: StanfordCars, Food101, OxfordIIITPet
+    "im_files",  # Ultralytics
 )
 """The attributes of datasets that may hold paths of files, or pairs that begin with one."""
 
