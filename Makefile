@@ -23,7 +23,7 @@ $(DEMO_STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	@touch $@
 
-demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP)) ## train on digits with and without pruning: table, results.jsonl, plot in runs/demo
+demo: $(or $(wildcard $(STAMP)),$(DEMO_STAMP)) ## three acts, under three minutes: skip visits, find wrong labels, fit an image; in runs/demo
 	$(BIN)/dynaprune demo
 
 test: $(STAMP) ## unit tests, under five minutes

@@ -2,14 +2,16 @@
 
     python examples/find_wrong_labels.py [--epochs 30] [--folder wrong-labels]
 
-It prints how many of the suspects are wrong, writes them to a page with pictures to decide on, and
-trains again without them. Needs `pip install '.[demo,report]'` in the clone.
+It prints how many of the suspects are wrong, and trains again without them. Writes `suspects.png`,
+the most suspicious digits, and `suspects.html`, a page to decide on them. Takes less than a minute
+on two cores. Needs `pip install '.[demo]'` in the clone.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
+from matplotlib import pyplot
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
@@ -67,6 +69,15 @@ suspects = train.suspects(int(is_wrong.sum()))
 found = is_wrong[suspects].float().mean()
 print(f"{found:.0%} of the {len(suspects)} suspects have a wrong label")
 arguments.folder.mkdir(parents=True, exist_ok=True)
+
+figure, axes = pyplot.subplots(3, 8, figsize=(9, 4.4), layout="constrained")
+for place, index in zip(axes.flat, suspects.tolist(), strict=False):
+    place.imshow(images[index, 0], cmap="gray_r")
+    place.set(xticks=[], yticks=[])
+    verdict, colour = ("wrong", "tab:red") if is_wrong[index] else ("right", "tab:green")
+    place.set_title(f'"{given[index]}", {verdict}', color=colour, fontsize=10)
+figure.suptitle("The most suspicious labels, and whether they are wrong")
+figure.savefig(arguments.folder / "suspects.png", dpi=100)
 page = train.review(arguments.folder / "suspects.html", count=100)
 print(f"decide on the first 100 of them on {page}")
 

@@ -2,7 +2,7 @@
 
     python examples/fit_image.py [--epochs 160] [--folder .]
 
-Trains the network in three ways with the same number of visits, half of those of full training, and
+Trains the network on all pixels in each epoch, and in three ways with half of these visits, and
 prints the accuracy of each. Writes `fit_image.png`: the fitted image, its errors, and how often
 each pixel was visited. Takes less than a minute on two cores.
 Needs scikit-learn for the image: `pip install '.[demo]'` in the clone.
@@ -59,7 +59,8 @@ def fit(train):
 
 
 ways = {
-    "fewer epochs": NoPrune(points, arguments.epochs // 2),
+    "full training": NoPrune(points, arguments.epochs),
+    "fewer epochs": NoPrune(points, max(1, arguments.epochs // 2)),
     "random pixels": RandomPrune(points, arguments.epochs, saving=0.5),
     "LossProportional": LossProportional(points, arguments.epochs, saving=0.5),
 }
@@ -79,4 +80,5 @@ for place, (title, (values, colour_map)) in zip(axes, panels.items(), strict=Tru
     place.set(title=title, xticks=[], yticks=[])
     if colour_map is not None:
         figure.colorbar(shown, ax=place, shrink=0.8)
+arguments.folder.mkdir(parents=True, exist_ok=True)
 figure.savefig(arguments.folder / "fit_image.png", dpi=100)

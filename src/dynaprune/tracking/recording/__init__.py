@@ -9,6 +9,7 @@ from .epoch_record import LEVELS, RecordedEpoch
 from .reader import (
     RecordedSamples,
     epoch_numbers,
+    gaps_between,
     read_epochs,
     read_recording,
     read_run,
@@ -22,6 +23,7 @@ __all__ = [
     "RecordedSamples",
     "Recorder",
     "epoch_numbers",
+    "gaps_between",
     "read_epochs",
     "read_recording",
     "read_run",

@@ -108,7 +108,7 @@ def read_recording(directory: str | os.PathLike[str]) -> list[Measurements]:
     """
     directory = Path(directory)
     files = _losses_in(directory)
-    if missing := list(itertools.islice(_gaps(files), MAX_NAMED + 1)):
+    if missing := list(itertools.islice(gaps_between(files), MAX_NAMED + 1)):
         more = " and more" if len(missing) > MAX_NAMED else ""
         logger.warning(
             "the recording %s has epochs %d to %d, but not %s%s: the existing ones are read",
@@ -140,6 +140,15 @@ def epoch_numbers(directory: str | os.PathLike[str]) -> list[int]:
         [0]
     """
     return list(_losses_in(Path(directory)))
+
+
+def gaps_between(numbers: Iterable[int]) -> Iterator[str]:
+    """Yield the gaps between ascending numbers as text: "3" or "5 to 8"."""
+    for before, after in itertools.pairwise(numbers):
+        if after - before == 2:
+            yield str(before + 1)
+        elif after - before > 2:
+            yield f"{before + 1} to {after - 1}"
 
 
 def read_epochs(directory: str | os.PathLike[str]) -> list[RecordedEpoch]:
@@ -301,12 +310,3 @@ def _no_epoch(directory: Path) -> FileNotFoundError:
         f"the directory {directory} holds no epoch, no file such as epoch-00000.npz: an epoch is "
         "recorded when it ends. For a Sharded dataset, give the folder of one rank"
     )
-
-
-def _gaps(numbers: Iterable[int]) -> Iterator[str]:
-    """Yield the gaps between ascending numbers as text: "3" or "5 to 8"."""
-    for before, after in itertools.pairwise(numbers):
-        if after - before == 2:
-            yield str(before + 1)
-        elif after - before > 2:
-            yield f"{before + 1} to {after - 1}"

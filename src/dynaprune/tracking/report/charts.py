@@ -11,6 +11,7 @@ import numpy as np
 
 from ...utils.optional_imports import require
 from ..recording import LEVELS
+from .hints import Hint
 from .run import RecordedRun, avoided, saved_seconds
 
 POINTS = 1500
@@ -46,13 +47,13 @@ class Figure:
     rows: list[list[str]]
 
 
-def figures_of(run: RecordedRun) -> list[Figure]:
-    """Return the figures for which the run has data.
+def figures_of(run: RecordedRun) -> list[Figure | Hint]:
+    """Return the figures, and a hint in place of each for which the run has no data.
 
     Raises:
         ImportError: altair is not installed.
     """
-    found = [
+    return [
         visits(run),
         losses(run),
         rates(run),
@@ -60,7 +61,6 @@ def figures_of(run: RecordedRun) -> list[Figure]:
         served_by_score(run),
         reliability(run),
     ]
-    return [figure for figure in found if figure is not None]
 
 
 def visits(run: RecordedRun) -> Figure:
@@ -115,7 +115,7 @@ def visits(run: RecordedRun) -> Figure:
     )
 
 
-def losses(run: RecordedRun) -> Figure | None:
+def losses(run: RecordedRun) -> Figure | Hint:
     """Return the training loss over sample visits."""
     return _curve(
         run,
@@ -126,10 +126,11 @@ def losses(run: RecordedRun) -> Figure | None:
         "higher than the mean loss of all samples.",
         [epoch.curve_losses for epoch in run.epochs],
         [epoch.mean_loss for epoch in run.epochs],
+        "No loss was finite. Lower the learning rate, or clip gradients, and train again.",
     )
 
 
-def rates(run: RecordedRun) -> Figure | None:
+def rates(run: RecordedRun) -> Figure | Hint:
     """Return the learning rate over sample visits."""
     return _curve(
         run,
@@ -140,6 +141,8 @@ def rates(run: RecordedRun) -> Figure | None:
         "the run ends.",
         [epoch.curve_rates for epoch in run.epochs],
         [epoch.curve_rates[-1] if epoch.curve_rates else math.nan for epoch in run.epochs],
+        "It was not recorded. Pass the optimizer: train.record(directory, optimizer=optimizer). A "
+        "rate in a tensor on a GPU is never read, because reading it would make training wait.",
     )
 
 
@@ -151,8 +154,9 @@ def _curve(
     about: str,
     curves: Sequence[Sequence[float]],
     epoch_values: Sequence[float],
-) -> Figure | None:
-    """Return a curve over sample visits, `None` if none of its values is known.
+    otherwise: str,
+) -> Figure | Hint:
+    """Return a curve over sample visits, or a hint if none of its values is known.
 
     Arguments:
         run: the recorded run.
@@ -162,6 +166,7 @@ def _curve(
         about: its caption.
         curves: the values at the points of each epoch; empty for an epoch without known values.
         epoch_values: one value per epoch, for the table.
+        otherwise: the text of the hint.
     """
     alt = require("altair", "report")
     points: list[dict[str, Any]] = []
@@ -172,7 +177,7 @@ def _curve(
             points.append(point)
         before += epoch.visits
     if all(point[quantity] is None for point in points):
-        return None
+        return Hint(name, title, otherwise)
     points = points[:: math.ceil(len(points) / POINTS)]
     chart = (
         alt.Chart(alt.Data(values=points))
@@ -189,7 +194,7 @@ def _curve(
     return Figure(name, title, about, _spec(chart), ["epoch", column], _thinned(table))
 
 
-def scores(run: RecordedRun) -> Figure | None:
+def scores(run: RecordedRun) -> Figure | Hint:
     """Return the distribution of scores over epochs."""
     alt = require("altair", "report")
     names = [f"{level:.0%}" for level in LEVELS]
@@ -199,7 +204,7 @@ def scores(run: RecordedRun) -> Figure | None:
         if epoch.quantiles
     ]
     if not rows:
-        return None
+        return Hint("scores", "Scores", "No sample was known when the recorded epochs ended.")
     base = alt.Chart(alt.Data(values=rows)).encode(x=_epochs(alt))
     tips = [alt.Tooltip("epoch:Q"), *(alt.Tooltip(f"{name}:Q", format=".4g") for name in names)]
     title = "score"
@@ -224,12 +229,17 @@ def scores(run: RecordedRun) -> Figure | None:
     )
 
 
-def served_by_score(run: RecordedRun) -> Figure | None:
+def served_by_score(run: RecordedRun) -> Figure | Hint:
     """Return how often samples were served, by the rank of their score."""
     alt = require("altair", "report")
     samples = run.samples
     if samples.scores.size < 2 or samples.epochs == 0:
-        return None
+        return Hint(
+            "served",
+            "Served, by score",
+            "It needs two samples or more, and an epoch that was recorded from its beginning. Call "
+            "train.record before the first epoch.",
+        )
     order = np.argsort(samples.scores, kind="stable")
     groups = np.array_split(order, min(GROUPS, order.size))
     served = run.share_served
@@ -274,7 +284,7 @@ def served_by_score(run: RecordedRun) -> Figure | None:
     )
 
 
-def reliability(run: RecordedRun) -> Figure | None:
+def reliability(run: RecordedRun) -> Figure | Hint:
     """Return the reliability of the scores over epochs."""
     alt = require("altair", "report")
     rows = [
@@ -283,7 +293,12 @@ def reliability(run: RecordedRun) -> Figure | None:
         if math.isfinite(epoch.reliability)
     ]
     if not rows:
-        return None
+        return Hint(
+            "reliability",
+            "Reliability of the scores",
+            "It is not known. It needs a second epoch, in which batches have different losses, and "
+            "samples different scores. Train for another epoch, and write the report again.",
+        )
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(point=len(rows) <= 60)

@@ -27,6 +27,7 @@ from .classes import ClassRow
 from .html import as_script, render_html, resource
 from .run import RecordedRun
 from .sample_view import SampleView
+from .verdicts import verdicts_of
 
 LIBRARIES = ("altair", "jinja2", "vl_convert")
 """The packages that render the page."""
@@ -53,12 +54,16 @@ class Page:
         classes: how often each class was served.
         skipped: the samples that were skipped most.
         served: the samples that were served most.
+        no_classes: a hint in place of the table of classes; empty if there is one.
+        no_samples: a hint in place of samples; empty if some are shown.
     """
 
     run: RecordedRun
     classes: list[ClassRow]
     skipped: list[SampleView]
     served: list[SampleView]
+    no_classes: str
+    no_samples: str
 
     def pack(self) -> bytes:
         """Return the content as an npz file."""
@@ -69,6 +74,8 @@ class Page:
             "classes": [asdict(row) for row in self.classes],
             "skipped": [asdict(sample) for sample in self.skipped],
             "served": [asdict(sample) for sample in self.served],
+            "no_classes": self.no_classes,
+            "no_samples": self.no_samples,
         }
         content, samples = io.BytesIO(), self.run.samples
         text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
@@ -88,6 +95,8 @@ class Page:
             [ClassRow(**row) for row in facts["classes"]],
             [SampleView(**sample) for sample in facts["skipped"]],
             [SampleView(**sample) for sample in facts["served"]],
+            facts["no_classes"],
+            facts["no_samples"],
         )
 
 
@@ -155,6 +164,9 @@ def render(page: Page) -> bytes:
         classes=page.classes,
         skipped=page.skipped,
         served=page.served,
+        no_classes=page.no_classes,
+        no_samples=page.no_samples,
+        verdicts=verdicts_of(page.run, page.classes),
         versions=versions(),
         style=resource(__package__, "base.css") + resource(__package__, "page.css"),
         script=resource(__package__, "page.js"),

@@ -15,6 +15,7 @@ from ...utils.optional_imports import require
 from ...utils.rng import restored_random_state
 from .classes import by_class
 from .drawing import Page, check_libraries, draw
+from .hints import hint_for_classes, hint_for_samples
 from .html import checked_path
 from .run import RecordedRun
 from .sample_view import SampleView, failure_of, label_of, show
@@ -68,7 +69,20 @@ def write_report(
     names = class_names(dataset)
     with restored_random_state(()):  # reading samples may draw random numbers
         most, least = _extremes(run, dataset, names, view)
-    page = draw(Page(run, by_class(run, known, names), most, least))
+    given = {
+        "is_stream": run.samples.keys is not None,
+        "has_dataset": hasattr(dataset, "__getitem__"),
+    }
+    page = draw(
+        Page(
+            run,
+            by_class(run, known, names),
+            most,
+            least,
+            hint_for_classes(known, **given),
+            hint_for_samples(count, **given),
+        )
+    )
     with whole_file(path) as file:
         file.write(page)
     return path
