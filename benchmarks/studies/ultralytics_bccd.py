@@ -133,7 +133,7 @@ _METRICS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 def time_in_turns(data: Path, repeat: int) -> dict[str, Any]:
     """Train two epochs in full and two pruned, and return their seconds of CPU time and in all.
 
-    Ultralytics writes no weights here, which takes as long after a pruned epoch as after a full one.
+    Ultralytics writes no weights here, as that takes as long after any epoch.
     """
     result: dict[str, Any] = {}
     for way in (FULL, PRUNED) if repeat % 2 else (PRUNED, FULL):
