@@ -1,6 +1,7 @@
 """Ultralytics: a small YOLO on blood cells, on all images and on 70% of the visits.
 
     python benchmarks/studies/ultralytics_bccd.py --root DATA    # trains; goes on where it stopped
+    python benchmarks/studies/ultralytics_bccd.py --root DATA --time    # seconds of both, in turns
     python benchmarks/studies/ultralytics_bccd.py --root DATA --mixing  # what mosaic does to scores
     python benchmarks/studies/ultralytics_bccd.py --tables       # prints the results so far
 
@@ -129,6 +130,19 @@ def run(data: Path, way: str, seed: int) -> dict[str, Any]:
 _METRICS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 
 
+def time_in_turns(data: Path, repeat: int) -> dict[str, Any]:
+    """Train two epochs in full and two pruned, and return their seconds of CPU time and in all.
+
+    Ultralytics writes no weights here, as that takes as long after any epoch.
+    """
+    result: dict[str, Any] = {}
+    for way in (FULL, PRUNED) if repeat % 2 else (PRUNED, FULL):
+        trainer = train(data, WAYS[way], epochs=2, seed=repeat, save=False)
+        for kind, place in (("wall", 0), ("cpu", 1)):
+            result[f"{way} {kind}"] = trainer.marks[2][place] - trainer.marks[0][place]
+    return result
+
+
 def mix(data: Path, mosaic: float, seed: int) -> dict[str, Any]:
     """Return how well scores order the images by their losses without augmentation."""
     scores: dict[str, PrunedDataset] = {}
@@ -184,21 +198,26 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="the folder that holds bccd.zip")
+    parser.add_argument("--time", action="store_true")
     parser.add_argument("--mixing", action="store_true")
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    runs, mixed = (
-        Runs(arguments.results / f"ultralytics-bccd{suffix}.jsonl") for suffix in ("", "-mixing")
+    runs, timed, mixed = (
+        Runs(arguments.results / f"ultralytics-bccd{suffix}.jsonl")
+        for suffix in ("", "-time", "-mixing")
     )
     if arguments.tables:
-        print_tables(runs.results, mixed.results)
+        print_tables(runs.results, timed.results, mixed.results)
         return
     declare_operators()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         data = write_cells(arguments.root, Path(folder))
-        if arguments.mixing:
+        if arguments.time:
+            for repeat in range(5):
+                timed.do({"repeat": repeat}, time_in_turns, data, repeat)
+        elif arguments.mixing:
             for seed in SEEDS:
                 for mosaic in (0.0, 1.0):
                     mixed.do({"seed": seed, "mosaic": mosaic}, mix, data, mosaic, seed)
@@ -208,7 +227,7 @@ def main() -> None:
                     runs.do({"seed": seed, "way": way}, run, data, way, seed)
 
 
-def print_tables(runs: list[Any], mixed: list[Any]) -> None:
+def print_tables(runs: list[Any], timed: list[Any], mixed: list[Any]) -> None:
     """Print mAP, cost, and correlations, with 95% intervals over seeds."""
     from dynaprune.bench.statistics import mean_of
 
@@ -232,6 +251,11 @@ def print_tables(runs: list[Any], mixed: list[Any]) -> None:
         if pairs:
             saved = statistics.median(1 - one / other for one, other in pairs)
             print(f"{cost}: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
+    for kind in ("wall", "cpu") if timed else ():
+        saved = statistics.median(
+            1 - each[f"{PRUNED} {kind}"] / each[f"{FULL} {kind}"] for each in timed
+        )
+        print(f"{kind} of epochs: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
     for mosaic in sorted({each["mosaic"] for each in mixed}):
         for score in ("BLS", "KalmanBLS"):
             chosen = [each[score] for each in mixed if each["mosaic"] == mosaic]

@@ -20,8 +20,10 @@ from zoo.datasets.series import load_series
 from zoo.datasets.spoken import load_spoken
 from zoo.datasets.tables import load_table
 from zoo.datasets.words import LETTERS, render_words
+from zoo.datasets.yolo_layout import write_cells
 
-XML = """<annotation><object><name>{name}</name><bndbox><xmin>8</xmin><ymin>12</ymin><xmax>16</xmax>
+XML = """<annotation><size><width>16</width><height>48</height></size>
+<object><name>{name}</name><bndbox><xmin>8</xmin><ymin>12</ymin><xmax>16</xmax>
 <ymax>24</ymax></bndbox></object></annotation>"""
 
 
@@ -114,6 +116,19 @@ def test_cells(place):
     assert [labels.tolist() for labels in train.labels] == [[1], [2]]
     assert train.boxes[0].tolist() == [[0.5, 0.25, 1.0, 0.5]]
     assert [labels.tolist() for labels in test.labels] == [[2]]
+
+
+def test_cells_as_ultralytics_reads_them(place, tmp_path):
+    description = write_cells(place("bccd.zip"), tmp_path / "cells").read_text()
+    assert "names:\n  0: RBC\n  1: WBC\n  2: Platelets\n" in description
+    folder = tmp_path / "cells"
+    labels = sorted((folder / "labels" / "trainval").iterdir())
+    pictures = sorted((folder / "images" / "trainval").iterdir())
+    assert [path.stem for path in labels] == [path.stem for path in pictures]
+    # class, centre (12, 18) and size (8, 12) of 16 × 48
+    assert labels[0].read_text() == "1 0.750000 0.375000 0.500000 0.250000"
+    assert [path.read_text()[0] for path in labels] == ["1", "2"]
+    assert len(list((folder / "labels" / "test").iterdir())) == 1
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 from ultralytics_runs import IMAGES, Served, base_trainer, pruned_trainer, train
 
 from dynaprune import BLS, InfoBatch, NoPrune, RandomPrune
+from dynaprune.data.ids import sample_ids
 
 
 def random_quarter_less(dataset, epochs):
@@ -200,6 +202,12 @@ def test_bars_have_the_length_of_their_epoch(tmp_path, monkeypatch):
     )
     assert totals == [batches[epoch] for epoch in range(8)]
     assert min(totals) < max(totals) == 4
+
+
+def test_samples_have_the_names_of_their_files(tmp_path):
+    trainer = train(tmp_path, pruned_trainer(random_quarter_less), epochs=1)
+    names = sample_ids(trainer.pruned.dataset)
+    assert [Path(name).name for name in names] == [f"{number:02}.png" for number in range(IMAGES)]
 
 
 def test_logs_say_what_was_saved(tmp_path):

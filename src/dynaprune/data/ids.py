@@ -15,6 +15,7 @@ from .columns import stored_column
 FILES = (
     *("samples", "imgs", "image_files", "image_paths", "files"),
     *("_samples", "_image_files", "_images"),  # torchvision: StanfordCars, Food101, OxfordIIITPet
+    "im_files",  # Ultralytics
 )
 """The attributes of datasets that may hold paths of files, or pairs that begin with one."""
 

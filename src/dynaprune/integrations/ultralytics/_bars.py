@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...utils.optional_imports import require
-from .._versions import require as require_name
 
 trainer_module: Any = require("ultralytics.engine.trainer", "ultralytics")
 
@@ -21,7 +20,7 @@ def bars_of_pruned_epochs(count_batches: Callable[[], int]) -> Iterator[None]:
     Arguments:
         count_batches: returns the number of batches of the epoch that comes next.
     """
-    bar = require_name(trainer_module, "TQDM", "ultralytics", "8.4")
+    bar = trainer_module.TQDM
 
     def bar_of_epoch(*arguments: Any, **keywords: Any) -> Any:
         return bar(*arguments, **{**keywords, "total": count_batches()})

@@ -11,16 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from ...pruned_dataset import PrunedDataset
-from ...utils.optional_imports import require
 from .. import warn_of_other_epochs
 from .._metrics import metrics_of
 from .._ranks import has_scores_per_rank
-from .._versions import require as require_name
-from ._bars import bars_of_pruned_epochs
+from .._versions import require
+from ._bars import bars_of_pruned_epochs, trainer_module
 from ._checkpoint import load_pruning, save_pruning
 from ._loader import PrunedLoader
 
-BaseTrainer = require("ultralytics.engine.trainer", "ultralytics").BaseTrainer
 TESTED = "8.4"
 """The versions of Ultralytics that the tests ran with."""
 
@@ -31,7 +29,6 @@ _OVERRIDDEN = (
     "_handle_nan_recovery",
     "_setup_train",
     "optimizer_step",
-    "preprocess_batch",
     "resume_training",
     "run_callbacks",
     "save_metrics",
@@ -78,8 +75,9 @@ class PrunedTrainerMixin:
     _loader: PrunedLoader
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        require(trainer_module, "TQDM", "ultralytics", TESTED)
         for name in _OVERRIDDEN:
-            require_name(BaseTrainer, name, "ultralytics", TESTED)
+            require(trainer_module.BaseTrainer, name, "ultralytics", TESTED)
         if type(self).prune is PrunedTrainerMixin.prune:
             name = type(self).__name__
             raise TypeError(
