@@ -238,10 +238,10 @@ def test_readme_names_every_extra_and_no_other():
             assert set(named.split(",")) <= extras, page
 
 
-def test_readme_names_the_pinned_torch():
+def test_the_page_on_installing_names_the_pinned_torch():
     (pinned,) = re.findall(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    readme = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"\btorch (\d+\.\d+\.\d+)", readme)) == {pinned}
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert set(re.findall(r"\btorch (\d+\.\d+\.\d+)", page)) == {pinned}
 
 
 def test_every_extra_is_tried_here():

@@ -8,12 +8,13 @@ import pytest
 from repository import ROOT
 
 README = (ROOT / "README.md").read_text()
+HOW_IT_WORKS = (ROOT / "docs" / "how-it-works.md").read_text()
 
 
 def test_every_name_of_the_library_is_public():
     import dynaprune
 
-    used = set(re.findall(r"`(\w+)\(dataset, num_epochs", README))
+    used = set(re.findall(r"`(\w+)\(dataset, num_epochs", HOW_IT_WORKS))
     assert used == {"InfoBatch", "SeTa", "RandomPrune", "NoPrune"}
     assert used <= set(dynaprune.__all__)
 
@@ -21,11 +22,15 @@ def test_every_name_of_the_library_is_public():
 def test_defaults_in_the_table_of_methods():
     import dynaprune
 
-    for name, arguments in re.findall(r"`(\w+)\(dataset, num_epochs(.*?)\)`", README):
+    for name, arguments in re.findall(r"`(\w+)\(dataset, num_epochs(.*?)\)`", HOW_IT_WORKS):
         made = getattr(dynaprune, name)(range(9), 4)  # some defaults depend on other arguments
         for argument, value in re.findall(r"(\w+)=([\d.]+)", arguments):
             if argument != "saving":
                 assert getattr(made, argument) == float(value), (name, argument)
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 120
 
 
 def test_paths_in_the_map_exist():
