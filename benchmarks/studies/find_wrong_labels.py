@@ -36,6 +36,8 @@ HEADINGS = {
     "ledger, true losses": "losses of samples",
     "ledger, slices of 4": "slices of 4",
     "ledger, slices of 8": "of 8",
+    "recording, slices of 4": "of 4, recorded",
+    "recording, slices of 8": "of 8, recorded",
     "ledger, one number a batch of 16": "batches of 16",
     "ledger, one number a batch of 64": "of 64",
     "last loss": "last loss",

@@ -5,6 +5,7 @@ Each has scores, shape (N,), high for wrong labels, and the processor time that 
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from torch import Tensor
 from visits import BATCH, Visits, kept, probabilities, train
 
 from dynaprune import KalmanBLS, NoPrune
+from dynaprune.tracking.review.sources import ledger_of_recording
 from dynaprune.utils.optional_imports import require
 
 FOLDS = 5
@@ -62,25 +64,33 @@ def _from_one(by: Callable[[Visits], NDArray[np.float32]], trainings: Trainings)
     return Ranked(by(visits), visits.seconds)
 
 
-def _ledger(size: int, batch_size: int, trainings: Trainings) -> Ranked:
-    """Rank by the mean excess that a run keeps of each sample.
+def _ledger(size: int, batch_size: int, trainings: Trainings, *, recorded: bool = False) -> Ranked:
+    """Rank by the mean excess that a run keeps of each sample, or that its recording tells.
 
     Arguments:
         size: how many samples share a loss: 1 for true losses, the batch size for one number.
         batch_size: of the training.
         trainings: the visits are those of one of them.
+        recorded: whether to read all visits at once, from a recording.
     """
     visits = trainings.visits(batch_size)
     started = time.process_time()
     epochs, count = visits.losses.shape
     tracker = KalmanBLS(NoPrune(range(count), epochs, seed=trainings.seed)).proxy()
+    folder = tempfile.TemporaryDirectory()
+    if recorded:
+        tracker.record(folder.name)
     tracker.track_samples()
     for losses in torch.from_numpy(visits.losses):
         for indices in tracker.batches(batch_size):  # the same batches as in the training
             slices = losses[indices].chunk(-(-len(indices) // size))
             means = torch.stack([part.mean() for part in slices])
             tracker.update(means[0] if size == batch_size else means)
-    excess = tracker.to_frame()["mean_excess"].to_numpy()
+    if recorded:
+        excess = ledger_of_recording(folder.name).mean_excess
+    else:
+        excess = tracker.to_frame()["mean_excess"].to_numpy()
+    folder.cleanup()
     return Ranked(excess, visits.seconds + time.process_time() - started)
 
 
@@ -108,6 +118,8 @@ RANKINGS: dict[str, Callable[[Trainings], Ranked]] = {
     "ledger, true losses": partial(_ledger, 1, BATCH),
     "ledger, slices of 4": partial(_ledger, 4, BATCH),
     "ledger, slices of 8": partial(_ledger, 8, BATCH),
+    "recording, slices of 4": partial(_ledger, 4, BATCH, recorded=True),
+    "recording, slices of 8": partial(_ledger, 8, BATCH, recorded=True),
     "ledger, one number a batch of 16": partial(_ledger, 16, 16),
     "ledger, one number a batch of 64": partial(_ledger, BATCH, BATCH),
     "last loss": partial(_from_one, lambda visits: visits.losses[-1]),

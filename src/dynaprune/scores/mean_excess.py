@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,19 @@ diverge must not outweigh the run."""
 
 FEWEST = 2
 """Fewest measurements in an epoch that are compared with each other."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the losses of an epoch say of the mean excess.
+
+    Attributes:
+        means: of the samples of each measurement, in standard deviations: float64, shape (G,).
+        precision: ω_e. The mean over B samples has the variance 1 / (ω_e·B).
+    """
+
+    means: Numbers
+    precision: float
 
 
 class MeanExcess:
@@ -78,33 +91,42 @@ class MeanExcess:
         """
         return self._excess
 
-    def fold(self, batches: Measurements) -> None:
-        """Fold in the measurements of an epoch; all losses are finite."""
+    def fold(self, batches: Measurements) -> Reading | None:
+        """Fold in the measurements of an epoch, and return how they were read.
+
+        Arguments:
+            batches: the measurements; all losses are finite.
+
+        Returns:
+            The reading; `None` if they tell nothing.
+        """
         if len(batches) < FEWEST:
-            return
+            return None
         sizes = batches.sizes.numpy()
         windows = Windows(sizes)
         deviations = windows.deviations(batches.losses.numpy().astype(np.float64))
         spread = _spread(deviations)
         if spread == 0:
-            return
+            return None
         measured = windows.measured(deviations)
         variances = np.square(self._errors, dtype=np.float32)
-        noise = 1 / self._count_epoch(measured, batches, spread, variances)
+        precision = self._count_epoch(measured, batches, spread, variances)
         centre = float(take(self._excess, batches.indices).mean(dtype=np.float64))
         unit = spread_among(batches.indices, self._excess, variances)
-        found = (unit * measured / np.sqrt(sizes) + centre).astype(np.float32)
-        for part in replace(batches, losses=torch.from_numpy(found)).disjoint(in_parts=True):
+        reading = Reading(unit * measured / np.sqrt(sizes) + centre, precision)
+        found = torch.from_numpy(reading.means.astype(np.float32))
+        for part in replace(batches, losses=found).disjoint(in_parts=True):
             places = part.indices.numpy()
             self._excess[places], left = corrected(
                 take(self._excess, part.indices),
                 take(variances, part.indices),
                 part.sizes.numpy(),
                 part.losses.numpy().astype(np.float64),
-                noise,
+                1 / precision,
             )
             variances[places] = left
             self._errors[places] = np.sqrt(left)
+        return reading
 
     def grow(self, places: NDArray[np.int64], num_samples: int) -> None:
         """Make room for more samples; existing ones move to `places`, shape (N,)."""
