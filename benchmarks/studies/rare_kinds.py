@@ -1,4 +1,4 @@
-"""Rare kinds that no label tells: what choosing by loss gains over random and over fewer epochs.
+"""Rare kinds without labels: what choosing by loss gains over random and over fewer epochs.
 
     python benchmarks/studies/rare_kinds.py --root DATA [--tasks …]   # goes on where it stopped
     python benchmarks/studies/rare_kinds.py --tables                  # prints the results so far

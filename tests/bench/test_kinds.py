@@ -1,4 +1,4 @@
-"""The regime with rare kinds that no label tells."""
+"""The regime with rare kinds that have no label."""
 
 from __future__ import annotations
 

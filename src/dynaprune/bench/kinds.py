@@ -1,4 +1,4 @@
-"""Kinds of samples that no label tells, some of which are rare."""
+"""Kinds of samples that have no label; some are rare."""
 
 from __future__ import annotations
 

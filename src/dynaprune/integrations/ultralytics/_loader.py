@@ -21,8 +21,8 @@ class PrunedLoader:
 
     Arguments:
         pruned: the pruned dataset.
-        dataset: the dataset of Ultralytics in it, of which the trainer reads labels, and whose
-            mosaic it closes.
+        dataset: the dataset of Ultralytics in it. The trainer reads its labels and closes its
+            mosaic.
         stock: a training loader of Ultralytics.
 
     Attributes:
