@@ -235,8 +235,8 @@ REGIMES: dict[str, Regime] = {
         balances=True,
     ),
     "hidden-rare": Regime(
-        "the rarest kind inside of each class has a fiftieth of the samples of the largest, and kinds "
-        "have no label",
+        "the rarest kind inside of each class has a fiftieth of the samples of the largest, and "
+        "kinds have no label",
         rare_kinds=True,
     ),
     "trivial": Regime("three quarters are from the easiest third", _trivial),
