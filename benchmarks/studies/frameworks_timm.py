@@ -2,7 +2,7 @@
 
     python benchmarks/studies/frameworks_timm.py --data DATA [--seeds 5]
 
-It needs timm and SciPy. DATA is a folder with `cifar10-images.zip`, of which 4,000 images train and
+It needs timm and SciPy. DATA is a folder with `cifar10-images.zip`: 4,000 of its images train and
 2,000 test. Full training and its times are of timm's own loader, without dynaprune. The model of
 full training also tells what the losses of mixed batches say of their samples. Each run's result is
 written when it finishes; the script continues where it stopped, and fills docs/timm.md.

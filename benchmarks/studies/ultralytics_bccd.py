@@ -24,18 +24,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from kept_runs import RESULTS, Runs
+
+from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, PrunedDataset, RandomPrune
+from dynaprune.tracking import Callback
+
+sys.path.extend(str(Path(__file__).parents[2] / each) for each in ("benchmarks", "tests/support"))
+from torchvision_operators import declare_operators
+from zoo.datasets.yolo_layout import write_cells
+
 os.environ |= {"YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0"}  # read when Ultralytics is imported
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "support")]
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from kept_runs import RESULTS, Runs  # noqa: E402
-from torchvision_operators import declare_operators  # noqa: E402
-from zoo.datasets.yolo_layout import write_cells  # noqa: E402
-
-from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, PrunedDataset, RandomPrune  # noqa: E402
-from dynaprune.tracking import Callback  # noqa: E402
 
 EPOCHS, SAVED, SEEDS = 10, 0.3, range(3)
 FULL, FEWER, RANDOM, PRUNED = "full", "fewer epochs", "random", "BLS-InfoBatch"

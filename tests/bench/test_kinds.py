@@ -59,7 +59,7 @@ def test_kinds_across_classes_keep_the_labels(numbers):
     numbers.kinds = Kinds(people, people[:60])
     inputs, labels = HIDDEN.samples(numbers, 0).tensors
     assert torch.equal(labels, inputs.argmax(1))
-    # the four have 150 samples each, of which 0.02^(r/3) are kept
+    # each of the four keeps 0.02^(r/3) of its 150 samples
     assert len(labels) == sum(round(150 * 0.02 ** (rank / 3)) for rank in range(4))
 
 

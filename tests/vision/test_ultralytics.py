@@ -177,7 +177,7 @@ def test_mosaic_is_closed_and_workers_end(tmp_path, workers):
         events={"on_train_batch_end": note},
     )
     assert trainer.train_loader.num_workers == workers
-    assert min(boxes[0] + boxes[1]) > 1  # four images, of which each has one box
+    assert min(boxes[0] + boxes[1]) > 1  # four images with one box each
     assert max(boxes[2] + boxes[3]) <= 1
     assert multiprocessing.active_children() == []
     assert trainer.pruned.summary().visits_made == 4 * 12

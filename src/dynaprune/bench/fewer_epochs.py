@@ -9,9 +9,22 @@ import torch
 from torch import Tensor
 
 from ..methods import NoPrune
+from ..methods._budget import count_share
 from ..planning.selection import Selection
 from ..utils.sampling import all_indices, nonzero, random_mask
 from ..utils.validation import check_integer, check_map_style
+
+
+def visits_left(data: Any, epochs: int, saved: float) -> int:
+    """Return the sample visits of a run of full epochs, without the share that is saved.
+
+    Arguments:
+        data: a dataset of N samples.
+        epochs: the number of epochs of full training.
+        saved: the share of all its visits, in [0, 1).
+    """
+    total = len(data) * epochs
+    return total - count_share(saved, total)
 
 
 class FewerEpochs(NoPrune):

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from .long_tail import long_tailed
+
 if TYPE_CHECKING:  # a task has kinds
     from .tasks.classification import Classification
-
-RAREST = 0.02
-"""The size of the rarest kind of a class, relative to the largest."""
 
 WORST = 1 / 3
 """The share of kinds that count as the worst ones, rounded."""
@@ -65,10 +64,7 @@ def with_rare_kinds(
     for group in range(int(groups.max()) + 1):
         members = (groups == group).nonzero().flatten()
         order = members[torch.randperm(len(members), generator=generator)]
-        for rank, kind in enumerate(order.tolist()):
-            found = (kinds.train == kind).nonzero().flatten()
-            kept = max(1, round(RAREST ** (rank / max(1, len(order) - 1)) * len(found)))
-            chosen.append(found[torch.randperm(len(found), generator=generator)[:kept]])
+        chosen += long_tailed(kinds.train, order.tolist(), generator)
     everyone = torch.cat(chosen)
     return TensorDataset(inputs[everyone], kinds.labels(kinds.train, own)[everyone])
 

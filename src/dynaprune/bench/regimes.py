@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 from ..methods import NoPrune
 from .balanced import balanced
 from .kinds import Kinds, judged_by_kind, with_rare_kinds
+from .long_tail import long_tailed
 from .recipe import Recipe
 from .task import Task
 from .tasks.classification import Classification
@@ -27,9 +28,6 @@ COPIES = 0.75
 
 ORIGINALS = 1 / 16
 """The share of samples that the near-duplicates are copies of."""
-
-RAREST = 0.02
-"""The size of the rarest class in a long tail, relative to the largest."""
 
 WRONG = 0.1
 """The share of wrong labels."""
@@ -168,16 +166,10 @@ def _nearly(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _long_tailed(task: Task, generator: torch.Generator) -> TensorDataset:
-    """Class c of C keeps a share 0.02^(c/(C − 1)) of its samples (Cui et al., CVPR 2019)."""
+    """Class c of C keeps a share 0.02^(c/(C − 1)) of its samples."""
     inputs, labels = task.train.tensors
     classes = int(labels.max()) + 1
-    chosen = []
-    for label in range(classes):
-        members = (labels == label).nonzero().flatten()
-        share = RAREST ** (label / max(1, classes - 1))
-        order = torch.randperm(len(members), generator=generator)
-        chosen.append(members[order[: max(1, round(share * len(members)))]])
-    everyone = torch.cat(chosen)
+    everyone = torch.cat(long_tailed(labels, range(classes), generator))
     return TensorDataset(inputs[everyone], labels[everyone])
 
 

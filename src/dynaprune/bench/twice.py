@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from ..methods._budget import count_share
 from ..pruned_dataset import PrunedDataset
 from ..scores import SampleLoss
-from .fewer_epochs import FewerEpochs
+from .fewer_epochs import FewerEpochs, visits_left
 
 FIRST = 0.25
 """The share of all visits that the first training makes."""
@@ -29,7 +28,7 @@ def first_training(data: Any, epochs: int, seed: int, saving: float) -> PrunedDa
     Source of the method: Liu et al., "Just Train Twice" (ICML 2021), arXiv:2107.09044. Here both
     trainings together make as many visits as a method with the same `saving`.
     """
-    visits = _all_visits(data, epochs, saving)
+    visits = visits_left(data, epochs, saving)
     train = FewerEpochs(data, max(len(data), round(FIRST * visits)), seed=seed)
     scored: PrunedDataset = SampleLoss(train).proxy()
     return scored
@@ -39,10 +38,5 @@ def second_training(first: PrunedDataset, data: Any, epochs: int, saving: float)
     """Return the second training, on more copies of the errors, for the visits that are left."""
     wrong = (first.scores > UNSURE).nonzero().flatten()
     indices = torch.cat([torch.arange(len(data)), wrong.repeat(TIMES - 1)])
-    left = _all_visits(data, epochs, saving) - first.summary().visits_made
+    left = visits_left(data, epochs, saving) - first.summary().visits_made
     return FewerEpochs(Subset(data, indices.tolist()), left, seed=first.seed)
-
-
-def _all_visits(data: Any, epochs: int, saving: float) -> int:
-    total = len(data) * epochs
-    return total - count_share(saving, total)

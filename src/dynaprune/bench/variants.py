@@ -20,12 +20,11 @@ from ..methods import (
     SkipConverged,
     TrimmedLoss,
 )
-from ..methods._budget import count_share
 from ..pruned_dataset import PrunedDataset
 from ..scores import BLS, KalmanBLS
 from . import removal, twice
 from .drawn_scores import DrawnScores
-from .fewer_epochs import FewerEpochs
+from .fewer_epochs import FewerEpochs, visits_left
 from .task import Task
 from .training import Reads
 
@@ -79,8 +78,7 @@ def _variant(
 
 
 def _fewer(data: Any, epochs: int, seed: int, saved: float) -> PrunedDataset:
-    total = len(data) * epochs
-    return FewerEpochs(data, total - count_share(saved, total), seed=seed)
+    return FewerEpochs(data, visits_left(data, epochs, saved), seed=seed)
 
 
 VARIANTS: dict[str, Variant] = {

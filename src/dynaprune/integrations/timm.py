@@ -21,6 +21,7 @@ from ..loading.loader import DataLoader
 from ..loading.tracked_batch import TrackedBatch
 from ..pruned_dataset import PrunedDataset
 from ..utils.optional_imports import require
+from ._settings import settings_of
 from ._versions import require as require_name
 
 TESTED = "1.0"
@@ -129,17 +130,11 @@ class _Loader(DataLoader):
         self, train: PrunedDataset, loader: Any, prefetcher: Any, keeps_workers: bool
     ) -> None:
         self._prefetcher = prefetcher
-        keeps_workers = loader.persistent_workers or (keeps_workers and loader.num_workers > 0)
+        settings = settings_of(loader)
+        if keeps_workers and loader.num_workers > 0:
+            settings["persistent_workers"] = True
         super().__init__(
-            train,
-            batch_size=loader.batch_size,
-            drop_last=loader.drop_last,
-            collate_fn=loader.collate_fn,
-            num_workers=loader.num_workers,
-            pin_memory=loader.pin_memory,
-            worker_init_fn=loader.worker_init_fn,
-            persistent_workers=loader.persistent_workers
-            or (keeps_workers and loader.num_workers > 0),
+            train, batch_size=loader.batch_size, drop_last=loader.drop_last, **settings
         )
 
     def _make_fetcher(self, train: PrunedDataset) -> IndexedFetcher:

@@ -82,7 +82,7 @@ class Following(Base):
         start_recording(self._whole(), directory, optimizer, max_megabytes, overwrite=overwrite)
 
     def track_samples(self) -> None:
-        """Track each sample from now on, for `suspects` and `to_frame`; 15 bytes per sample.
+        """Track each sample from now on, for `suspects` and `to_frame`; 14 bytes per sample.
 
         Call it before the first epoch, to track the whole run. `record` does so, too. With several
         ranks, call it on all of them.

@@ -9,6 +9,7 @@ from torch.utils.data import BatchSampler, RandomSampler
 from ...data.sharded import Sharded
 from ...loading.loader import DataLoader
 from ...pruned_dataset import PrunedDataset
+from .._settings import settings_of
 
 
 def holder_of_samples(pruned: PrunedDataset) -> Any:
@@ -46,25 +47,11 @@ def pruned_loader(pruned: PrunedDataset, stock: Any, batch_sampler: Any = None) 
         stock: the Trainer's own training loader.
         batch_sampler: groups the samples of each epoch; by default they are only shuffled.
     """
-    # older versions of torch do not have this argument
-    in_order: Any = {} if getattr(stock, "in_order", True) else {"in_order": False}
     sizes: Any = {"batch_sampler": batch_sampler}
     if batch_sampler is None:
         stock_batches = stock.batch_sampler
         sizes = {"batch_size": stock_batches.batch_size, "drop_last": stock_batches.drop_last}
-    return DataLoader(
-        pruned,
-        collate_fn=stock.collate_fn,
-        num_workers=stock.num_workers,
-        pin_memory=stock.pin_memory,
-        prefetch_factor=stock.prefetch_factor,
-        persistent_workers=stock.persistent_workers,
-        multiprocessing_context=stock.multiprocessing_context,
-        worker_init_fn=stock.worker_init_fn,
-        generator=stock.generator,
-        **sizes,
-        **in_order,
-    )
+    return DataLoader(pruned, **settings_of(stock), **sizes)
 
 
 class FullEpoch:

@@ -9,6 +9,7 @@ from torch.utils.data import RandomSampler
 
 from ...loading.loader import DataLoader
 from ...pruned_dataset import PrunedDataset
+from .._settings import settings_of
 
 
 class PrunedLoader:
@@ -48,19 +49,11 @@ class PrunedLoader:
         self._is_begun = False
 
     def _new_loader(self) -> DataLoader:
-        stock, has_workers = self._stock, self._stock.num_workers > 0
+        stock = self._stock
+        # its own loader keeps the workers between epochs, too
+        settings = {**settings_of(stock), "persistent_workers": stock.num_workers > 0}
         return DataLoader(
-            self._pruned,
-            batch_size=stock.batch_size,
-            drop_last=stock.drop_last,
-            collate_fn=stock.collate_fn,
-            num_workers=stock.num_workers,
-            pin_memory=stock.pin_memory,
-            prefetch_factor=stock.prefetch_factor,
-            persistent_workers=has_workers,
-            multiprocessing_context=stock.multiprocessing_context,
-            worker_init_fn=stock.worker_init_fn,
-            generator=stock.generator,
+            self._pruned, batch_size=stock.batch_size, drop_last=stock.drop_last, **settings
         )
 
     def __len__(self) -> int:
