@@ -20,9 +20,7 @@ class Rows:
         read: the columns that were read, by name; this object adds those that it reads.
     """
 
-    def __init__(
-        self, dataset: Any, rows: NDArray[np.int64], read: dict[str, list[Any]]
-    ) -> None:
+    def __init__(self, dataset: Any, rows: NDArray[np.int64], read: dict[str, list[Any]]) -> None:
         self.column_names: list[str] = dataset.column_names
         self._dataset, self._rows, self._read = dataset, rows, read
 
