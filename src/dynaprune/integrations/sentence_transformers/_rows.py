@@ -29,6 +29,6 @@ class Rows:
 
     def __getitem__(self, name: str) -> list[Any]:
         if name not in self._read:
-            self._read[name] = list(self._dataset[name])
+            self._read[name] = list(self._dataset[name][:])  # at once, not row by row
         column = self._read[name]
         return [column[row] for row in self._rows.tolist()]
