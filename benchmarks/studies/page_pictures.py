@@ -93,8 +93,14 @@ def opened(
 
 def show_report(browser: Browser, path: Path) -> None:
     """Take the pictures of the report: its findings and first figures, and its samples."""
-    with opened(browser, path, "dark", 760, 1285) as page:
-        page.screenshot(path=PICTURES / "report-figures.png")
+    with opened(browser, path, "dark", 760, 1500) as page:
+        bottom = page.get_by_role("heading", name="Learning rate").evaluate(
+            "heading => heading.closest('section').getBoundingClientRect().top"
+        )
+        page.screenshot(
+            path=PICTURES / "report-figures.png",
+            clip={"x": 0, "y": 0, "width": 760, "height": bottom},
+        )
     with opened(browser, path, "light", 800, 760) as page:
         page.get_by_role("heading", name="Skipped most").evaluate(
             "heading => window.scrollTo(0, heading.getBoundingClientRect().top + scrollY - 12)"
