@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+from browsers import launched
 from repository import ROOT
 
 pytestmark = pytest.mark.long
@@ -89,3 +90,25 @@ def test_nothing_is_fetched_from_elsewhere(site):
         text = page.read_text("utf-8")
         for mark in ('src="http', "fonts.googleapis", 'rel="stylesheet" href="http'):
             assert mark not in text, page
+
+
+@pytest.mark.parametrize(
+    ("words", "page", "heading"),
+    [
+        ("hang", "troubleshooting.html", "Several ranks hang"),
+        ("looks weighted", "troubleshooting.html", "The loss looks weighted"),
+    ],
+)
+def test_search_works_from_a_folder(site, words, page, heading):
+    with launched() as browser:
+        opened, requests = browser.new_page(), []
+        opened.on("request", lambda request: requests.append(request.url))
+        opened.goto((site / "index.html").as_uri())
+        opened.click(".md-search__input")
+        opened.keyboard.type(words)
+        results = opened.locator("a.md-search-result__link")
+        results.first.wait_for(timeout=60_000)
+        found = {each.get_attribute("href"): each.inner_text() for each in results.all()}
+        assert [url for url in requests if not url.startswith("file:")] == []
+    assert (site / page).as_uri() in {url.partition("?")[0] for url in found}
+    assert any(heading in text for text in found.values())
