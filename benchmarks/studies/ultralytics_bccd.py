@@ -3,13 +3,13 @@
     python benchmarks/studies/ultralytics_bccd.py --root DATA    # trains; goes on where it stopped
     python benchmarks/studies/ultralytics_bccd.py --root DATA --time    # seconds of both, in turns
     python benchmarks/studies/ultralytics_bccd.py --root DATA --mixing  # what mosaic does to scores
-    python benchmarks/studies/ultralytics_bccd.py --tables       # prints the results so far
+    python benchmarks/studies/ultralytics_bccd.py --tables       # fills docs/ultralytics.md
 
 `yolo11n.yaml` begins with random weights and trains on the 292 images of BCCD's `trainval` part, at
 128 pixels, in batches of 8, with AdamW and the augmentation of Ultralytics: mosaic until the last
 third of the epochs. The result is the mAP50-95 on the 72 images of the test part after the last
 epoch; nothing is chosen by it. It trains in the environment of `make test-vision`; `--tables` needs
-the extra `bench`. About 40 minutes on one core.
+the extra `bench`. About 40 minutes on one core; `--time` needs an idle one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, PrunedDataset, RandomP
 from dynaprune.tracking import Callback
 
 sys.path.extend(str(Path(__file__).parents[2] / each) for each in ("benchmarks", "tests/support"))
+from pages import DOCS, fill_page
 from torchvision_operators import declare_operators
 from zoo.datasets.yolo_layout import write_cells
 
@@ -220,7 +221,9 @@ def main() -> None:
         for suffix in ("", "-time", "-mixing")
     )
     if arguments.tables:
-        print_tables(runs.results, timed.results, mixed.results)
+        fill_page(DOCS / "ultralytics.md", {"measured": measured(runs.results)})
+        print_times(timed.results)
+        print_correlations(mixed.results)
         return
     declare_operators()
     torch.set_num_threads(1)
@@ -240,53 +243,58 @@ def main() -> None:
                     runs.do(key, run, data, way, seed)
 
 
-def print_tables(runs: list[Any], timed: list[Any], mixed: list[Any]) -> None:
-    """Print mAP, cost, and correlations, with 95% intervals over seeds."""
+def measured(runs: list[Any]) -> str:
+    """Return the table of what each way has reached: 95% intervals over the seeds that all have."""
     from dynaprune.bench.statistics import mean_of
 
-    runs = [each for each in runs if each["epochs"] == EPOCHS]
-    full = {each["seed"]: each for each in runs if each["way"] == FULL}
+    of = {(each["way"], each["seed"]): each for each in runs if each["epochs"] == EPOCHS}
+    seeds = [seed for seed in SEEDS if all((way, seed) in of for way in WAYS)]
+    lines = [
+        f"| {len(seeds)} seeds | visits | mAP50-95 % | against full % | mAP50 % | CPU seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for way in WAYS:
-        done = [each for each in runs if each["way"] == way]
-        if not done:
-            continue
-        paired = [each for each in done if each["seed"] in full]
-        change = mean_of([each["mAP50-95"] - full[each["seed"]]["mAP50-95"] for each in paired])
+        done = [of[way, seed] for seed in seeds]
+        change = [of[way, seed]["mAP50-95"] - of[FULL, seed]["mAP50-95"] for seed in seeds]
         cells = [
+            f"{done[0]['visits']:,}",
             mean_of([each["mAP50-95"] for each in done]).percent(),
-            change.percent(sign=True),
+            "" if way == FULL else mean_of(change).percent(sign=True),
             mean_of([each["mAP50"] for each in done]).percent(),
-            *(mean_of([each[key] for each in done]).text(digits=0) for key in _COSTS),
+            mean_of([each["total_cpu"] for each in done]).text(digits=0),
         ]
-        print(f"| {way} | {len(done)} | " + " | ".join(cells) + " |")
-    pruned = {each["seed"]: each for each in runs if each["way"] == PRUNED}
-    for cost in ("train_cpu", "total_cpu", "seconds"):
-        pairs = [(pruned[seed][cost], full[seed][cost]) for seed in full.keys() & pruned.keys()]
-        if pairs:
-            saved = statistics.median(1 - one / other for one, other in pairs)
-            print(f"{cost}: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
-    for clock in ("wall", "cpu") if timed else ():
-        for kept in ("with", "without"):
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def print_times(timed: list[Any]) -> None:
+    """Print the share of time saved over that of visits, with and without checkpoints."""
+    for clock in ("wall", "cpu"):
+        for without in (False, True):
             shares = []
             for each in timed:
                 pruned_time, full_time = (
-                    each[f"{way} {clock}"]
-                    - (each[f"{way} saving {clock}"] if kept == "without" else 0)
+                    each[f"{way} {clock}"] - without * each[f"{way} saving {clock}"]
                     for way in (PRUNED, FULL)
                 )
-                shares.append(1 - pruned_time / full_time)
-            saved = statistics.median(shares)
-            print(f"{clock} {kept} checkpoints: {saved:.1%} saved, {saved / SAVED:.2f} of visits")
+                shares.append((1 - pruned_time / full_time) / SAVED)
+            low, middle, high = min(shares), statistics.median(shares), max(shares)
+            what = f"{clock} {'without' if without else 'with'} checkpoints"
+            print(f"{what}: {middle:.2f} of the visits saved, from {low:.2f} to {high:.2f}")
         for way in (FULL, PRUNED):
             one = statistics.median(each[f"{way} saving {clock}"] for each in timed) / TIMED_EPOCHS
-            print(f"{clock} of a checkpoint, {way}: {1000 * one:.0f} ms")
+            epoch = statistics.median(each[f"{way} {clock}"] for each in timed) / TIMED_EPOCHS
+            print(f"{clock}, {way}: {epoch:.2f} s an epoch, {1000 * one:.0f} ms its checkpoint")
+
+
+def print_correlations(mixed: list[Any]) -> None:
+    """Print how well scores order the images, with 95% intervals over seeds."""
+    from dynaprune.bench.statistics import mean_of
+
     for mosaic in sorted({each["mosaic"] for each in mixed}):
         for score in ("BLS", "KalmanBLS"):
             chosen = [each[score] for each in mixed if each["mosaic"] == mosaic]
             print(f"mosaic={mosaic}, {score}: {mean_of(chosen).text(digits=2)}")
-
-
-_COSTS = ("visits", "train_cpu", "train_seconds", "total_cpu", "seconds")
 
 
 if __name__ == "__main__":
