@@ -13,6 +13,7 @@ with and without pruning in turns, and prints the share of time saved over that 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -198,30 +199,27 @@ def share_of(name: str, one: dict[str, Any], full: dict[str, Any]) -> float:
 
 
 def time_in_turns(task: str, data: Path, number: int) -> dict[str, Any]:
-    """Train in full and pruned, and return the steps and the seconds of both."""
+    """Train by each method, and return its steps and seconds."""
     timed: dict[str, Any] = {}
-    for method in ("full", TIMED)[:: 1 if number % 2 else -1]:
+    for method in METHODS[:: 1 if number % 2 else -1]:
         with tempfile.TemporaryDirectory() as folder:
             result = TASKS[task](data, method, 0, folder)
         timed[method] = {name: result[name] for name in ("steps", "wall", "cpu")}
     return timed
 
 
-TIMED, PAIRS = "BLS-InfoBatch", 6
+TURNS = 5
 
 
 def print_times(runs: Runs) -> None:
-    """Print the share of time saved over that of steps: the median of the pairs, the range."""
-    for task in TASKS:
-        pairs = [
-            (each[TIMED], each["full"])
-            for each in runs.results
-            if each["task"] == task and each["pair"] > 0  # the first one warms up
-        ]
+    """Print the share of time saved over that of steps: the median of the turns, the range."""
+    turns = [each for each in runs.results if each["turn"] > 0]  # the first one warms up
+    for task, method in itertools.product(TASKS, METHODS[1:]):
+        pairs = [(each[method], each["full"]) for each in turns if each["task"] == task]
         for clock in ("wall", "cpu") if pairs else ():
             ratios = [share_of(clock, *pair) / share_of("steps", *pair) for pair in pairs]
             low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-            print(f"{task}, {clock}: {middle:.2f}, from {low:.2f} to {high:.2f}")
+            print(f"{task}, {method}, {clock}: {middle:.2f}, from {low:.2f} to {high:.2f}")
 
 
 def table(runs: Runs) -> None:
@@ -273,8 +271,8 @@ def main() -> None:
     if arguments.time:
         runs = Runs(arguments.out.with_stem(f"{arguments.out.stem}-time"))
         for task in arguments.task or TASKS:
-            for pair in range(PAIRS + 1):
-                runs.do({"task": task, "pair": pair}, time_in_turns, task, arguments.data, pair)
+            for turn in range(TURNS + 1):
+                runs.do({"task": task, "turn": turn}, time_in_turns, task, arguments.data, turn)
         print_times(runs)
         return
     runs = Runs(arguments.out)
