@@ -37,7 +37,9 @@ def python_with(extras: Iterable[str], folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def run_python(python: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_python(
+    python: str | Path, *arguments: object, cwd: Path, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
     """Run an interpreter in a folder, without the paths that this one was told to import from."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
@@ -47,7 +49,7 @@ def run_python(python: Path, *arguments: object, cwd: Path) -> subprocess.Comple
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout,
     )
 
 
