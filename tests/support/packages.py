@@ -53,6 +53,20 @@ def run_python(
     )
 
 
+def pip(python: str | Path, *arguments: object) -> None:
+    """Run the pip of an interpreter; it may need to download torch."""
+    words = ("-m", "pip", "--quiet", *arguments)
+    done = run_python(python, *words, cwd=Path(python).parent, timeout=1000)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of the project in an empty folder, and return its path."""
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    (wheel,) = folder.iterdir()
+    return wheel
+
+
 def extras_of_the_project() -> dict[str, list[str]]:
     return _project()["optional-dependencies"]
 

@@ -73,4 +73,3 @@ def run_commands(python: Path, commands: list[str], cwd: Path) -> dict[str, str]
         command: f"{' '.join(printed.split())} {code}"
         for printed, command, code in zip(parts[::3], parts[1::3], parts[2::3], strict=False)
     }
-
