@@ -72,7 +72,7 @@ format: $(STAMP) ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMP) ## the documentation as a site, in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	$(BIN)/zensical build --strict
 
 benchmark: $(STAMP) ## what a step and a plan cost, beside textbook code
 	$(BIN)/python benchmarks/performance/overhead.py

@@ -6,6 +6,7 @@ more than torch and pytest.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from collections.abc import Iterator
@@ -34,6 +35,15 @@ for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPA
 @pytest.fixture
 def shared_data() -> Path:
     return find_shared_data(os.environ.get(VARIABLE))
+
+
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """Hide what other tests left from the garbage collector, which takes a second for it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,15 @@ from dynaprune.bench.statistics import mean_of
 
 UNASKED = "skip-converged"
 
-FROM_BATCHES = ("random-auto", "infobatch-auto", "bls-infobatch-auto", "bls-seta-auto")
+FROM_BATCHES = (
+    "random-auto",
+    "infobatch-auto",
+    "bls-infobatch-auto",
+    "slices-infobatch-auto",
+    "drawn-infobatch-auto",
+    "bls-seta-auto",
+    "slices-lowest-auto",
+)
 """They choose their own budget, too, from one number a batch."""
 
 SHARE = 0.2

@@ -65,6 +65,24 @@ def test_methods_that_skip_the_highest(sign, expected):
     assert expected in found.advice[2]
 
 
+@pytest.mark.parametrize(
+    ("sign", "expected"), [(1, "are often there, and lose least"), (-1, "and lose most")]
+)
+def test_the_hardest_tenth_of_each_class(sign, expected):
+    labels = np.arange(400) % 2
+    found = advice_on(sign * LOSSES, LOSSES, labels=labels)
+    assert found.hardest == 40
+    assert (found.hardest_kept > found.would_keep) == (sign == 1)
+    assert expected in found.advice[2]
+    assert f"{found.hardest_kept:.1%} (of all samples: {found.would_keep:.1%})" in str(found)
+
+
+def test_random_pruning_keeps_the_hardest_like_others():
+    found = advice_on(LOSSES, LOSSES, RandomPrune)
+    assert found.hardest == 40
+    assert "hardest" not in found.advice[2]
+
+
 def test_random_pruning_skips_at_random():
     sentence = advice_on(LOSSES, LOSSES, RandomPrune).advice[2]
     assert "they are drawn at random, as RandomPrune does" in sentence
@@ -174,7 +192,7 @@ def test_what_is_printed():
     assert lines[0].startswith("true losses measured")
     assert lines[1].split("  ")[0] == "rank correlation of scores and true losses"
     assert lines[1].endswith(str(found.correlation))
-    assert [line.startswith("- ") for line in lines] == [False] * 9 + [True] * 4
+    assert [line.startswith("- ") for line in lines] == [False] * 10 + [True] * 4
     assert "not known" in lines[2]  # the reliability, after one epoch
 
 

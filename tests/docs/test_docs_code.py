@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from ranks import on_ranks
 from repository import ROOT
 from torch.utils.data import TensorDataset
 
-from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS
+from dynaprune import BLS, DataLoader, InfoBatch, KalmanBLS, load_checkpoint
 
 ELSEWHERE = {"bench.md", "hugging-face.md", "timm.md", "ultralytics.md"}
 """Pages whose code other tests run."""
@@ -21,10 +23,8 @@ def blocks_of(name: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
 
 
-@pytest.fixture
-def names(tmp_path, monkeypatch):
-    """What pages take for given: a training set, a model, an optimizer and a criterion."""
-    monkeypatch.chdir(tmp_path)
+def taken_for_given() -> dict:
+    """Return what pages take for given: a training set, a model, an optimizer and a criterion."""
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3)
     train_set = TensorDataset(torch.randn(600, 4), torch.arange(600) % 3)
@@ -45,13 +45,19 @@ def names(tmp_path, monkeypatch):
     }
 
 
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return taken_for_given()
+
+
 def test_no_code_is_forgotten():
     texts = {page.name: page.read_text() for page in (ROOT / "docs").glob("*.md")}
     pages = {name for name, text in texts.items() if "```python" in text}
     assert (
         pages
         == {"audit.md", "fits.md", "index.md", "loops.md", "report.md", "tutorial.md"}
-        | {"wrong-labels.md"}
+        | {"wrong-labels.md", "many-gpus.md", "resume.md", "streams.md"}
         | ELSEWHERE
     )
     assert [name for name, text in texts.items() if "```py\n" in text] == []
@@ -87,12 +93,8 @@ def test_fits():
 def test_loops(names):
     blocks = blocks_of("docs/loops.md")
     within, graph, *_ = blocks
-    rest = [
-        block
-        for block in blocks[2:]
-        if "integrations" not in block and "PrunedIterableDataset" not in block
-    ]
-    assert len(blocks) == 2 + len(rest) + 3 + 2
+    rest = [block for block in blocks[2:] if "integrations" not in block]
+    assert len(blocks) == 2 + len(rest) + 3
     for images, labels in names["loader"]:
         exec(within, names | {"images": images, "labels": labels})
     captured = {
@@ -118,8 +120,47 @@ def test_loops(names):
     assert names["train"].summary().epochs == 7
 
 
+def follow_the_guide(rank: int, code: str, folder: Path) -> dict:
+    os.chdir(folder)
+    names = taken_for_given()
+    exec(code, names)
+    return {"scores": names["train"].scores, "epochs": names["train"].summary().epochs}
+
+
+def test_many_gpus(tmp_path):
+    (block,) = blocks_of("docs/many-gpus.md")
+    code, calls = re.subn(
+        r"^distributed\.(init|destroy)_process_group\(.*\)", "", block, flags=re.M
+    )
+    assert calls == 2  # on_ranks makes both
+    first, second = on_ranks(2, follow_the_guide, code.replace("30", "3"), tmp_path)
+    assert torch.equal(first["scores"], second["scores"])
+    assert first["scores"].std() > 0
+    assert first["epochs"] == second["epochs"] == 3
+    state = load_checkpoint(tmp_path / "checkpoint.pt")["train"]
+    resumed = KalmanBLS(InfoBatch(taken_for_given()["train_set"], num_epochs=3)).proxy()
+    resumed.load_state_dict(state)
+    assert torch.equal(resumed.scores, first["scores"])
+
+
+def test_resume(names):
+    (block,) = blocks_of("docs/resume.md")
+    imports, saving, _, loading = block.strip().rsplit("\n", 3)
+    rest = []
+    for number, (images, labels) in enumerate(names["loader"]):
+        if number > 2:
+            rest.append(images)
+        names["train"].update(names["criterion"](names["model"](images), labels))
+        if number == 2:
+            exec(f"{imports}\n{saving}", names)
+    names["train"] = KalmanBLS(InfoBatch(names["train_set"], num_epochs=200)).proxy()
+    exec(f"{imports}\n{loading}", names)
+    resumed = DataLoader(names["train"], batch_size=128, sampler=names["train"].sampler)
+    torch.testing.assert_close([images for images, _ in resumed], rest, rtol=0, atol=0)
+
+
 def test_a_stream(names):
-    block, shards = [each for each in blocks_of("docs/loops.md") if "PrunedIterableDataset" in each]
+    block, shards = blocks_of("docs/streams.md")
     stored = [{"__key__": f"{i}", "png": i} for i in range(40)]
     given = {**names, "shards": stored, "decode_image": lambda each: each["png"]}
     exec(block.replace("num_workers=4", "num_workers=1"), given)

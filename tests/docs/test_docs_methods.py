@@ -19,6 +19,17 @@ def test_every_method_has_a_card():
             assert part in card, card.split()[0]
 
 
+def test_every_card_has_its_picture():
+    folder = ROOT / "docs" / "images" / "methods"
+    cards = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+    for card in cards:
+        ((shown, described),) = re.findall(r'<img src="(.+?)" width="400" alt="(.+?)">', card)
+        assert shown == f"images/methods/{card.split()[0].lower()}.png"
+        assert len(described) > 20
+        assert (ROOT / "docs" / shown).stat().st_size <= 30_000
+    assert len(list(folder.iterdir())) == len(cards)
+
+
 def test_links_lead_to_cards():
     table = re.findall(r"^\| \[(\w+)\]\(#(\w+)\)", PAGE, flags=re.MULTILINE)
     assert sorted(name for name, _ in table) == sorted(methods.__all__)

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message that it quotes is one of the package."""
+"""docs/troubleshooting.md and guides: every message that they quote is one of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 from repository import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
-QUOTES = re.findall(r"```text\n(.*?)\n *```", PAGE, flags=re.DOTALL)
+GUIDES = [(ROOT / "docs" / name).read_text() for name in ("many-gpus.md", "streams.md")]
+
+
+def quotes_of(page: str) -> list[str]:
+    return re.findall(r"```text\n(.*?)\n *```", page, flags=re.DOTALL)
+
+
+QUOTES = [quote for page in [PAGE, *GUIDES] for quote in quotes_of(page)]
 
 ANY = "\0"
 """What a message has in place of a value."""
@@ -58,5 +65,6 @@ def test_a_quoted_message_exists(quote):
 
 
 def test_all_messages_are_quoted_as_such():
-    assert len(QUOTES) >= 30
-    assert PAGE.count("```text") == len(QUOTES)
+    assert len(quotes_of(PAGE)) >= 30
+    assert all(len(quotes_of(page)) >= 1 for page in GUIDES)
+    assert sum(page.count("```text") for page in [PAGE, *GUIDES]) == len(QUOTES)

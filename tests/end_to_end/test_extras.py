@@ -164,7 +164,8 @@ def test_readme_names_every_extra_and_no_other():
     readme = (ROOT / "README.md").read_text()
     install = readme.partition("## Install")[2].partition("\n## ")[0]
     extras = extras_of_the_project().keys() - {"dev", "docs", "vision-tests"}
-    assert [extra for extra in extras if not re.search(rf"\b{extra}\b", install)] == []
+    for text in (install, (ROOT / "docs" / "install.md").read_text()):
+        assert [extra for extra in extras if not re.search(rf"\b{extra}\b", text)] == []
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
     for page in pages:
         for named in re.findall(r"pip\s+install\s+'(?:\.|dynaprune)\[(.*?)\]'", page.read_text()):

@@ -117,6 +117,7 @@ def memory_of_tensors(device):
     return sum(storage.nbytes() for storage in storages.values())
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("way", ["batches", "indices", "samples"])
 def test_memory_of_the_device(device, way):
     """Between epochs as much as before: of many samples, nothing but what the epoch serves."""

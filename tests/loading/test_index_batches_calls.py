@@ -12,6 +12,8 @@ from helpers import mean_loss
 
 from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, SeTa
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 
 def calls_of(call):
     """Return how many calls one call makes, of Python and of C."""

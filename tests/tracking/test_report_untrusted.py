@@ -68,7 +68,7 @@ def test_texts_that_say_they_are_html(tmp_path, kind):
     dataset.targets = [index % 2 for index in range(12)]
     page = page_of(tmp_path, dataset)
     assert len(page.all("script")) == 4 + 2  # four charts, the library, and what draws them
-    assert page.text.count(EVIL) == 12 + 12 + 2  # samples, their labels, classes
+    assert page.text.count(EVIL) == 18 + 18 + 2  # samples, their labels, classes
 
 
 @pytest.mark.parametrize("kind", [Markup, Html])
@@ -134,7 +134,7 @@ def test_one_sample_that_cannot_be_shown(tmp_path, error):
 def test_a_strange_mode(tmp_path):
     """There is no way from it to the colours of a screen."""
     text = page_of(tmp_path, Samples(lambda index: (Image.new("La", (20, 20)), 0))).text
-    assert text.count("cannot be shown: ValueError: ") == 12
+    assert text.count("cannot be shown: ValueError: ") == 18
 
 
 def test_a_view_that_fails(tmp_path):
@@ -155,7 +155,7 @@ def test_names_that_cannot_be_said(tmp_path):
     dataset = Samples(lambda index: (f"sample {index}.", index % 2))
     dataset.targets, dataset.classes = [index % 2 for index in range(12)], [Unspeakable(), "dog"]
     text = page_of(tmp_path, dataset).text
-    assert text.count("cannot be shown: ZeroDivisionError") == 1 + 6  # its row, its samples
+    assert text.count("cannot be shown: ZeroDivisionError") == 1 + 9  # its row, its samples
     assert "sample 1." in text
 
     class Raising(Samples):

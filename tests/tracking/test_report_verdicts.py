@@ -12,11 +12,12 @@ from streams import bls_stream
 
 from dynaprune import BLS, InfoBatch, NoPrune
 from dynaprune.tracking.recording import LEVELS, RecordedEpoch, RecordedSamples
-from dynaprune.tracking.report.classes import ClassRow
+from dynaprune.tracking.report.classes import ClassRow, by_class
 from dynaprune.tracking.report.hints import hint_for_classes, hint_for_samples
 from dynaprune.tracking.report.run import RecordedRun
 from dynaprune.tracking.report.verdicts import (
     on_classes,
+    on_hardest,
     on_losses,
     on_missing_epochs,
     on_rates,
@@ -197,13 +198,47 @@ def test_losses_that_are_not_finite():
     assert "in epochs 0, 1, 2, 3, 4 and more." in texts(on_losses(many))
 
 
+def test_the_hardest_tenth_of_a_class():
+    run = run_of(epoch(0), epoch(1))  # mean losses rise with the number of the sample
+    labels = np.repeat([0, 1], [30, 70])
+    run.samples.visits[27:30] = 1  # the hardest three of the first class, half as often
+    run.samples.visits[30:93] = 1  # all but the hardest seven of the second one
+    rows = {row.name: row for row in by_class(run, labels, None)}
+    assert rows["0"].hardest_served == 0.5
+    assert rows["1"].hardest_served == 2.0
+    few = by_class(run, np.repeat([0, 1], [9, 91]), None)
+    assert [math.isnan(row.hardest_served) for row in sorted(few, key=lambda row: row.name)] == [
+        True,
+        False,
+    ]
+
+
 def test_a_class_that_is_starved():
-    rows = [ClassRow("cat", 10, 0.2, 0.1, True), ClassRow("dog", 90, 0.533, 0.5, False)]
+    rows = [ClassRow("cat", 10, 0.2, 0.1, True, 1.0), ClassRow("dog", 90, 0.533, 0.5, False, 1.0)]
     said = texts(on_classes(rows, 0.5))
     assert "problem: 1 class was served less than 80% as often as the average of 50.0%" in said
     assert "cat (20.0%)." in said
     assert "dog" not in said
     assert on_classes(rows[1:], 0.5) == []
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (1.3, "note: The hardest tenth of each class was served 1.30 times as often as the rest."),
+        (0.5, "was served 0.50 times as often as the rest: visits have moved away from it."),
+        (1.02, ""),
+        (NAN, ""),
+    ],
+)
+def test_visits_that_moved_to_the_hardest(ratio, expected):
+    rows = [ClassRow("cat", 100, 0.5, 0.1, False, ratio), ClassRow("few", 3, 0.5, 0.1, False, NAN)]
+    said = texts(on_hardest(run_of(epoch(0), epoch(1)), rows))
+    assert said.startswith(expected) if ratio > 1 else expected in said
+    assert bool(said) == bool(expected)
+    # nothing was chosen by score, or nothing was skipped
+    assert on_hardest(run_of(epoch(0), method="RandomPrune"), rows) == []
+    assert on_hardest(run_of(epoch(0, kept=100, visits=100)), rows) == []
 
 
 def test_epochs_that_were_not_recorded():

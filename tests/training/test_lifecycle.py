@@ -160,6 +160,7 @@ def test_looking_at_an_empty_epoch_changes_nothing(caplog):
     assert train.epoch == 1
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_plans_of_past_epochs_are_freed():
     for arguments in LOADERS[:2]:
         train = bls(InfoBatch, 60, num_epochs=30)

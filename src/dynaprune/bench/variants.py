@@ -204,6 +204,29 @@ VARIANTS: dict[str, Variant] = {
         budget=None,
         saving="auto",
     ),
+    "drawn-infobatch-auto": _variant(
+        "InfoBatch on random scores, skipping as much as the losses of batches allow",
+        DrawnScores,
+        BLS,
+        budget=None,
+        saving="auto",
+    ),
+    "slices-infobatch-auto": _variant(
+        "InfoBatch on KalmanBLS, 8 slices, skipping as much as the losses of batches allow",
+        InfoBatch,
+        KalmanBLS,
+        "slices",
+        budget=None,
+        saving="auto",
+    ),
+    "slices-lowest-auto": _variant(
+        "EpsilonGreedy on KalmanBLS, 8 slices, skipping as much as the losses of batches allow",
+        EpsilonGreedy,
+        KalmanBLS,
+        "slices",
+        budget=None,
+        saving="auto",
+    ),
     "skip-converged": _variant(
         "SkipConverged on true per-sample losses", SkipConverged, reads="samples", budget=None
     ),

@@ -17,6 +17,9 @@ FEW, MANY = 0.3, 0.5
 """Shares of learned samples halfway through a run. Below the first, pruning cost quality in three
 quarters of the settings of docs/evidence/signs.md; above the second, in a sixth of them."""
 
+STANDARD_ERRORS = 3.0
+"""How far the share of hard samples that are kept has to be from that of all to be mentioned."""
+
 IF_FLAT = (
     "If the metric has been flat for half of the run, train for fewer epochs, which needs no scores"
 )
@@ -36,7 +39,7 @@ def advise(audit: Audit) -> list[str]:
         *_on_classes(audit),
         _on_waste(audit),
         _on_scores(audit),
-        _on_skipping(audit),
+        _on_skipping(audit) + _on_hardest(audit),
         _on_labels(audit),
     ]
 
@@ -154,6 +157,23 @@ def _on_skipping(audit: Audit) -> str:
     return (
         f"{skipped}: the method skips hard samples. Unless it is meant to in this epoch, as SeTa "
         "is in some, RandomPrune would do better."
+    )
+
+
+def _on_hardest(audit: Audit) -> str:
+    """Say whether kinds that are rare inside of a class would be skipped, if that can be said."""
+    kept, of_all = audit.hardest_kept, audit.would_keep
+    if math.isnan(kept) or of_all == 1 or audit.skips_highest or audit.method in UNSCORED:
+        return ""
+    error = math.sqrt(of_all * (1 - of_all) / audit.hardest)
+    if abs(kept - of_all) < STANDARD_ERRORS * error:
+        return ""
+    found = f" It keeps {kept:.0%} of the hardest tenth of each class, and {of_all:.0%} of all"
+    if kept > of_all:
+        return f"{found}: kinds that are rare inside of a class are often there, and lose least."
+    return (
+        f"{found}: kinds that are rare inside of a class are often there, and lose most. "
+        'InfoBatch(..., weighting="equal") keeps them.'
     )
 
 

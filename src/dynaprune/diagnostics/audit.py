@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import default_collate
 
+from ..data.hardest import is_hardest
 from ..data.labels import check_labels, class_sizes
 from ..planning.selection import Selection
 from ..pruned_dataset import PrunedDataset
@@ -93,7 +94,7 @@ def audit(
     count = min(len(train), check_integer("num_samples", num_samples, minimum=1))
     seed = check_integer("seed", seed, minimum=0)
     repeats = check_integer("repeats", repeats, minimum=1)
-    sizes = class_sizes(check_labels(labels, train.dataset, len(train)))
+    known = check_labels(labels, train.dataset, len(train))
     random = np.random.default_rng(seed)
     indices = np.sort(random.choice(len(train), count, replace=False, shuffle=False))
     if isinstance(model, DistributedDataParallel):
@@ -119,6 +120,7 @@ def audit(
     score = train.epochs.latest_score()
     scores = score.values().numpy()
     precision, base_rate = _precision(scores, indices, losses)
+    hardest = is_hardest(losses, None if known is None else known[indices])
     return Audit(
         num_samples=losses.size,
         left_out=count - losses.size,
@@ -130,7 +132,10 @@ def audit(
         saved_share=train.summary().share_saved,
         skipped_loss_ratio=ratio_of_means(losses, is_skipped[indices], seed),
         planned_epoch=planned_epoch,
-        class_sizes=sizes,
+        class_sizes=class_sizes(known),
+        hardest=int(hardest.sum()),
+        hardest_kept=_share_kept(is_skipped[indices][hardest]),
+        would_keep=1 - float(is_skipped.mean()),
         learned_share=learned_share(losses),
         outlier_share=wrong_share(losses),
         skips_highest=train.skips_highest,
@@ -191,6 +196,10 @@ def _skipped(train: PrunedDataset, coming: Selection) -> tuple[NDArray[np.bool_]
     is_skipped = np.ones(len(train), dtype=np.bool_)
     is_skipped[selection.indices.numpy()] = False
     return is_skipped, epoch
+
+
+def _share_kept(is_skipped: NDArray[np.bool_]) -> float:
+    return 1 - float(is_skipped.mean()) if is_skipped.size else math.nan
 
 
 def _precision(

@@ -35,6 +35,11 @@ class Audit:
             last or its second.
         class_sizes: how many samples the largest and the smallest class have; `None` if the
             classes are not known.
+        hardest: how many of the measured samples are in the hardest tenth of their class, by true
+            loss; of all samples, if the classes are not known.
+        hardest_kept: the share of them that epoch `planned_epoch` would keep; NaN if there are
+            none.
+        would_keep: the share of all samples that epoch `planned_epoch` would keep.
         learned_share: the share of the samples, those with the lowest losses, that together hold 5%
             of the loss of all: visits to them are wasted. NaN if losses are 0 or below.
         outlier_share: the share of the samples in a separate group with higher losses; see
@@ -61,6 +66,9 @@ class Audit:
     skipped_loss_ratio: Estimate
     planned_epoch: int
     class_sizes: tuple[int, int] | None
+    hardest: int
+    hardest_kept: float
+    would_keep: float
     learned_share: float
     outlier_share: float
     skips_highest: bool
@@ -95,6 +103,10 @@ class Audit:
             (
                 f"mean loss of those that epoch {self.planned_epoch} skips, over that of all",
                 str(self.skipped_loss_ratio),
+            ),
+            (
+                f"of the hardest tenth of each class, epoch {self.planned_epoch} keeps",
+                f"{_percent(self.hardest_kept)} (of all samples: {_percent(self.would_keep)})",
             ),
             ("samples of the largest and the smallest class", _sizes(self.class_sizes)),
             ("lowest losses, which make up 5% of all loss", _percent(self.learned_share)),

@@ -1,4 +1,4 @@
-"""How often each class was served, to detect classes that are served too rarely."""
+"""How often each class was served, and the hardest tenth inside of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.hardest import is_hardest
 from ...data.labels import classes_of, name_of
 from .run import RecordedRun
 from .sample_view import failure_of, plain_text
@@ -30,6 +31,8 @@ class ClassRow:
         served: the share of the epochs in which a sample was served, averaged over the class.
         score: the mean score of its samples.
         is_starved: whether it was served much less often than the average.
+        hardest_served: how often the hardest tenth of the class was served, over how often the rest
+            of it was; NaN if that is not known.
     """
 
     name: str
@@ -37,6 +40,7 @@ class ClassRow:
     served: float
     score: float
     is_starved: bool
+    hardest_served: float
 
 
 def by_class(
@@ -51,6 +55,8 @@ def by_class(
     served = np.bincount(numbers, weights=run.share_served) / counts
     scores = np.bincount(numbers, weights=run.samples.scores.astype(np.float64)) / counts
     average = float(run.share_served.mean())
+    hardest = is_hardest(run.samples.mean_excess, labels)
+    moved = served_ratio(run.share_served, hardest, numbers)
     return [
         ClassRow(
             _name_of(kinds[place], names),
@@ -58,9 +64,33 @@ def by_class(
             float(served[place]),
             float(scores[place]),
             bool(served[place] < RARELY * average),
+            float(moved[place]),
         )
         for place in np.argsort(served, kind="stable")[:MAX_CLASSES]
     ]
+
+
+def served_ratio(
+    served: NDArray[np.float64], hardest: NDArray[np.bool_], numbers: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return, by class, the mean of the hardest samples over that of the others: shape (K,).
+
+    NaN if a class has no hardest samples, or the others were never served.
+
+    Arguments:
+        served: shape (N,): the share of the epochs in which each sample was served.
+        hardest: shape (N,): whether it is one of the hardest samples of its class.
+        numbers: shape (N,): the number of its class.
+    """
+    counts = np.bincount(numbers)
+    few = np.bincount(numbers, weights=hardest)
+    of_few = np.bincount(numbers, weights=served * hardest)
+    of_rest = np.bincount(numbers, weights=served * ~hardest)
+    known = (few > 0) & (of_rest > 0)
+    ratio = np.full(len(counts), np.nan)
+    few, rest = few[known], (counts - few)[known]
+    ratio[known] = (of_few[known] / few) / (of_rest[known] / rest)
+    return ratio
 
 
 def _name_of(kind: Any, names: Sequence[str] | None) -> str:

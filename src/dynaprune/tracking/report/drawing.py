@@ -54,6 +54,7 @@ class Page:
         classes: how often each class was served.
         skipped: the samples that were skipped most.
         served: the samples that were served most.
+        hardest: those with the highest losses of their class.
         no_classes: a hint in place of the table of classes; empty if there is one.
         no_samples: a hint in place of samples; empty if some are shown.
     """
@@ -62,6 +63,7 @@ class Page:
     classes: list[ClassRow]
     skipped: list[SampleView]
     served: list[SampleView]
+    hardest: list[SampleView]
     no_classes: str
     no_samples: str
 
@@ -74,6 +76,7 @@ class Page:
             "classes": [asdict(row) for row in self.classes],
             "skipped": [asdict(sample) for sample in self.skipped],
             "served": [asdict(sample) for sample in self.served],
+            "hardest": [asdict(sample) for sample in self.hardest],
             "no_classes": self.no_classes,
             "no_samples": self.no_samples,
         }
@@ -95,6 +98,7 @@ class Page:
             [ClassRow(**row) for row in facts["classes"]],
             [SampleView(**sample) for sample in facts["skipped"]],
             [SampleView(**sample) for sample in facts["served"]],
+            [SampleView(**sample) for sample in facts["hardest"]],
             facts["no_classes"],
             facts["no_samples"],
         )
@@ -164,6 +168,7 @@ def render(page: Page) -> bytes:
         classes=page.classes,
         skipped=page.skipped,
         served=page.served,
+        hardest=page.hardest,
         no_classes=page.no_classes,
         no_samples=page.no_samples,
         verdicts=verdicts_of(page.run, page.classes),

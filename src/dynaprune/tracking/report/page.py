@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...data.hardest import rank_in_class
 from ...data.labels import check_labels, class_names
 from ...training.checkpoint import whole_file
 from ...utils.optional_imports import require
@@ -21,7 +23,7 @@ from .run import RecordedRun
 from .sample_view import SampleView, failure_of, label_of, show
 
 SHOWN = 24
-"""How many of the samples skipped most, and of those served most, are shown."""
+"""How many of the samples skipped most, of those served most, and of the hardest are shown."""
 
 
 def write_report(
@@ -68,7 +70,7 @@ def write_report(
     check_libraries()  # before reading samples, which may take long
     names = class_names(dataset)
     with restored_random_state(()):  # reading samples may draw random numbers
-        most, least = _extremes(run, dataset, names, view)
+        skipped, served, hardest = _shown(run, dataset, known, names, view)
     given = {
         "is_stream": run.samples.keys is not None,
         "has_dataset": hasattr(dataset, "__getitem__"),
@@ -77,8 +79,9 @@ def write_report(
         Page(
             run,
             by_class(run, known, names),
-            most,
-            least,
+            skipped,
+            served,
+            hardest,
             hint_for_classes(known, **given),
             hint_for_samples(count, **given),
         )
@@ -88,20 +91,22 @@ def write_report(
     return path
 
 
-def _extremes(
+def _shown(
     run: RecordedRun,
     dataset: Any,
+    labels: NDArray[Any] | None,
     names: Sequence[str] | None,
     view: Callable[[Any], Any] | None,
-) -> tuple[list[SampleView], list[SampleView]]:
-    """Return the samples that were skipped most, and those that were served most.
+) -> tuple[list[SampleView], list[SampleView], list[SampleView]]:
+    """Return the samples skipped most, those served most, and the hardest of each class.
 
-    Ties are broken by score: the lowest come first in the former, the highest in the latter.
+    Ties are broken by score: the lowest come first in the first list, the highest in the second.
     """
     samples = run.samples
     if dataset is None or not hasattr(dataset, "__getitem__"):
-        return [], []
+        return [], [], []
     order = np.lexsort((samples.scores, samples.visits))
+    hardest = np.lexsort((-samples.mean_excess, rank_in_class(samples.mean_excess, labels)))
     count = min(SHOWN, order.size // 2)
 
     require("PIL.Image", "report")
@@ -118,4 +123,5 @@ def _extremes(
     return (
         [shown(int(index)) for index in order[:count]],
         [shown(int(index)) for index in order[::-1][:count]],
+        [shown(int(index)) for index in hardest[:count]],
     )

@@ -18,6 +18,9 @@ GOOD, NOTE, PROBLEM = "good", "note", "problem"
 TOO_WIDE = 0.2
 """The half-width of a reliability's interval above which it is not judged."""
 
+MOVED = 0.05
+"""How much more or less often the hardest samples have to be served to be mentioned."""
+
 MAX_NAMED = 5
 """How many epochs or classes a sentence names."""
 
@@ -44,6 +47,7 @@ def verdicts_of(run: RecordedRun, classes: Sequence[ClassRow]) -> list[Verdict]:
         *on_saving(run),
         *on_reliability(run),
         *on_classes(classes, float(run.share_served.mean()) if run.share_served.size else 0.0),
+        *on_hardest(run, classes),
         *on_missing_epochs(run),
         *on_rates(run),
     ]
@@ -197,6 +201,36 @@ def on_classes(classes: Sequence[ClassRow], average: float) -> list[Verdict]:
             f"{average:.1%}: {_listed(names)}.",
             "Compare the quality of these classes with a run without pruning. If it is lower, "
             "reduce the saving, or weight the loss by class before you prune.",
+        )
+    ]
+
+
+def on_hardest(run: RecordedRun, classes: Sequence[ClassRow]) -> list[Verdict]:
+    """Tell whether visits have moved to the hardest samples of each class, or away from them."""
+    known = [row for row in classes if math.isfinite(row.hardest_served)]
+    if run.facts["method"] in UNSCORED or run.visits_avoided == 0 or not known:
+        return []
+    samples = sum(row.samples for row in known)
+    ratio = sum(row.samples * row.hardest_served for row in known) / samples
+    if abs(ratio - 1) < MOVED:
+        return []
+    served = f"The hardest tenth of each class was served {ratio:.2f} times as often as the rest"
+    if ratio > 1:
+        return [
+            Verdict(
+                NOTE,
+                f"{served}.",
+                "Kinds that are rare and have no label of their own are often there, and so are "
+                "wrong labels: look at the hardest of each class below.",
+            )
+        ]
+    return [
+        Verdict(
+            NOTE,
+            f"{served}: visits have moved away from it.",
+            "That is meant if its labels are wrong. If it has kinds that are rare and have no "
+            "label of their own, the model learns them worse: look at the hardest of each class "
+            'below, and use InfoBatch(..., weighting="equal") to keep them.',
         )
     ]
 
