@@ -178,6 +178,35 @@ def _by_quarter(runs: list[list[float]]) -> str:
     return " / ".join(f"{each:.2f}" for each in np.mean(runs, axis=0)) if runs[0] else ""
 
 
+def fits_table(records: Records) -> str:
+    """Return decibels at the best rate, and what is gained over random points and fewer epochs."""
+    lines = [
+        "| target | variant | rate | seeds | dB | − fewer epochs | − random | seconds |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    compared = [each for each in records if not each["is_search"]]
+    found = {(each["target"], each["way"], each["seed"]): each["decibels"] for each in compared}
+    for target, way in dict.fromkeys((each["target"], each["way"]) for each in compared):
+        runs = [each for each in compared if (each["target"], each["way"]) == (target, way)]
+        cells = [
+            target,
+            way,
+            f"{runs[0]['rate']:g}",
+            str(len(runs)),
+            mean_of([run["decibels"] for run in runs]).text(digits=2),
+        ]
+        for base in ("fewer epochs", "random"):
+            gains = [
+                run["decibels"] - found[target, base, run["seed"]]
+                for run in runs
+                if way not in (base, "full") and (target, base, run["seed"]) in found
+            ]
+            cells.append(mean_of(gains).text(digits=2, sign=True) if gains else "")
+        cells.append(f"{np.mean([run['seconds'] for run in runs]):.1f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def paper_table(records: Records) -> str:
     """Return each run of the paper's recipe."""
     lines = [
@@ -198,5 +227,6 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "rates": rates_table,
     "cifar10": cifar10_table,
     "noisy": noisy_table,
+    "fits": fits_table,
     "paper": paper_table,
 }

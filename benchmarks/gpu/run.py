@@ -21,6 +21,7 @@ from pathlib import Path
 import checks
 import cifar10
 import cost
+import fits
 import noisy
 import paper
 import rates
@@ -36,9 +37,10 @@ STAGES = {
     "rates": rates,
     "cifar10": cifar10,
     "noisy": noisy,
+    "fits": fits,
     "paper": paper,
 }
-SHARES = {"checks": 1, "cost": 1, "rates": 0.25, "cifar10": 4, "noisy": 2, "paper": 4}
+SHARES = {"checks": 1, "cost": 1, "rates": 0.25, "cifar10": 4, "noisy": 2, "fits": 2, "paper": 4}
 """How minutes are divided among the stages that run, where they are not said for each."""
 
 

@@ -33,18 +33,19 @@ class Waves(nn.Module):
         return torch.cat([phases.sin(), phases.cos()], dim=1)
 
 
-def wave_network(dimensions: int, outputs: int, scale: float) -> nn.Sequential:
+def wave_network(dimensions: int, outputs: int, scale: float, width: int = WIDTH) -> nn.Sequential:
     """Return a coordinate network, from (B, d) to (B, outputs)."""
-    return nn.Sequential(Waves(dimensions, scale), *relu_layers(2 * WIDTH, outputs))
+    waves = Waves(dimensions, scale, width)
+    return nn.Sequential(waves, *relu_layers(2 * width, outputs, width))
 
 
-def relu_layers(inputs: int, outputs: int) -> list[nn.Module]:
+def relu_layers(inputs: int, outputs: int, width: int = WIDTH) -> list[nn.Module]:
     return [
-        nn.Linear(inputs, WIDTH),
+        nn.Linear(inputs, width),
         nn.ReLU(),
-        nn.Linear(WIDTH, WIDTH),
+        nn.Linear(width, width),
         nn.ReLU(),
-        nn.Linear(WIDTH, outputs),
+        nn.Linear(width, outputs),
     ]
 
 

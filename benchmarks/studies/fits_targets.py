@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from fits_fields import hollow_box_on_ring
 from fits_networks import relu_layers, tanh_network, wave_network, with_derivatives
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
@@ -121,17 +122,8 @@ def image(name: str, noise: float) -> Target:
 
 def shape(noise: float) -> Target:
     """Return the signed distance to a hollow, rounded box on a ring, in a cube."""
-
-    def distances(points: Tensor) -> Tensor:
-        beyond = points.abs() - torch.tensor([0.5, 0.35, 0.25])
-        box = beyond.clamp(min=0).norm(dim=1) + beyond.amax(1).clamp(max=0) - 0.05
-        hollow = torch.maximum(box, 0.3 - points.norm(dim=1))
-        ring_axis = points[:, :2].norm(dim=1) - 0.75
-        ring = torch.stack([ring_axis, points[:, 2]]).norm(dim=0) - 0.08
-        return torch.minimum(hollow, ring)[:, None]
-
     return _random_points(
-        distances,
+        hollow_box_on_ring,
         lambda: wave_network(3, 1, 0.5),
         dimensions=3,
         noise=noise,

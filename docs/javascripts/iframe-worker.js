@@ -1,6 +1,5 @@
-// Search from a folder: browsers start no worker from file://, so the page runs the same script in
-// a hidden frame. MkDocs' plugin `offline` asks for a script of this name, and would fetch one from
-// a server if this site had none.
+// Search runs in a worker, and browsers start no worker from file://. There the page runs the same
+// script in a hidden frame, which has what the script uses of a worker: messages.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {
@@ -9,7 +8,13 @@ if (location.protocol === "file:") {
       this.frame.hidden = true;
       document.body.append(this.frame);
       const inside = this.frame.contentWindow;
-      inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+      inside.postMessage = (data) => {
+        const message = new MessageEvent("message", { data: structuredClone(data) });
+        setTimeout(() => {
+          this.dispatchEvent(message);
+          this.onmessage?.(message);
+        });
+      };
       const script = inside.document.createElement("script");
       this.ready = new Promise((loaded) => (script.onload = loaded));
       script.src = url;
@@ -18,7 +23,8 @@ if (location.protocol === "file:") {
 
     postMessage(data) {
       const inside = this.frame.contentWindow;
-      this.ready.then(() => inside.dispatchEvent(new inside.MessageEvent("message", { data })));
+      const message = new inside.MessageEvent("message", { data: inside.structuredClone(data) });
+      this.ready.then(() => inside.dispatchEvent(message));
     }
 
     terminate() {

@@ -100,3 +100,26 @@ def test_visits_of_fewer_epochs_are_interpolated(study, tmp_path):
     assert fits.visits_of_fewer_epochs(runs, "a", 23.0) == f"{0.25 * math.sqrt(2):.2f}"
     assert fits.visits_of_fewer_epochs(runs, "a", 31.0) == "more than 1.00"
     assert fits.visits_of_fewer_epochs(runs, "a", 19.0) == "less than 0.25"
+
+
+def test_the_shape_is_a_signed_distance(study):
+    distance = study("fits_fields").hollow_box_on_ring
+    points = torch.tensor(
+        [[0.75, 0.0, 0.0], [0.75, 0.0, 0.18], [0.0, 0.0, 0.0], [0.0, 0.0, 0.9], [0.4, 0.0, 0.0]]
+    )
+    # on the axis of the ring, over it, in the hollow, above the box, and in its wall
+    expected = [-0.08, 0.1, 0.3, 0.6, -0.1]
+    assert distance(points).squeeze(1).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_julia_set_is_smooth_outside_and_symmetric(study):
+    julia = study("fits_fields").julia_set
+    axis = torch.linspace(-1, 1, 65)
+    points = torch.cartesian_prod(axis, axis)
+    late = julia(points).squeeze(1)
+    assert torch.allclose(late, julia(-points).squeeze(1), atol=1e-3)
+    assert 0 <= float(late.min()) < 0.1
+    assert float(late.max()) == 1
+    # the fraction of a step joins the bands: no jump along an edge of the picture
+    edge = julia(torch.stack([torch.linspace(-1, 1, 2001), torch.ones(2001)], dim=1)).squeeze(1)
+    assert float(edge.diff().abs().max()) < 0.005

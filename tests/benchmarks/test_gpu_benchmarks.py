@@ -21,7 +21,7 @@ from dynaprune import BLS, InfoBatch, NoPrune, SampleLoss
 from dynaprune.bench.lars import LARS
 
 FOLDER = ROOT / "benchmarks" / "gpu"
-STAGES = ("checks", "cost", "rates", "cifar10", "noisy", "paper")
+STAGES = ("checks", "cost", "rates", "cifar10", "noisy", "fits", "paper")
 
 
 @pytest.fixture
@@ -267,3 +267,24 @@ def test_all_stages_run_at_toy_size(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for stage in stages:
         assert len((tmp_path / f"{stage}.jsonl").read_text().splitlines()) == len(lines[stage])
+
+
+def test_fits_are_compared_at_the_best_rate(part):
+    fits = part("fits")
+    searched = [each for each in fits.plan([]) if each.target == "image"]
+    assert len(searched) == len(fits.WAYS) * len(fits.RATES)  # nothing is compared before
+    assert all(each.is_search for each in searched)
+    records = [{"decibels": -abs(each.rate - fits.RATES[1]), **vars(each)} for each in searched]
+    compared = [each for each in fits.plan(records) if not each.is_search]
+    assert len(compared) == len(fits.WAYS) * len(fits.SEEDS)
+    assert {(each.target, each.rate) for each in compared} == {("image", fits.RATES[1])}
+
+
+@pytest.mark.parametrize("way", ["full", "fewer epochs", "random", "√loss + 0.3", "loss + 1"])
+def test_a_fit_learns_with_the_visits_that_it_may_make(part, way):
+    fits = part("fits")
+    size = fits.Size(side=32, batch=128, width=32, epochs=20)
+    run = fits.make(fits.Planned("field", way, 0.01, seed=0), size, torch.device("cpu"))
+    share = 1.0 if way == "full" else 1 - fits.SAVED
+    assert run["visits"] == share * size.side**2 * size.epochs
+    assert run["decibels"] > 3  # 0 is that of the target's mean

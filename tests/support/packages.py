@@ -37,7 +37,9 @@ def python_with(extras: Iterable[str], folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def run_python(python: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_python(
+    python: str | Path, *arguments: object, cwd: Path, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
     """Run an interpreter in a folder, without the paths that this one was told to import from."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
@@ -47,8 +49,22 @@ def run_python(python: Path, *arguments: object, cwd: Path) -> subprocess.Comple
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout,
     )
+
+
+def pip(python: str | Path, *arguments: object) -> None:
+    """Run the pip of an interpreter; it may need to download torch."""
+    words = ("-m", "pip", "--quiet", *arguments)
+    done = run_python(python, *words, cwd=Path(python).parent, timeout=1000)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of the project in an empty folder, and return its path."""
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    (wheel,) = folder.iterdir()
+    return wheel
 
 
 def extras_of_the_project() -> dict[str, list[str]]:

@@ -151,9 +151,6 @@ def test_what_may_not_be_loaded_is_not_called_damaged(tmp_path):
         load_checkpoint(tmp_path / "state.pt")
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"), reason="torch before 2.6"
-)
 @pytest.mark.parametrize(
     ("state", "said"),
     [

@@ -42,7 +42,7 @@ def _once(first: Any) -> Iterator[Any]:
 
 def _default_generator() -> torch.Generator:
     """Return the generator of the default device, from which torch's iterator draws its seed."""
-    device = torch.get_default_device()
+    device = torch.empty(0).device  # torch 2.6 fails to tell it after set_default_device(None)
     if device.type != "cuda":
         return torch.default_generator
     generators: tuple[torch.Generator, ...] = torch.cuda.default_generators

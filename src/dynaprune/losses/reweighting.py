@@ -144,7 +144,8 @@ def scale_slices(
             weights = weights.astype(np.float64)
         if size > 1:
             weights = np.add.reduceat(weights, np.arange(0, batch_size, size))
-        shares = torch.from_numpy(weights / batch_size)
+        # NumPy 1 would make float64 of float32 by an int that is large
+        shares = torch.from_numpy(weights / float(batch_size))
         if not losses.is_cpu:
             shares = _on_device_of(losses, shares)
     else:

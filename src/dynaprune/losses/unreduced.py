@@ -191,7 +191,7 @@ def _known(criterion: Callable[..., Tensor]) -> tuple[Loss, dict[str, Any]] | No
 
 def _is_altered(module: nn.Module, loss: Loss) -> bool:
     """Whether calling a module does anything else than calling torch's function."""
-    own = vars(module)
+    own = module.__dict__  # torch 2.6 cannot compile `vars`
     return bool(
         getattr(F, loss.function.__name__) is not loss.function  # third-party kernels replace it
         or "forward" in own

@@ -109,12 +109,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _unreadable(file: IO[bytes]) -> list[str]:
     """Return the classes and functions in a file of `torch.save` that `weights_only` refuses."""
-    find = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
-    if find is None:  # before torch 2.6
-        return []
     file.seek(0)
     try:
-        return sorted(find(file))
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
     except pickle.UnpicklingError as error:  # of modules that it would not even look into
         return [str(error)]
 
