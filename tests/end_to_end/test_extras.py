@@ -39,6 +39,9 @@ COMMANDS_OF = {
 IN_ANOTHER_ENVIRONMENT = {"timm", "ultralytics", "vision-tests"}
 """Extras that bring torchvision, which `make test-vision` tries in an environment of its own."""
 
+FROM_THE_WHEEL = {"all"}
+"""Extras that `test_wheel.py` tries, with the commands of all pages."""
+
 CODE_OF = {
     "export": "train.to_frame().to_parquet('samples.parquet')",
     "progress": """
@@ -179,5 +182,5 @@ def test_the_page_on_installing_names_the_pinned_torch():
 
 
 def test_every_extra_is_tried_here():
-    tried = COMMANDS_OF.keys() | CODE_OF.keys() | IN_ANOTHER_ENVIRONMENT
+    tried = COMMANDS_OF.keys() | CODE_OF.keys() | IN_ANOTHER_ENVIRONMENT | FROM_THE_WHEEL
     assert tried == extras_of_the_project().keys() - {"dev", "docs"}
