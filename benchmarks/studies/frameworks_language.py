@@ -1,16 +1,19 @@
 """Full training against pruned training at 30% of visits saved, in TRL and sentence-transformers.
 
     python benchmarks/studies/frameworks_language.py --data DATA [--task sft] [--seeds 5]
+    python benchmarks/studies/frameworks_language.py --data DATA --time  # on an idle machine
 
 DATA is a folder with `tinyshakespeare.txt` and `weak-labels/trec/{train,test}.json`. Full training
 is the framework's own trainer, without dynaprune. The methods of a seed are trained one after the
 other in one process, so that their times can be compared. Each run's result is written when it
-finishes; the script continues where it stopped. It needs SciPy and the frameworks.
+finishes; the script continues where it stopped. It needs SciPy and the frameworks. `--time` trains
+with and without pruning in turns, and prints the share of time saved over that of steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -195,6 +198,30 @@ def share_of(name: str, one: dict[str, Any], full: dict[str, Any]) -> float:
     return float(1 - one[name] / full[name])
 
 
+def time_in_turns(task: str, data: Path, number: int) -> dict[str, Any]:
+    """Train by each method, and return its steps and seconds."""
+    timed: dict[str, Any] = {}
+    for method in METHODS[:: 1 if number % 2 else -1]:
+        with tempfile.TemporaryDirectory() as folder:
+            result = TASKS[task](data, method, 0, folder)
+        timed[method] = {name: result[name] for name in ("steps", "wall", "cpu")}
+    return timed
+
+
+TURNS = 5
+
+
+def print_times(runs: Runs) -> None:
+    """Print the share of time saved over that of steps: the median of the turns, the range."""
+    turns = [each for each in runs.results if each["turn"] > 0]  # the first one warms up
+    for task, method in itertools.product(TASKS, METHODS[1:]):
+        pairs = [(each[method], each["full"]) for each in turns if each["task"] == task]
+        for clock in ("wall", "cpu") if pairs else ():
+            ratios = [share_of(clock, *pair) / share_of("steps", *pair) for pair in pairs]
+            low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+            print(f"{task}, {method}, {clock}: {middle:.2f}, from {low:.2f} to {high:.2f}")
+
+
 def table(runs: Runs) -> None:
     """Print the results of the seeds that all methods have trained.
 
@@ -237,9 +264,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--task", choices=TASKS, action="append")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--time", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "frameworks-language.jsonl")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the models are too small for more
+    if arguments.time:
+        runs = Runs(arguments.out.with_stem(f"{arguments.out.stem}-time"))
+        for task in arguments.task or TASKS:
+            for turn in range(TURNS + 1):
+                runs.do({"task": task, "turn": turn}, time_in_turns, task, arguments.data, turn)
+        print_times(runs)
+        return
     runs = Runs(arguments.out)
     for task in arguments.task or TASKS:
         for seed in range(arguments.seeds):

@@ -1,11 +1,13 @@
 """Full training against pruned training at 30% of visits saved, in timm.
 
     python benchmarks/studies/frameworks_timm.py --data DATA [--seeds 5]
+    python benchmarks/studies/frameworks_timm.py --tables  # fills docs/timm.md
 
-It needs timm and SciPy. DATA is a folder with `cifar10-images.zip`: 4,000 of its images train and
-2,000 test. Full training and its times are of timm's own loader, without dynaprune. The model of
-full training also tells what the losses of mixed batches say of their samples. Each run's result is
-written when it finishes; the script continues where it stopped, and fills docs/timm.md.
+It trains in the environment of `make test-vision`; `--tables` needs the extra `bench`. DATA is a
+folder with `cifar10-images.zip`: 4,000 of its images train and 2,000 test. Full training and its
+times are of timm's own loader, without dynaprune. The model of full training also tells what the
+losses of mixed batches say of their samples. Each run's result is written when it finishes; the
+script continues where it stopped.
 """
 
 from __future__ import annotations
@@ -22,21 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from kept_runs import RESULTS, Runs
-from timm.data import Mixup, create_dataset
-from timm.loss import SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from dynaprune import BLS, InfoBatch, RandomPrune
 from dynaprune.bench.statistics import mean_of
-from dynaprune.integrations.timm import PrunedScheduler, create_loader
 
-sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+sys.path.extend(str(Path(__file__).parents[2] / each) for each in ("benchmarks", "tests/support"))
 from pages import DOCS, fill_page
+from torchvision_operators import declare_operators
 
 SAVING, EPOCHS, BATCH_SIZE = 0.3, 10, 64
 PER_CLASS = {"train": 400, "test": 200}
@@ -65,6 +62,8 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def loader_of(dataset: Any, is_training: bool, **options: Any) -> Any:
+    from dynaprune.integrations.timm import create_loader
+
     return create_loader(
         dataset,
         (3, 32, 32),
@@ -81,6 +80,10 @@ def loader_of(dataset: Any, is_training: bool, **options: Any) -> Any:
 
 def made(seed: int, epochs: int, updates: int) -> tuple[nn.Module, Any, Any]:
     """Return a model, an optimizer and a schedule, as timm's script makes them."""
+    import timm
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import create_scheduler_v2
+
     torch.manual_seed(seed)
     model = timm.create_model("test_resnet", num_classes=10)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=3e-3, weight_decay=0.05)
@@ -99,6 +102,8 @@ def train_epoch(
     model: nn.Module, loader: Any, optimizer: Any, scheduler: Any, train: Any, made_before: int
 ) -> int:
     """Train an epoch as timm's script does, and return how many samples it has visited."""
+    from timm.loss import SoftTargetCrossEntropy
+
     criterion, visits = SoftTargetCrossEntropy(), 0
     model.train()
     for number, (images, labels) in enumerate(loader):
@@ -128,6 +133,10 @@ def losses_of(model: nn.Module, dataset: Any) -> tuple[Tensor, float]:
 
 def train(method: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train by a method, and return the accuracy, the visits and the seconds of training."""
+    from timm.data import create_dataset
+
+    from dynaprune.integrations.timm import PrunedScheduler
+
     dataset = create_dataset("", root=folder, split="train")
     epochs = round(EPOCHS * (1 - SAVING)) if method == "fewer epochs" else EPOCHS
     pruned: Any = None
@@ -153,6 +162,9 @@ def train(method: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def mix(model: nn.Module, dataset: Any, seed: int) -> dict[str, float]:
     """Return how the losses of mixed batches correlate with those of the same samples unmixed."""
+    from timm.data import Mixup
+    from timm.loss import SoftTargetCrossEntropy
+
     losses, _ = losses_of(model, dataset)
     images, labels = map(torch.cat, zip(*loader_of(dataset, is_training=False), strict=True))
     generator, correlations = torch.Generator().manual_seed(seed), {}
@@ -172,6 +184,10 @@ def mix(model: nn.Module, dataset: Any, seed: int) -> dict[str, float]:
 
 def time_epochs(folder: Path) -> Iterator[dict[str, Any]]:
     """Time an epoch of timm's loader and a pruned one after the other, again and again."""
+    from timm.data import create_dataset
+
+    from dynaprune.integrations.timm import PrunedScheduler
+
     dataset = create_dataset("", root=folder, split="train")
     pruned = BLS(InfoBatch(dataset, PAIRS + 1, saving=SAVING)).proxy()
     updates = len(dataset) // BATCH_SIZE
@@ -253,12 +269,18 @@ def mixing(results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="the folder that holds cifar10-images.zip")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tables", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "frameworks-timm.jsonl")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     runs = Runs(arguments.out)
+    if arguments.tables:
+        parts = {"measured": measured(runs.results), "mixing": mixing(runs.results)}
+        fill_page(DOCS / "timm.md", parts)
+        return
+    declare_operators()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         extract(arguments.data / "cifar10-images.zip", folder)
@@ -269,8 +291,6 @@ def main() -> None:
             for method in METHODS:
                 key = {"part": "quality", "seed": seed, "method": method}
                 runs.do(key, train, method, seed, folder)
-    parts = {"measured": measured(runs.results), "mixing": mixing(runs.results)}
-    fill_page(DOCS / "timm.md", parts)
 
 
 if __name__ == "__main__":

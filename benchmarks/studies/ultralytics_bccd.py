@@ -3,13 +3,13 @@
     python benchmarks/studies/ultralytics_bccd.py --root DATA    # trains; goes on where it stopped
     python benchmarks/studies/ultralytics_bccd.py --root DATA --time    # seconds of both, in turns
     python benchmarks/studies/ultralytics_bccd.py --root DATA --mixing  # what mosaic does to scores
-    python benchmarks/studies/ultralytics_bccd.py --tables       # prints the results so far
+    python benchmarks/studies/ultralytics_bccd.py --tables       # fills docs/ultralytics.md
 
 `yolo11n.yaml` begins with random weights and trains on the 292 images of BCCD's `trainval` part, at
 128 pixels, in batches of 8, with AdamW and the augmentation of Ultralytics: mosaic until the last
 third of the epochs. The result is the mAP50-95 on the 72 images of the test part after the last
 epoch; nothing is chosen by it. It trains in the environment of `make test-vision`; `--tables` needs
-the extra `bench`. About 8 minutes on one core.
+the extra `bench`. About 40 minutes on one core; `--time` needs an idle one.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from dynaprune import BLS, InfoBatch, KalmanBLS, NoPrune, PrunedDataset, RandomP
 from dynaprune.tracking import Callback
 
 sys.path.extend(str(Path(__file__).parents[2] / each) for each in ("benchmarks", "tests/support"))
+from pages import DOCS, fill_page
 from torchvision_operators import declare_operators
 from zoo.datasets.yolo_layout import write_cells
 
 os.environ |= {"YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0"}  # read when Ultralytics is imported
 
-EPOCHS, SAVED, SEEDS = 10, 0.3, range(3)
+EPOCHS, SAVED, SEEDS = 30, 0.3, range(5)
 FULL, FEWER, RANDOM, PRUNED = "full", "fewer epochs", "random", "BLS-InfoBatch"
 WAYS: dict[str, Callable[[Any, int, int], PrunedDataset] | None] = {
     FULL: None,
@@ -73,9 +74,10 @@ def train(
     seed: int,
     **settings: Any,
 ) -> Any:
-    """Train, and return the trainer, with `marks`: wall and CPU seconds at the end of each epoch.
+    """Train, and return the trainer, with `marks` and `saves`: wall and CPU seconds, shape (·, 2).
 
-    The first mark is at the beginning of the first epoch.
+    `marks` has the beginning of the first epoch and the end of each one; `saves` the time at which
+    the checkpoint of each one was written.
     """
     from ultralytics import YOLO
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -88,13 +90,15 @@ def train(
             return method(dataset, self.epochs, seed)
 
     marks: list[tuple[float, float]] = []
+    saves: list[tuple[float, float]] = []
 
-    def mark(trainer: Any) -> None:
-        marks.append((time.perf_counter(), time.process_time()))
+    def note_in(times: list[tuple[float, float]]) -> Callable[[Any], None]:
+        return lambda trainer: times.append((time.perf_counter(), time.process_time()))
 
     model = YOLO("yolo11n.yaml", verbose=False)
-    model.add_callback("on_train_start", mark)
-    model.add_callback("on_train_epoch_end", mark)
+    model.add_callback("on_train_start", note_in(marks))
+    model.add_callback("on_train_epoch_end", note_in(marks))
+    model.add_callback("on_model_save", note_in(saves))
     settings = {"close_mosaic": epochs // 3, **SETTINGS, **settings}
     with tempfile.TemporaryDirectory() as folder:
         model.train(
@@ -105,7 +109,7 @@ def train(
             trainer=DetectionTrainer if method is None else PrunedTrainer,
             **settings,
         )
-    model.trainer.marks = marks
+    model.trainer.marks, model.trainer.saves = np.array(marks), np.array(saves)
     return model.trainer
 
 
@@ -115,14 +119,18 @@ def run(data: Path, way: str, seed: int) -> dict[str, Any]:
     started = time.perf_counter(), time.process_time()
     trainer = train(data, WAYS[way], epochs=epochs, seed=seed)
     metrics = {name.split("/")[1][:-3]: float(trainer.metrics[name]) for name in _METRICS}
-    first, last = trainer.marks[0], trainer.marks[-1]
+    wall, cpu = trainer.marks[-1] - trainer.marks[0]
+    # the last checkpoint is written after validation, and after the last mark
+    saving_wall, saving_cpu = (trainer.saves[:-1] - trainer.marks[1:-1]).sum(0)
     images = len(trainer.train_loader.dataset)
     visits = epochs * images if WAYS[way] is None else trainer.pruned.summary().visits_made
     return {
         **metrics,
         "visits": visits,
-        "train_seconds": last[0] - first[0],
-        "train_cpu": last[1] - first[1],
+        "train_seconds": wall,
+        "train_cpu": cpu,
+        "saving_seconds": saving_wall,
+        "saving_cpu": saving_cpu,
         "total_cpu": time.process_time() - started[1],
     }
 
@@ -130,16 +138,21 @@ def run(data: Path, way: str, seed: int) -> dict[str, Any]:
 _METRICS = ("metrics/mAP50-95(B)", "metrics/mAP50(B)")
 
 
-def time_in_turns(data: Path, repeat: int) -> dict[str, Any]:
-    """Train two epochs in full and two pruned, and return their seconds of CPU time and in all.
+TIMED_EPOCHS = 3
 
-    Ultralytics writes no weights here, as that takes as long after any epoch.
+
+def time_in_turns(data: Path, repeat: int) -> dict[str, Any]:
+    """Train in full and pruned; return the seconds of epochs, and those of their checkpoints.
+
+    One more epoch is trained, whose checkpoint would come after validation.
     """
     result: dict[str, Any] = {}
     for way in (FULL, PRUNED) if repeat % 2 else (PRUNED, FULL):
-        trainer = train(data, WAYS[way], epochs=2, seed=repeat, save=False)
-        for kind, place in (("wall", 0), ("cpu", 1)):
-            result[f"{way} {kind}"] = trainer.marks[2][place] - trainer.marks[0][place]
+        trainer = train(data, WAYS[way], epochs=TIMED_EPOCHS + 1, seed=repeat)
+        ends, saves = trainer.marks[1:-1], trainer.saves[:-1]
+        for place, clock in enumerate(("wall", "cpu")):
+            result[f"{way} {clock}"] = (saves[-1] - trainer.marks[0])[place]
+            result[f"{way} saving {clock}"] = (saves - ends).sum(0)[place]
     return result
 
 
@@ -208,7 +221,9 @@ def main() -> None:
         for suffix in ("", "-time", "-mixing")
     )
     if arguments.tables:
-        print_tables(runs.results, timed.results, mixed.results)
+        fill_page(DOCS / "ultralytics.md", {"measured": measured(runs.results)})
+        print_times(timed.results)
+        print_correlations(mixed.results)
         return
     declare_operators()
     torch.set_num_threads(1)
@@ -224,45 +239,62 @@ def main() -> None:
         else:
             for seed in SEEDS:
                 for way in WAYS:
-                    runs.do({"seed": seed, "way": way}, run, data, way, seed)
+                    key = {"epochs": EPOCHS, "seed": seed, "way": way}
+                    runs.do(key, run, data, way, seed)
 
 
-def print_tables(runs: list[Any], timed: list[Any], mixed: list[Any]) -> None:
-    """Print mAP, cost, and correlations, with 95% intervals over seeds."""
+def measured(runs: list[Any]) -> str:
+    """Return the table of what each way has reached: 95% intervals over the seeds that all have."""
     from dynaprune.bench.statistics import mean_of
 
-    full = {each["seed"]: each for each in runs if each["way"] == FULL}
+    of = {(each["way"], each["seed"]): each for each in runs if each["epochs"] == EPOCHS}
+    seeds = [seed for seed in SEEDS if all((way, seed) in of for way in WAYS)]
+    lines = [
+        f"| {len(seeds)} seeds | visits | mAP50-95 % | against full % | mAP50 % | CPU seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for way in WAYS:
-        done = [each for each in runs if each["way"] == way]
-        if not done:
-            continue
-        paired = [each for each in done if each["seed"] in full]
-        change = mean_of([each["mAP50-95"] - full[each["seed"]]["mAP50-95"] for each in paired])
+        done = [of[way, seed] for seed in seeds]
+        change = [of[way, seed]["mAP50-95"] - of[FULL, seed]["mAP50-95"] for seed in seeds]
         cells = [
+            f"{done[0]['visits']:,}",
             mean_of([each["mAP50-95"] for each in done]).percent(),
-            change.percent(sign=True),
+            "" if way == FULL else mean_of(change).percent(sign=True),
             mean_of([each["mAP50"] for each in done]).percent(),
-            *(mean_of([each[key] for each in done]).text(digits=0) for key in _COSTS),
+            mean_of([each["total_cpu"] for each in done]).text(digits=0),
         ]
-        print(f"| {way} | {len(done)} | " + " | ".join(cells) + " |")
-    pruned = {each["seed"]: each for each in runs if each["way"] == PRUNED}
-    for cost in ("train_cpu", "total_cpu", "seconds"):
-        pairs = [(pruned[seed][cost], full[seed][cost]) for seed in full.keys() & pruned.keys()]
-        if pairs:
-            saved = statistics.median(1 - one / other for one, other in pairs)
-            print(f"{cost}: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
-    for kind in ("wall", "cpu") if timed else ():
-        saved = statistics.median(
-            1 - each[f"{PRUNED} {kind}"] / each[f"{FULL} {kind}"] for each in timed
-        )
-        print(f"{kind} of epochs: {saved:.1%} saved, {saved / SAVED:.2f} of the share of visits")
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def print_times(timed: list[Any]) -> None:
+    """Print the share of time saved over that of visits, with and without checkpoints."""
+    for clock in ("wall", "cpu"):
+        for without in (False, True):
+            shares = []
+            for each in timed:
+                pruned_time, full_time = (
+                    each[f"{way} {clock}"] - without * each[f"{way} saving {clock}"]
+                    for way in (PRUNED, FULL)
+                )
+                shares.append((1 - pruned_time / full_time) / SAVED)
+            low, middle, high = min(shares), statistics.median(shares), max(shares)
+            what = f"{clock} {'without' if without else 'with'} checkpoints"
+            print(f"{what}: {middle:.2f} of the visits saved, from {low:.2f} to {high:.2f}")
+        for way in (FULL, PRUNED):
+            one = statistics.median(each[f"{way} saving {clock}"] for each in timed) / TIMED_EPOCHS
+            epoch = statistics.median(each[f"{way} {clock}"] for each in timed) / TIMED_EPOCHS
+            print(f"{clock}, {way}: {epoch:.2f} s an epoch, {1000 * one:.0f} ms its checkpoint")
+
+
+def print_correlations(mixed: list[Any]) -> None:
+    """Print how well scores order the images, with 95% intervals over seeds."""
+    from dynaprune.bench.statistics import mean_of
+
     for mosaic in sorted({each["mosaic"] for each in mixed}):
         for score in ("BLS", "KalmanBLS"):
             chosen = [each[score] for each in mixed if each["mosaic"] == mosaic]
             print(f"mosaic={mosaic}, {score}: {mean_of(chosen).text(digits=2)}")
-
-
-_COSTS = ("visits", "train_cpu", "train_seconds", "total_cpu", "seconds")
 
 
 if __name__ == "__main__":

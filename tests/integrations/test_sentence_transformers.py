@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
-from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+from sentence_transformers.base.sampler import GroupByLabelBatchSampler, NoDuplicatesBatchSampler
 from sentence_transformers.sentence_transformer.losses import (
     BatchAllTripletLoss,
     CachedMultipleNegativesRankingLoss,
@@ -26,6 +26,7 @@ from transformers_runs import means_of
 from dynaprune import BLS, InfoBatch, NoPrune, RandomPrune
 from dynaprune.integrations.sentence_transformers import PrunedSentenceTransformerTrainer
 from dynaprune.integrations.sentence_transformers._batches import _every
+from dynaprune.integrations.sentence_transformers._groups import Groups
 from dynaprune.integrations.transformers import PrunedTrainerMixin
 from dynaprune.integrations.transformers._loss import with_gradient_of
 
@@ -167,6 +168,29 @@ def test_batches_are_grouped_by_label(folder):
             counts = Counter(data[index]["label"] for index in batch)
             assert len(counts) >= 2
             assert min(counts.values()) >= 2
+
+
+def test_groups_of_labels_are_those_of_its_own_sampler(folder):
+    data, samples = labelled(), np.arange(0, ROWS, 2)
+    trainer = make(folder, data, BatchAllTripletLoss, batch_sampler="group_by_label")
+    own = GroupByLabelBatchSampler(
+        data.select(samples), BATCH, False, ["label"], torch.Generator(), trainer.args.seed
+    )
+    own.set_epoch(1)
+    assert list(Groups(trainer, [data], is_joined=False).of(samples, epoch=1)) == list(own)
+
+
+def test_labels_are_read_once(folder, monkeypatch):
+    trainer = make(folder, labelled(), BatchAllTripletLoss, batch_sampler="group_by_label")
+    read, own = [], Dataset.__getitem__
+
+    def get(dataset, key):
+        read.extend([key] * isinstance(key, str))
+        return own(dataset, key)
+
+    monkeypatch.setattr(Dataset, "__getitem__", get)
+    trainer.train()
+    assert read == ["label", "label"]  # the first time by the trainer's own sampler
 
 
 class InPairs(torch.utils.data.BatchSampler):

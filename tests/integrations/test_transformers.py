@@ -188,10 +188,19 @@ def test_what_it_does_not_take(tmp_path):
         build(train_dataset=None)
     with pytest.raises(TypeError, match="pruning must return .* but it returned a BLS"):
         build(pruning=lambda dataset: BLS(InfoBatch(dataset, num_epochs=3)))
+    with pytest.raises(TypeError, match="must be a function of .*, but it is a InfoBatch"):
+        build(pruning=InfoBatch(Sentences(), num_epochs=3))
     with pytest.raises(TypeError, match="a stream does not have"):
         build(pruning=lambda dataset: InfoBatch(PrunedIterableDataset([1], key=0), num_epochs=3))
     with pytest.raises(ValueError, match="train_sampling_strategy='sequential' was given"):
         build(args=arguments(tmp_path, train_sampling_strategy="sequential"))
+
+
+def test_the_mixin_comes_first():
+    with pytest.raises(TypeError, match=r"write class Late\(PrunedTrainerMixin, Trainer\)"):
+
+        class Late(Trainer, PrunedTrainerMixin):
+            pass
 
 
 def test_a_part_of_the_samples_for_the_only_rank_is_all_of_them(tmp_path):

@@ -17,6 +17,13 @@ def test_prune_must_be_defined(tmp_path):
         train(tmp_path, Trainer)
 
 
+def test_the_mixin_comes_first():
+    with pytest.raises(TypeError, match=r"write class Trainer\(PrunedTrainerMixin, Detection"):
+
+        class Trainer(base_trainer(), PrunedTrainerMixin):
+            pass
+
+
 @pytest.mark.parametrize(
     ("method", "error", "message"),
     [

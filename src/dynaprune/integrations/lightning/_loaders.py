@@ -49,7 +49,8 @@ def pruned_datasets(trainer: Trainer) -> list[PrunedDataset]:
         names = ", ".join(type(each).__name__ for each in loaders)
         raise TypeError(
             "PruningCallback expects a training loader that is a dynaprune.DataLoader of a "
-            f"pruned dataset, but the Trainer trains {names}"
+            f"pruned dataset, but the Trainer trains {names}: import DataLoader from dynaprune, "
+            "and use DataLoader(train, batch_size=...), where train is the pruned dataset"
         )
     for each in pruned:
         _check_sampler(trainer, each)

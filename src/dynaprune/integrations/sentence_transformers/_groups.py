@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset
 
 from .._versions import require
+from ._rows import Rows
 
 TESTED = "6.2"
 
@@ -32,7 +33,9 @@ class Groups:
         self._datasets = datasets
         self._ends = np.cumsum([len(each) for each in datasets])
         self._is_joined = is_joined
-        self._hashes: dict[int, NDArray[np.int64]] = {}  # by the number of the dataset
+        # both by the number of the dataset
+        self._hashes: dict[int, NDArray[np.int64]] = {}
+        self._columns: dict[int, dict[str, list[Any]]] = {}
 
     def of(self, samples: NDArray[np.int64], epoch: int) -> Any:
         """Return a batch sampler whose batches are positions in `samples`.
@@ -50,8 +53,7 @@ class Groups:
             if own.size == 0:  # a round robin would end before its first batch
                 continue
             rows = own - starts[number]
-            # without a file in the cache for each epoch
-            parts.append(self._datasets[number].select(rows, keep_in_memory=True))
+            parts.append(self._rows_of(number, rows))
             samplers.append(self._sampler_of(parts[-1], generator))
             self._share_hashes(samplers[-1], number, rows)
         if self._is_joined:
@@ -66,6 +68,13 @@ class Groups:
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(epoch)
         return batches
+
+    def _rows_of(self, number: int, rows: NDArray[np.int64]) -> Any:
+        """Return rows of a dataset, for a batch sampler to group."""
+        dataset = self._datasets[number]
+        if self._trainer.args.batch_sampler == "group_by_label":
+            return Rows(dataset, rows, self._columns.setdefault(number, {}))
+        return dataset.select(rows, keep_in_memory=True)  # no file in the cache for each epoch
 
     def _sampler_of(self, part: Any, generator: torch.Generator | None = None) -> Any:
         trainer = self._trainer

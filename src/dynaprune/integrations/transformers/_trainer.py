@@ -14,6 +14,7 @@ from ...loading.lr_scheduler import PrunedScheduler
 from ...pruned_dataset import PrunedDataset
 from ...utils.optional_imports import require
 from .. import warn_of_other_epochs
+from .._bases import check_comes_first
 from .._metrics import metrics_of
 from .._ranks import visits_of_all_ranks
 from .._versions import require as require_name
@@ -21,6 +22,7 @@ from ._checkpoint import load_pruning, save_pruning
 from ._loader import FullEpoch, check_shuffles, holder_of_samples, pruned_loader
 from ._loss import MeanLoss, with_gradient_of
 from ._micro_batches import MicroBatch, MicroBatches
+from ._pruning import check_pruning, create_pruned
 from ._steps import RunSteps
 
 if TYPE_CHECKING:
@@ -76,17 +78,23 @@ class PrunedTrainerMixin:
         pruned: the pruned dataset.
 
     Raises:
-        TypeError: `pruning` returns no pruned dataset, or one of a stream.
+        TypeError: the mixin comes after the trainer in the list of bases (when the class is
+            defined); or `pruning` is no function, or returns no pruned dataset or one of a stream.
         ValueError: there is no training set, or the Trainer's arguments set another order of it;
             `pruning` returns a dataset that was trained on before.
         RuntimeError: in training, if a step does not call `compute_loss` exactly once.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_comes_first(PrunedTrainerMixin, Trainer, cls)
 
     def __init__(
         self, *arguments: Any, pruning: Callable[[Any], PrunedDataset], **keywords: Any
     ) -> None:
         for name in INTERNALS:  # a method that nothing calls would change nothing, silently
             require_name(Trainer, name, "transformers", TESTED)
+        check_pruning(pruning)
         super().__init__(*arguments, **keywords)
         trainer: Any = self
         if trainer.train_dataset is None:
@@ -98,7 +106,7 @@ class PrunedTrainerMixin:
                 "epochs shuffled: leave it out"
             )
         self._pruning = pruning
-        self.pruned = _create_pruned(pruning, self._training_samples())
+        self.pruned = create_pruned(pruning, self._training_samples())
         self._micro_batches = MicroBatches()
         self._current: MicroBatch | None = None  # of the current training step
         self._mean_loss = MeanLoss(self)
@@ -206,7 +214,7 @@ class PrunedTrainerMixin:
 
     def _inner_training_loop(self, *arguments: Any, **keywords: Any) -> Any:
         if self.pruned.progress > 0:  # another train(), or a retry with a smaller batch size
-            self.pruned = _create_pruned(self._pruning, self._training_samples())
+            self.pruned = create_pruned(self._pruning, self._training_samples())
         self._micro_batches.clear()
         self._mean_loss = MeanLoss(self)  # the model may be another one
         return super()._inner_training_loop(*arguments, **keywords)  # type: ignore[misc]
@@ -363,30 +371,3 @@ class _PruningCallback(TrainerCallback):  # type: ignore[misc]
     def on_epoch_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
         """End the epoch."""
         self.trainer._end_epoch()
-
-
-def _create_pruned(pruning: Callable[[Any], PrunedDataset], dataset: Any) -> PrunedDataset:
-    """Return a new pruned dataset of the user's function.
-
-    Raises:
-        TypeError: it returned something else, or a pruned stream.
-        ValueError: it returned a pruned dataset that was trained on before.
-    """
-    pruned = pruning(dataset)
-    if not isinstance(pruned, PrunedDataset):
-        raise TypeError(
-            "pruning must return a pruned dataset, such as BLS(InfoBatch(dataset, "
-            f"num_epochs=3)).proxy(), but it returned a {type(pruned).__name__}"
-        )
-    if pruned.is_stream:
-        raise TypeError(
-            "PrunedTrainer counts its steps by the length of its epochs, which a stream does "
-            "not have: give it a map-style dataset, or train a stream with Accelerate, "
-            "Lightning or a loop of your own"
-        )
-    if pruned.progress > 0:
-        raise ValueError(
-            "pruning must create a new pruned dataset each time it is called, but it returned "
-            f"one that has been trained for {pruned.progress:.4g} epochs"
-        )
-    return pruned

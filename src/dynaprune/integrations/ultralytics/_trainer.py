@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...pruned_dataset import PrunedDataset
 from .. import warn_of_other_epochs
+from .._bases import check_comes_first
 from .._metrics import metrics_of
 from .._ranks import has_scores_per_rank
 from .._versions import require
@@ -67,12 +68,18 @@ class PrunedTrainerMixin:
 
     Raises:
         ImportError: the version of Ultralytics lacks a method that the mixin overrides.
-        TypeError: `prune` is missing, returns no pruned dataset, or one of a stream or a `Sharded`.
+        TypeError: the mixin comes after the trainer in the list of bases (when the class is
+            defined); or `prune` is missing, returns no pruned dataset, or one of a stream or a
+            `Sharded`.
         ValueError: `prune` returns a dataset that was trained on before; or `rect=True`.
     """
 
     pruned: PrunedDataset
     _loader: PrunedLoader
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        check_comes_first(PrunedTrainerMixin, trainer_module.BaseTrainer, cls)
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         require(trainer_module, "TQDM", "ultralytics", TESTED)
