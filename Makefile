@@ -53,6 +53,8 @@ test-python-3.10: VERSIONS = $(shell sed -n 's/^dependencies = \[\(.*\)\]/\1/p' 
 test-python-3.10: OPTIONS = -W 'ignore:The epoch parameter:UserWarning' \
 	--deselect tests/losses/test_losses.py::test_update_reads_no_loss_and_moves_nothing \
 	--deselect 'tests/losses/test_unreduced_calls.py::test_compiled_as_one_graph[partial]'
+# torch warns so with Python 3.13.0
+test-python-3.13: OPTIONS = -W 'ignore:Guards may run slower:RuntimeWarning'
 
 test-python-%:
 	PYENV_VERSION=$* python$* -m venv --clear .venv-$*

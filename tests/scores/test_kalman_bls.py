@@ -292,5 +292,5 @@ def test_places_of_scores_as_normal_quantiles():
     some = np.array([0.0, -0.0, 1, -1, -1, 1e-45, -1e-45, 3e38, -3e38], dtype=np.float32)
     many = random.normal(size=5000).astype(np.float32)
     for values in (some, many, many.round(2), -many, np.ones(3, dtype=np.float32)):
-        expected = norm.ppf((rankdata(values) - 0.5) / values.size)
+        expected = norm.ppf((rankdata(values.astype(np.float64)) - 0.5) / values.size)
         np.testing.assert_allclose(_normal_scores(values), expected, atol=1e-12)
