@@ -91,7 +91,7 @@ def test_a_loss_on_the_host_with_indices_on_the_device(device, monkeypatch, loss
 
 @pytest.mark.parametrize("levels", [2, 5])
 def test_the_weights_of_a_plan(device, levels):
-    """Weights of few and of many levels, at indices of which some are out of range."""
+    """Weights of few and of many levels, at indices, some of them out of range."""
     weights = torch.arange(levels).repeat(4)[: 2 * levels].float() + 1
     number = weights.numel()
     known = Weights.scattered(torch.arange(number), weights, number)

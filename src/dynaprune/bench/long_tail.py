@@ -1,4 +1,4 @@
-"""Groups of samples of which some are rare."""
+"""Groups of samples with sizes from common to rare."""
 
 from __future__ import annotations
 
