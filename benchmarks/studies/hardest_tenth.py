@@ -81,7 +81,7 @@ def _kinds_of(task: Any, seed: int) -> np.ndarray:
 
 
 def _with_wrong(labels: torch.Tensor, share: float, seed: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Return labels of which a share was changed at random, and which ones: shapes (n,)."""
+    """Return labels, a share of them changed at random, and which were changed: shapes (n,)."""
     draw = torch.Generator().manual_seed(seed)
     is_wrong = torch.rand(len(labels), generator=draw) < share
     classes = int(labels.max()) + 1
