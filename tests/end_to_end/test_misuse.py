@@ -115,6 +115,13 @@ def test_update_with_the_loader_of_torch():
                 train.update(torch.tensor(1.0))
 
 
+def test_update_with_a_loader_over_the_dataset_that_was_wrapped():
+    train = bls(InfoBatch, 10)
+    for _ in DataLoader(Numbers(10), batch_size=5, sampler=train.sampler):
+        with pytest.raises(RuntimeError, match="the pruned dataset and not the one that it wraps"):
+            train.update(torch.tensor(1.0))
+
+
 def test_update_with_indices_but_another_sampler():
     train = bls(InfoBatch, 10)
     loader = torch.utils.data.DataLoader(train.with_indices(), batch_size=5, shuffle=True)

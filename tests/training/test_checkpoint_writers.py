@@ -221,3 +221,8 @@ def test_the_longest_names_can_be_written(tmp_path):
     path = tmp_path / ("a" * 255)
     save_checkpoint(path, step=1)
     assert load_checkpoint(path) == {"step": 1}
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nope for x\.pt: make it first"):
+        save_checkpoint(tmp_path / "nope" / "x.pt", train={"epoch": 1})

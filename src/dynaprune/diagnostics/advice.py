@@ -6,12 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from ..methods.unscored import UNSCORED
+from ..scores.reliability import WEAK
 
 if TYPE_CHECKING:
     from .audit_result import Audit
-
-WEAK = 0.2
-"""Rank correlation below which scores are called weak."""
 
 FEW, MANY = 0.3, 0.5
 """Shares of learned samples halfway through a run. Below the first, pruning cost quality in three

@@ -20,6 +20,10 @@ each sample has its own loss, few enough to cost little of an epoch of small ste
 SAMPLES = 1 << 15
 """The last samples of an epoch that are used: enough for an estimate, and cheap."""
 
+WEAK = 0.2
+"""A rank correlation with losses below which scores are called weak: a choice by them is close to a
+random one."""
+
 ENOUGH = 400
 """Measurements behind an estimate, if epochs are short: its standard error is then
 1/√400 = 0.05."""

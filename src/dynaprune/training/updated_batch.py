@@ -38,8 +38,9 @@ def pass_to_update(passes: list[LoaderPass], done: str) -> LoaderPass:
     if latest is None or _was_only_looked_at(latest):
         raise RuntimeError(
             f"{done} before a batch was served by dynaprune.DataLoader. Iterate "
-            "over DataLoader(train, sampler=train.sampler, ...) of dynaprune: the DataLoader "
-            "of torch does not tell which samples are in a batch. With another loader, give "
+            "over DataLoader(train, ...) of dynaprune, where train is the pruned dataset and not "
+            "the one that it wraps: the DataLoader of torch does not tell which samples are in a "
+            "batch, nor does one over another dataset. With another loader, give "
             "it train.with_indices() and call update(loss, indices=indices). Under Accelerate, "
             "use prepare of dynaprune.integrations.accelerate"
         )

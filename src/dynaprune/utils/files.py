@@ -31,9 +31,14 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
         sync: whether to flush it to the disk, so that it survives a crash of the machine.
 
     Raises:
+        FileNotFoundError: there is no folder for it.
         OSError: the file cannot be written, or `path` is a folder or a device.
     """
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {target.parent} for {target.name}: make it first"
+        )
     if target.exists() and not target.is_file():
         raise OSError(f"{path} cannot be replaced by a file: it is a folder or a device")
     _remove_leftovers(target)

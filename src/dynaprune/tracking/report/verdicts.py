@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ...methods.unscored import UNSCORED
-from ...scores.reliability import ENOUGH
+from ...scores.reliability import ENOUGH, WEAK
 from ..recording import RecordedEpoch, gaps_between
 from .classes import RARELY, ClassRow
 from .run import RecordedRun
@@ -20,6 +20,12 @@ TOO_WIDE = 0.2
 
 MOVED = 0.05
 """How much more or less often the hardest samples have to be served to be mentioned."""
+
+HOW_TO_SCORE = (
+    "Give update more losses per batch: a loss per sample (reduction='none'), or "
+    "chunked(criterion, chunks=8). Smaller batches, KalmanBLS instead of BLS, or more epochs help, "
+    "too."
+)
 
 MAX_NAMED = 5
 """How many epochs or classes a sentence names."""
@@ -137,7 +143,8 @@ def on_reliability(run: RecordedRun) -> list[Verdict]:
         return []
     last, half_width = known[-1].reliability, half_width_of(known)
     value = f"{last:.2f} ± {half_width:.2f}"
-    if last >= half_width:
+    is_read = run.facts["method"] not in UNSCORED
+    if last >= half_width and (last >= WEAK or not is_read):
         return [Verdict(GOOD, f"Scores order samples better than chance: reliability {value}.")]
     if half_width > TOO_WIDE:
         return [
@@ -147,10 +154,18 @@ def on_reliability(run: RecordedRun) -> list[Verdict]:
                 "It needs a hundred batches or more after the first epoch.",
             )
         ]
+    if last >= half_width:
+        return [
+            Verdict(
+                NOTE,
+                f"Scores order samples only slightly better than chance: reliability {value}.",
+                f"Selection is close to random. {HOW_TO_SCORE}",
+            )
+        ]
     found = (
         f"The reliability of the scores is {value}, {'near' if last > -half_width else 'below'} 0"
     )
-    if run.facts["method"] in UNSCORED:
+    if not is_read:
         return [
             Verdict(
                 NOTE,
@@ -162,9 +177,7 @@ def on_reliability(run: RecordedRun) -> list[Verdict]:
         Verdict(
             PROBLEM,
             f"{found}: the selection is no better than random.",
-            "Give update more losses per batch: a loss per sample (reduction='none'), or "
-            "chunked(criterion, chunks=8). Smaller batches, KalmanBLS instead of BLS, or more "
-            "epochs help, too. If it stays near 0, use RandomPrune, which needs no scores.",
+            f"{HOW_TO_SCORE} If it stays near 0, use RandomPrune, which needs no scores.",
         )
     ]
 
