@@ -26,7 +26,10 @@ def spectrum_table(found: Spectrum, title: str) -> Table:
     )
     if found.has_sample_losses:
         table.add_row("  lasting part of it", f"{found.lasting_variance:.4g}")
-    table.add_row("  share of slow changes, f < ¼", f"{100 * found.slow_share:.0f}%")
+    # a share of what is not known to be more than 0 can be any number
+    is_known = found.signal_variance > 1.96 * found.signal_error
+    slow = f"{100 * found.slow_share:.0f}%" if is_known else "not known: no signal was found"
+    table.add_row("  share of slow changes, f < ¼", slow)
     table.add_row("variance of its neighbours' (noise)", f"{found.noise_variance:.4g}")
     table.add_row("signal / noise, one visit", f"{found.snr:.3g}")
     average = f"after the average, α = {found.alpha:g}"
