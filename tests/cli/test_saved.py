@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from helpers import bls, mean_loss, train_epoch
 
-from dynaprune import DataLoader, InfoBatch, load_checkpoint, save_checkpoint
+from dynaprune import DataLoader, InfoBatch, KalmanBLS, NoPrune, load_checkpoint, save_checkpoint
 from dynaprune.cli.inspect import others_table, rows_of, states_in
+from dynaprune.tracking.review.sources import ledger_of_state
 from dynaprune.training.checksum import sealed
 
 
@@ -112,6 +114,31 @@ def test_whether_a_state_is_as_it_was(state):
     assert "damaged" not in dict(rows_of(sealed(state)))
     del state["checksum"]  # as in the states of earlier versions
     assert "damaged" not in dict(rows_of(state))
+
+
+@pytest.mark.parametrize("loss_of", [lambda batch: batch.float() + 1, lambda batch: -batch.float()])
+def test_scores_are_in_the_unit_that_the_run_shows(loss_of):
+    """`KalmanBLS` saves its estimates without the unit of the loss."""
+    train = KalmanBLS(NoPrune(range(60), num_epochs=3)).proxy()
+    train.track_samples()
+    train_epoch(DataLoader(train, batch_size=6), lambda batch: loss_of(batch).mean())
+    quantiles = np.quantile(train.scores.numpy(), [0, 0.1, 0.5, 0.9, 1])
+    state = train.state_dict()
+    shown = dict(rows_of(state))["scores: lowest, 10%, median, 90%, highest"]
+    assert [float(each) for each in shown.split(", ")] == pytest.approx(quantiles, rel=1e-3)
+    assert np.array_equal(ledger_of_state(state).scores, train.scores.numpy())
+
+
+@pytest.mark.parametrize(
+    ("loss_of", "expected"),
+    [(torch.Tensor.float, "per sample"), (mean_loss, "one per 10.0 samples on average")],
+)
+def test_what_losses_the_scores_are_from(loss_of, expected):
+    train = NoPrune(range(60), num_epochs=3)
+    assert "losses" not in dict(rows_of(train.state_dict()))
+    train_epoch(DataLoader(train, batch_size=10), loss_of)
+    rows = dict(rows_of(train.state_dict()))
+    assert (rows["score"], rows["losses"]) == ("BLS", expected)
 
 
 def test_names_and_numbers_of_any_kind_are_shown(state):

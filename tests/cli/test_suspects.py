@@ -146,6 +146,39 @@ def test_a_page(run):
     assert (card["content"], card["id"]) == (f"text {card['index']}.", f"data/{card['index']}.txt")
 
 
+LABELS_ELSEWHERE = """
+class Named:
+    {attribute} = [number % 2 for number in range(40)]
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, number):
+        return f"text {{number}}.", number % 2
+
+def make():
+    return Named()
+"""
+
+
+@pytest.mark.parametrize(("attribute", "is_known"), [("y", False), ("labels", True)])
+def test_labels_that_are_not_known(run, attribute, is_known):
+    (run / "named.py").write_text(LABELS_ELSEWHERE.format(attribute=attribute))
+    page = run / "suspects.html"
+    code, text = run_command(run / "run", "--data", f"{run}/named.py:make", "--out", page)
+    hint = "The labels are not known. Give the dataset an attribute `labels` or `targets` with one"
+    shown = " ".join(Page(page.read_text()).text.split())
+    assert code == 0
+    assert (hint not in text) == (hint not in shown) == is_known
+    missing = "Typical samples and classes to choose from are missing. The labels are not known."
+    assert (missing not in shown) == is_known
+    data = json.loads(Page(page.read_text()).scripts["data"])
+    assert data["choices"] == (["0", "1"] if is_known else [])
+    assert bool(data["typical"]) == is_known
+    # without a dataset there is nothing to mend
+    assert hint not in run_command(run / "run")[1]
+
+
 def test_names_in_a_column(run):
     pytest.importorskip("datasets")
     place = f"{run}/train.py:make_columns"
@@ -191,6 +224,7 @@ def test_several_states(run):
         (["run", "--out", "s.txt"], r"--out must end in .html (a page to decide on), .csv or"),
         (["run", "--out", "s.html"], "a page shows the samples: give --data FILE.py:FUNCTION"),
         (["run", "--data", "train.py:none"], "has no function none"),
+        (["run", "--data", "train.py:none"], "none, which must return the dataset that was"),
         (["none"], "there is no checkpoint"),
         (["model.pt"], "holds no state of a pruned dataset"),
         (["untracked.pt"], "call train.track_samples(), or train.record(directory), before"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -21,6 +22,22 @@ from dynaprune import (
 )
 from dynaprune.data.keys import KeyTable, fingerprint
 from dynaprune.loading.stream_worker import KeptSample, shuffled
+
+
+@pytest.mark.parametrize(
+    ("sample", "key", "error", "message"),
+    [
+        ({"a": 1, "b": 2}, "id", KeyError, "key='id' is not in a sample, which has 'a', 'b'"),
+        ({}, "id", KeyError, "key='id' is not in a sample, which has no fields"),
+        ((1, 2), 3, IndexError, "key=3 is not in a sample, which has 2 fields"),
+    ],
+)
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_sample_without_the_key(sample, key, error, message, num_workers):
+    train = NoPrune(PrunedIterableDataset([sample], key=key), num_epochs=1)
+    loader = DataLoader(train, batch_size=1, num_workers=num_workers)
+    with pytest.raises(error, match=re.escape(message)):
+        next(iter(loader))
 
 
 @pytest.mark.parametrize("method", EACH_KIND)

@@ -243,6 +243,22 @@ def test_an_incomplete_state(key):
 
 
 @pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (dict.fromkeys(("train", "model", "epoch")), "'train', 'model', 'epoch'"),
+        (dict.fromkeys("abcdef"), "'a', 'b', 'c', 'd', 'e', …"),
+        ({0: 1}, "0"),
+    ],
+)
+def test_the_state_of_something_else(other, named):
+    train = bls(InfoBatch, 10)
+    with pytest.raises(RuntimeError, match=re.escape(f"this holds {named}: it is not the state")):
+        train.load_state_dict(other)
+    with pytest.raises(RuntimeError, match=r"pass that state, as in states\['train'\]"):
+        train.load_state_dict(torch.nn.Linear(2, 1).state_dict())
+
+
+@pytest.mark.parametrize(
     ("part", "key", "message"),
     [
         ("score", "values", "the state's score is incomplete, it has no values"),

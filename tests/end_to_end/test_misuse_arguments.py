@@ -68,6 +68,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
             for method in that_take("prune_ratio")
             for value, error, message in [
                 (1.0, ValueError, r"prune_ratio must be in \[0, 1\), but 1.0 was given"),
+                (30, ValueError, r"prune_ratio .* but 30 was given. Give a share: 0.3 for 30%"),
                 (-0.1, ValueError, r"prune_ratio must be in \[0, 1\), but -0.1 was given"),
                 (float("nan"), ValueError, r"prune_ratio must be in \[0, 1\), but nan was given"),
                 ("0.5", TypeError, r"prune_ratio must be a number, but '0.5' \(str\) was given"),
@@ -78,6 +79,7 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
             for method in that_take("saving")
             for value, error, message in [
                 (1.0, ValueError, r"saving must be in \[0, 1\), but 1.0 was given"),
+                (30, ValueError, r"saving .* but 30 was given. Give a share: 0.3 for 30%"),
                 (-0.1, ValueError, r"saving must be in \[0, 1\), but -0.1 was given"),
                 (float("nan"), ValueError, r"saving must be in \[0, 1\), but nan was given"),
                 ("0.5", TypeError, r"saving must be a number, but '0.5' \(str\) was given"),
@@ -103,6 +105,8 @@ def test_arguments_of_every_method(method, dataset, num_epochs, further, error, 
             ValueError,
             "give trim or saving, not both: trim=0.1 and saving=0.3 were given",
         ),
+        (TrimmedLoss, {"trim": 12.5}, ValueError, "12.5 was given. Give a share: 0.125 for 12.5%"),
+        (TrimmedLoss, {"trim": 300}, ValueError, "300 was given$"),
         (
             TrimmedLoss,
             {"trim": "all"},

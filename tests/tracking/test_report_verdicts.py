@@ -282,6 +282,24 @@ def test_hints_for_classes(labels, given, expected):
     assert hint_for_classes(np.arange(60) % 3, is_stream=False, has_dataset=True) == ""
 
 
+def test_a_dataset_that_does_not_provide_its_labels():
+    hint = hint_for_classes(None, is_stream=False, has_dataset=True)
+    assert "Give the dataset an attribute `labels` or `targets` with one label per sample" in hint
+
+
+@pytest.mark.usefixtures("drawn_here")
+@pytest.mark.parametrize("labels", [None, [number % 4 for number in range(40)]])
+def test_the_hardest_are_of_each_class_if_labels_are_known(tmp_path, labels):
+    train = BLS(NoPrune(range(40), num_epochs=2)).proxy()
+    train.record(tmp_path / "run")
+    train_on(train, 2, lambda batch: batch.float().mean())
+    text = page_of(train, tmp_path / "page.html", labels=labels)
+    is_known = labels is not None
+    assert ("Hardest of each class" in text) == is_known
+    assert ("over the whole run, as many of each class. Look here" in text) == is_known
+    assert ("Hardest The highest losses over the whole run. Look here" in text) != is_known
+
+
 def test_hints_for_samples():
     assert "stream" in hint_for_samples(60, is_stream=True, has_dataset=False)
     assert "--data FILE.py:FUNCTION" in hint_for_samples(60, is_stream=False, has_dataset=False)

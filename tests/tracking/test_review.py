@@ -217,6 +217,25 @@ def test_random_numbers_are_left_as_they_were(tmp_path):
     assert torch.rand(1) == expected
 
 
+@pytest.mark.parametrize("past", [0, 2])
+def test_tracking_that_begins_late(tmp_path, caplog, past):
+    train = SampleLoss(NoPrune(Pictures(), num_epochs=4)).proxy()
+    for epoch in range(4):
+        for place, indices in enumerate(train.batches(4)):
+            if epoch == past and place == 1:  # the epoch in progress is tracked as a whole
+                train.track_samples()
+                train.track_samples()
+            train.update(1 + 0.1 * indices.float())
+    page = Page(train.review(tmp_path / "suspects.html").read_text())
+    text = " ".join(page.text.split())
+    if past == 0:
+        assert caplog.text == ""
+        assert "are the most suspicious: over the whole training with NoPrune, their" in text
+    else:
+        assert caplog.text.count("track_samples() was called in epoch 2, so suspects(), ") == 1
+        assert "are the most suspicious: since epoch 2 with NoPrune, their losses" in text
+
+
 def test_the_review_of_a_run(tmp_path):
     train = SampleLoss(NoPrune(Pictures(), num_epochs=3)).proxy()
     with pytest.raises(

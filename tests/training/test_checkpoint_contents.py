@@ -108,6 +108,10 @@ def pickled(value):
     return lambda path: path.write_bytes(pickle.dumps(value))
 
 
+def pickled_at(value, path):
+    path.write_bytes(pickle.dumps(value, protocol=2))  # torch warns of others
+
+
 def zipped(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "hello")
@@ -130,6 +134,23 @@ def test_something_else_than_a_checkpoint(make, message, tmp_path):
     make(tmp_path / "state.pt")
     with pytest.raises(RuntimeError, match=message):
         load_checkpoint(tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [({"a": 3.0, "data": Numbers(3)}, "Numbers"), (np.float64(3), "scalar")],
+)
+@pytest.mark.parametrize("save", [torch.save, pickled_at], ids=["torch", "pickle"])
+def test_no_advice_to_run_code_from_a_file(save, value, reason, tmp_path):
+    save(value, tmp_path / "state.pt")
+    with pytest.raises(RuntimeError, match="such as save_checkpoint and torch.save write") as error:
+        load_checkpoint(tmp_path / "state.pt")
+    said = str(error.value)
+    assert "WeightsUnpickler" not in said
+    assert "weights_only" not in said
+    assert "likely succeed" not in said
+    assert "add_safe_globals" not in said
+    assert reason in said
 
 
 def test_any_error_of_reading_is_told_alike(tmp_path, monkeypatch):

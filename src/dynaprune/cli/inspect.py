@@ -10,11 +10,13 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
+from ..scores.saved import saved_scores
 from ..tracking.recording.epoch_record import quantiles_of
 from ..training.checksum import is_intact
 from ..training.state import totals_of
 from ..utils.validation import (
     check_count,
+    check_finite,
     check_keys,
     check_tensor,
     has_elements,
@@ -98,7 +100,7 @@ def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     score, progress = state["score"], state["progress"]
     check_keys(score, ("name", "values"), "the state's score")
     check_keys(progress, ("visits",), "the state's progress")
-    values = check_tensor("values", score["values"], (None,), torch.float32)
+    values = saved_scores(score)
     yield "method", f"{_text(state['method'])}, seed {_text(state['seed'])}"
     yield "dataset", f"{_text(state.get('dataset', '?'))}, {values.numel():,} samples"
     if "rank" in state:
@@ -111,6 +113,8 @@ def rows_of(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "next epoch", f"{epoch} (between epochs)"
     yield "so far", str(totals_of(state["totals"]))
     yield "score", _text(score["name"])
+    if a_loss := check_finite("samples_a_loss", score.get("samples_a_loss", 0.0), minimum=0):
+        yield "losses", "per sample" if a_loss == 1 else f"one per {a_loss:,.1f} samples on average"
     if values.numel() > 0:
         found = quantiles_of(values.numpy())
         some = ", ".join(f"{found[place]:.4g}" for place in QUANTILES)

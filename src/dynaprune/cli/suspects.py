@@ -101,6 +101,8 @@ def suspects(
     console = Console()
     shown = IN_TERMINAL if top is None else top if out is None else min(top, IN_TERMINAL)
     console.print(suspects_table(columns, shown, len(ledger)))
+    if dataset is not None and labels.hint():
+        console.print(labels.hint(), soft_wrap=True, markup=False)
     if out is not None:
         console.print(f"wrote {out}", soft_wrap=True, markup=False)
 

@@ -29,7 +29,7 @@ def load_dataset(place: str) -> Any:
         UsageError: there is no such file or function, or it does not return a map-style dataset.
         Exception: whatever the file or the function raises.
     """
-    made = _function_in(place)()
+    made = _function_in(place, "the dataset that was trained on")()
     dataset = getattr(made, "dataset", made) if isinstance(made, PrunedDataset) else made
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UsageError(
@@ -54,7 +54,7 @@ def load(place: str, checkpoint: Path | None = None) -> dict[str, Any]:
             else; the checkpoint is damaged, or belongs to other objects.
         Exception: whatever the file or the function raises.
     """
-    arguments = _as_arguments(_function_in(place)(), place)
+    arguments = _as_arguments(_function_in(place, ", ".join(REQUIRED))(), place)
     train, model = arguments["train"], arguments["model"]
     try:
         check_audited(train, model, arguments["loss_fn"])
@@ -85,7 +85,7 @@ def _as_arguments(made: Any, place: str) -> dict[str, Any]:
     )
 
 
-def _function_in(place: str) -> Callable[[], Any]:
+def _function_in(place: str, result: str) -> Callable[[], Any]:
     file, _, name = place.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         raise UsageError(f"give FILE.py:FUNCTION, such as train.py:make, but {place!r} was given")
@@ -93,6 +93,6 @@ def _function_in(place: str) -> Callable[[], Any]:
         raise UsageError(f"there is no file {file}")
     function = getattr(run_file(Path(file)), name, None)
     if not callable(function):
-        raise UsageError(f"{file} has no function {name}, which must return train, model, loss_fn")
+        raise UsageError(f"{file} has no function {name}, which must return {result}")
     found: Callable[[], Any] = function
     return found

@@ -18,6 +18,11 @@ LETTERS = 80
 NAMES = ("label", "labels", "target", "targets")
 """The attributes of datasets, and the keys of samples that are dicts, that may hold labels."""
 
+GIVE_LABELS = (
+    "Give the dataset an attribute `labels` or `targets` with one label per sample, or pass them: "
+)
+"""What to do if labels are not known; the call that takes them comes next."""
+
 
 def labels_of(dataset: Any) -> NDArray[Any] | None:
     """Return the label of each sample, shape (N,), or `None` if they are not known.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -102,7 +102,7 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
                 f"decode must be a function of what the stream yields, but {decode!r} was given"
             )
         self.stream = stream
-        self.key: Callable[[Any], Key] = key if callable(key) else itemgetter(key)
+        self.key: Callable[[Any], Key] = key if callable(key) else Field(key)
         self.decode = decode
         self.shuffle = check_integer("shuffle", shuffle, minimum=0)
         self.splits_itself = splits_itself
@@ -136,6 +136,38 @@ class PrunedIterableDataset(Wrapping, IterableDataset[Any]):
 
     def __repr__(self) -> str:
         return f"PrunedIterableDataset({type(self.stream).__name__})"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Reads the key of a sample from one of its fields.
+
+    Attributes:
+        key: the name of the field, or its position.
+    """
+
+    key: str | int
+
+    def __call__(self, sample: Any) -> Any:
+        """Return the field.
+
+        Raises:
+            KeyError: a sample that is a mapping does not have it.
+            IndexError: a sequence is shorter.
+        """
+        try:
+            return sample[self.key]
+        except KeyError:
+            if not isinstance(sample, Mapping) or self.key in sample:
+                raise  # an error of the sample's own
+            names = ", ".join(map(repr, sample)) or "no fields"
+            raise KeyError(f"key={self.key!r} is not in a sample, which has {names}") from None
+        except IndexError:
+            if not isinstance(sample, Sequence):
+                raise
+            raise IndexError(
+                f"key={self.key!r} is not in a sample, which has {len(sample)} fields"
+            ) from None
 
 
 def _length(stream: Any) -> int | None:

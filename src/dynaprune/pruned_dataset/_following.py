@@ -6,6 +6,7 @@ nothing follows needs none of it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..tracking.loggers import Logger
     from ..tracking.review import Verdicts
     from .dataset import PrunedDataset
+
+logger = logging.getLogger("dynaprune")
 
 
 class Following(Base):
@@ -88,9 +91,19 @@ class Following(Base):
         ranks, call it on all of them.
 
         It takes no time in a step, and at the end of an epoch about as long as scores by
-        `KalmanBLS`: see docs/wrong-labels.md.
+        `KalmanBLS`: see docs/wrong-labels.md. If epochs have ended before, the logger `dynaprune`
+        warns.
         """
-        self.epochs.follow(EACH_SAMPLE)
+        with self.epochs.lock:
+            past, score = self.epochs.number, self.epochs.score
+            if past > 0 and not all(score.follows(name) for name in EACH_SAMPLE):
+                logger.warning(
+                    "track_samples() was called in epoch %d, so suspects(), review() and "
+                    "to_frame() know no losses and visits of the epochs before: call it before "
+                    "the first epoch",
+                    past,
+                )
+            self.epochs.follow(EACH_SAMPLE)
 
     def log_to(self, *loggers: Logger) -> None:
         """Log the metrics of each epoch when it ends, from now on.

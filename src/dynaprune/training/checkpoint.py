@@ -23,6 +23,8 @@ LENGTH = len(COMMENT % 0)
 NO_COMMENT = re.compile(rb"PK\x05\x06.{16}\x00\x00", re.DOTALL)
 """The last record of a zip archive that has no comment: it ends with the length of that."""
 NO_COMMENT_LENGTH = 22
+ADVICE = re.compile(r"\n|\. (?:Please use|In PyTorch|Re-running)")
+"""Where an error of torch goes on with how to load a file without checks."""
 
 
 def save_checkpoint(path: str | os.PathLike[str], **states: Any) -> None:
@@ -93,11 +95,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
                 "it is as it was written, but holds what weights_only=True does not allow: save "
                 "tensors and plain values"
                 if has_checksum
-                else "it is cut short or damaged, or no checkpoint. Go on from an earlier one"
+                else "it is cut short or damaged, or no checkpoint, such as save_checkpoint "
+                "and torch.save write. Go on from an earlier one"
             )
-            size = os.fstat(file.fileno()).st_size
+            size, reason = os.fstat(file.fileno()).st_size, _reason(error)
             raise RuntimeError(
-                f"the checkpoint {path}, of {size:,} bytes, cannot be read: {cause} ({error})"
+                f"the checkpoint {path}, of {size:,} bytes, cannot be read: {cause} ({reason})"
             ) from error
     if not isinstance(states, dict):
         raise RuntimeError(
@@ -105,6 +108,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "save_checkpoint are a dictionary"
         )
     return states
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch has not read a file, without its advice to trust the file."""
+    reason = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    return ADVICE.split(reason, maxsplit=1)[0]
 
 
 def _unreadable(file: IO[bytes]) -> list[str]:

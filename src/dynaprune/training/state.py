@@ -23,6 +23,12 @@ from .summary import Summary
 
 logger = logging.getLogger("dynaprune")
 
+OWN_KEYS = frozenset(("version", "score", "totals", "progress"))
+"""Some keys of a state: a dictionary without all of them is something else."""
+
+NAMED = 5
+"""How many keys of something else an error names."""
+
 STATE_VERSION = 11
 """The format of states: raised when a state of before would be read wrongly."""
 
@@ -161,6 +167,7 @@ def check_origin(state: Any, expected: Mapping[str, Any]) -> None:
     Raises:
         RuntimeError: it is not.
     """
+    _check_kind(state)
     check_keys(state, ("version",), "the state")
     _check_version(state["version"], expected["version"])
     check_keys(state, (*expected, "settings", "epoch", "score", "totals", "progress"), "the state")
@@ -176,6 +183,22 @@ def check_origin(state: Any, expected: Mapping[str, Any]) -> None:
                 f"the state belongs to another run: its {key} is {shown(state[key])}, but here it "
                 f"is {value!r}. Make this object with the arguments of the run that saved it"
             )
+
+
+def _check_kind(state: Any) -> None:
+    """Check that a dictionary is not a whole checkpoint, or the state of another object.
+
+    Raises:
+        RuntimeError: it is.
+    """
+    if not isinstance(state, dict) or not state or not OWN_KEYS.isdisjoint(state):
+        return
+    first = ", ".join(shown(key) for key in list(state)[:NAMED])
+    more = ", …" if len(state) > NAMED else ""
+    raise RuntimeError(
+        f"this holds {first}{more}: it is not the state of a pruned dataset, which "
+        "train.state_dict() returns. Of a checkpoint, pass that state, as in states['train']"
+    )
 
 
 def _check_version(found: Any, known: int) -> None:

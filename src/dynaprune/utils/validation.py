@@ -23,7 +23,9 @@ def check_share(
     share = _number(name, value)
     inside = 0.0 < share < 1.0  # NaN fails every comparison
     if not (inside or (share == 0.0 and "[0" in allowed) or (share == 1.0 and "1]" in allowed)):
-        raise ValueError(f"{name} must be in {allowed}, but {value!r} was given")
+        is_percent = 1 < share <= 100
+        hint = f". Give a share: {share / 100:g} for {share:g}%" if is_percent else ""
+        raise ValueError(f"{name} must be in {allowed}, but {value!r} was given{hint}")
     return share
 
 

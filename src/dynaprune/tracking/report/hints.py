@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...data.labels import classes_of
+from ...data.labels import GIVE_LABELS, classes_of
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def hint_for_classes(labels: NDArray[Any] | None, *, is_stream: bool, has_datase
         return f"There are no labels: {GIVE_DATASET}"
     if labels is None:
         return (
-            "The dataset does not provide its labels at once. Pass them, one per sample: "
-            "train.report(path, labels=labels)."
+            "The dataset does not provide its labels at once. "
+            f"{GIVE_LABELS}train.report(path, labels=labels)."
         )
     if classes_of(labels) is None:
         return (

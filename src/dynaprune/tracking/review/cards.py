@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.labels import check_labels, class_names, classes_of, name_of
+from ...data.labels import GIVE_LABELS, check_labels, class_names, classes_of, name_of
 from ..report.sample_view import failure_of, label_of, plain_text, show, shown_part
 from .ledger import Ledger
 from .sounds import playable, sampling_rate_in
@@ -86,6 +86,12 @@ class Labels:
     def of(self, index: int) -> str | None:
         """Return the label of a sample as text, or `None` if it is not known."""
         return None if self.values is None else label_text(self.values[index], self.names)
+
+    def hint(self) -> str:
+        """Return how to make the labels known; empty if they are."""
+        if self.values is not None:
+            return ""
+        return f"The labels are not known. {GIVE_LABELS}train.review(path, labels=labels)."
 
     def choices(self) -> list[str]:
         """Return the classes as texts, those with names first; none unless labels are classes."""

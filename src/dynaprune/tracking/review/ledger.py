@@ -63,6 +63,11 @@ class Ledger:
         return label_quality(self.mean_excess)
 
     @property
+    def first_epoch(self) -> int:
+        """The first epoch whose visits were counted: 0 if samples were tracked from the start."""
+        return max(0, int(self.last_epochs.max(initial=-1)) + 1 - self.epochs)
+
+    @property
     def skipped(self) -> NDArray[np.int32]:
         """In how many counted epochs each sample was not served: shape (N,)."""
         return np.maximum(0, self.epochs - self.visits).astype(np.int32)

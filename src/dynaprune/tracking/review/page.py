@@ -86,7 +86,7 @@ def write_review(
         cards = cards_of(ledger, suspects, reader, known, given)
         typical = typical_samples(ledger, suspects, reader, known)
     content = {"cards": cards, "choices": known.choices(), "typical": typical}
-    page = _render(ledger, content)
+    page = _render(ledger, content, known.hint())
     with whole_file(path) as file:
         file.write(page)
     return path
@@ -134,7 +134,7 @@ def ids_of(ledger: Ledger, dataset: Any, ids: str | Iterable[Any] | None) -> Seq
     return found
 
 
-def _render(ledger: Ledger, content: dict[str, Any]) -> bytes:
+def _render(ledger: Ledger, content: dict[str, Any], no_labels: str) -> bytes:
     data = html.as_script(content)
     style = html.resource("dynaprune.tracking.report", "base.css")
     style += html.resource(__package__, "page.css")
@@ -143,6 +143,8 @@ def _render(ledger: Ledger, content: dict[str, Any]) -> bytes:
         html.resource(__package__, "page.html.jinja"),
         ledger=ledger,
         count=len(content["cards"]),
+        has_choices=bool(content["choices"]),
+        no_labels=no_labels,
         data=data,
         # the browser keeps the verdicts of a page under this name
         fingerprint=hashlib.sha256(data.encode()).hexdigest()[:32],

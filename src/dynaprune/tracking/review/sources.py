@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...scores.extras import EACH_SAMPLE
 from ...scores.least_squares import fit_mean_excess
+from ...scores.saved import saved_scores
 from ...utils.validation import check_count, check_keys, check_tensor
 from ..recording import RecordedSamples, epoch_numbers, read_recording, read_run, read_samples
 from .ledger import Ledger
@@ -110,7 +111,7 @@ def ledger_of_state(state: Mapping[str, Any]) -> Ledger:
 
     return Ledger(
         excess.numpy(),
-        check_tensor("values", score["values"], (count,), torch.float32).numpy(),
+        check_tensor("values", saved_scores(score), (count,), torch.float32).numpy(),
         counted("visits"),
         counted("last_epochs"),
         check_count("history's num_epochs", history["num_epochs"]),
