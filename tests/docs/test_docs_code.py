@@ -57,7 +57,7 @@ def test_no_code_is_forgotten():
     assert (
         pages
         == {"audit.md", "fits.md", "index.md", "loops.md", "report.md", "tutorial.md"}
-        | {"wrong-labels.md", "many-gpus.md", "resume.md", "streams.md"}
+        | {"rare-kinds.md", "wrong-labels.md", "many-gpus.md", "resume.md", "streams.md"}
         | ELSEWHERE
     )
     assert [name for name, text in texts.items() if "```py\n" in text] == []
@@ -143,20 +143,52 @@ def test_many_gpus(tmp_path):
     assert torch.equal(resumed.scores, first["scores"])
 
 
+def test_rare_kinds(names):
+    (block,) = blocks_of("docs/rare-kinds.md")
+    exec(block, names)
+    saved = names["train"].summary()
+    assert saved.epochs == 20
+    assert saved.visits_avoided == 0.4 * 20 * 600
+
+
+def with_dropout(names: dict) -> dict:
+    """Return names of a run whose model has dropout, anew."""
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(4, 3))
+    train = KalmanBLS(InfoBatch(names["train_set"], num_epochs=200)).proxy()
+    return names | {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        "train": train,
+        "loader": DataLoader(train, batch_size=128, sampler=train.sampler),
+    }
+
+
 def test_resume(names):
     (block,) = blocks_of("docs/resume.md")
-    imports, saving, _, loading = block.strip().rsplit("\n", 3)
-    rest = []
-    for number, (images, labels) in enumerate(names["loader"]):
-        if number > 2:
-            rest.append(images)
-        names["train"].update(names["criterion"](names["model"](images), labels))
-        if number == 2:
-            exec(f"{imports}\n{saving}", names)
-    names["train"] = KalmanBLS(InfoBatch(names["train_set"], num_epochs=200)).proxy()
-    exec(f"{imports}\n{loading}", names)
-    resumed = DataLoader(names["train"], batch_size=128, sampler=names["train"].sampler)
-    torch.testing.assert_close([images for images, _ in resumed], rest, rtol=0, atol=0)
+    saving, loading = block.split("\n\n# in the next process")
+    run = with_dropout(names)
+
+    def train_on(run: dict, after_step: int | None = None) -> list[torch.Tensor]:
+        served = []
+        for number, (images, labels) in enumerate(run["loader"]):
+            served.append(images)
+            loss = run["train"].update(run["criterion"](run["model"](images), labels))
+            run["optimizer"].zero_grad()
+            loss.backward()
+            run["optimizer"].step()
+            if number == after_step:
+                exec(saving, run)
+        return served
+
+    rest = train_on(run, after_step=2)[3:]
+    resumed = with_dropout(names)
+    resumed["parts"] = {name: resumed[name] for name in run["parts"]}
+    exec(f"from dynaprune import load_checkpoint\n#{loading}", resumed)
+    assert len(resumed["loader"]) == len(rest)
+    torch.testing.assert_close(train_on(resumed), rest, rtol=0, atol=0)
+    for mine, theirs in zip(resumed["model"].parameters(), run["model"].parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_a_stream(names):

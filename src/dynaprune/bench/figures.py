@@ -13,6 +13,8 @@ from .comparison import Row
 from .variants import BASELINES, FULL
 
 MARKERS = "osD^vP*X<>"
+MARGIN = "margin: a smaller loss\nof quality counts as none"
+"""What the legend says about the grey band below full training."""
 APART = 0.35
 """The horizontal distance between variants with the same number of visits, in % of visits."""
 
@@ -36,7 +38,7 @@ def draw_quality(path: Path, title: str, task: Mapping[str, Any], rows: Sequence
         level = scale * full.quality.value
         lost = scale * task["margin"] * (-1 if task["higher_is_better"] else 1)
         axes.axhline(level, color="black", linewidth=0.8, linestyle=":")
-        axes.axhspan(level, level + lost, color="black", alpha=0.08, linewidth=0, label="margin")
+        axes.axhspan(level, level + lost, color="black", alpha=0.08, linewidth=0, label=MARGIN)
     for number, variant in enumerate(variants):
         mine = sorted(
             (row for row in rows if row.variant == variant), key=lambda r: r.visits_saved.value

@@ -33,11 +33,15 @@ from .terminal import Console, failed
 
 NEXT_STEPS = """\
 In your own loop:
+  from dynaprune import DataLoader, InfoBatch, KalmanBLS, NoPrune
   train = KalmanBLS(InfoBatch(train_set, num_epochs=EPOCHS, saving=0.2)).proxy()  # skips samples
-  train = NoPrune(train_set, EPOCHS); train.track_samples()              # finds wrong labels only
-  loader = DataLoader(train, batch_size=BATCH, sampler=train.sampler)    # that of dynaprune
+or
+  train = NoPrune(train_set, num_epochs=EPOCHS)  # skips nothing, finds wrong labels
+  train.track_samples()  # pass losses of samples (reduction="none") or of slices (chunked)
+then
+  loader = DataLoader(train, batch_size=BATCH, sampler=train.sampler)
   loss = train.update(loss)              # before loss.backward()
-  train.review("suspects.html")          # after the last epoch
+  train.review("suspects.html")          # after the last epoch, with track_samples
 docs/tutorial.md has a whole loop, docs/choosing.md helps to choose a method and a saving."""
 
 PICTURE = "quality-vs-visits.png"
