@@ -17,7 +17,10 @@ def shown_on_pages() -> list[str]:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         text = page.read_text()
         for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL):
-            shown |= set(re.findall(r"^(?:\S*/)?dynaprune (.*?)\s*(?:#.*)?$", block, re.MULTILINE))
+            lines = block.replace("&&", "\n")
+            shown |= set(
+                re.findall(r"^\s*(?:\S*/)?dynaprune (.*?)\s*(?:#.*)?$", lines, re.MULTILINE)
+            )
         shown |= {" ".join(each.split()) for each in re.findall(r"`dynaprune ([^`]+)`", text)}
     return sorted(shown)
 
