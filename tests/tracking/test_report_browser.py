@@ -94,7 +94,7 @@ def test_a_run_on_cifar10(browser, shared_data, tmp_path):
             assert page.locator(f"#{name} svg .mark-group").count() > 0, name
             assert page.locator(f"#{name} svg path").count() > 0, name
         widths = page.eval_on_selector_all(".samples img", "all => all.map(i => i.naturalWidth)")
-        assert len(widths) == 48
+        assert len(widths) == 3 * 24  # skipped most, served most, and the hardest
         assert min(widths) == 96
         assert page.evaluate("window.harmed") is None
         assert page.get_by_text(EVIL).count() > 0  # shown as text
@@ -116,7 +116,7 @@ def test_dark_and_on_a_phone(browser, shared_data, tmp_path):
             "getComputedStyle(document.querySelector('#scores svg .role-axis-title text')).fill"
             " === 'rgb(29, 35, 48)'"
         )
-        assert page.locator("blockquote").count() == 48
+        assert page.locator("blockquote").count() == 3 * 24
         assert page.evaluate("window.harmed") is None
 
 
