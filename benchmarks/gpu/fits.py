@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ import torch
 from session import Session, aligned
 from torch import Tensor, nn
 
-from dynaprune import NoPrune, PrunedDataset, RandomPrune
-from dynaprune.bench.fewer_epochs import FewerEpochs
+from dynaprune import PrunedDataset
 from dynaprune.bench.recipe import one_cycle
+from dynaprune.bench.variants import FEWER, FULL, RANDOM, VARIANTS
 from dynaprune.methods import LossProportional
 
 sys.path.append(str(Path(__file__).parents[1] / "studies"))
@@ -35,20 +35,16 @@ SEEDS, SEARCH_SEED = range(5), 1000
 RATES = (0.003, 0.01, 0.03)
 
 
-def _full(data: range, epochs: int, *, saving: float, seed: int) -> PrunedDataset:
-    return NoPrune(data, epochs, seed=seed)
+def _by_loss(data: range, epochs: int, seed: int, saved: float) -> PrunedDataset:
+    return LossProportional(data, epochs, seed=seed, saving=saved, power=1, floor=1)
 
 
-def _fewer(data: range, epochs: int, *, saving: float, seed: int) -> PrunedDataset:
-    return FewerEpochs(data, round((1 - saving) * len(data) * epochs), seed=seed)
-
-
-WAYS: dict[str, Callable[..., PrunedDataset]] = {
-    "full": _full,
-    "fewer epochs": _fewer,
-    "random": RandomPrune,
-    "√loss + 0.3": LossProportional,
-    "loss + 1": partial(LossProportional, power=1, floor=1),
+WAYS: dict[str, Callable[[range, int, int, float], PrunedDataset]] = {
+    "full": VARIANTS[FULL].make,
+    "fewer epochs": VARIANTS[FEWER].make,
+    "random": VARIANTS[RANDOM].make,
+    "√loss + 0.3": VARIANTS["loss-proportional"].make,
+    "loss + 1": _by_loss,
 }
 
 
@@ -128,7 +124,7 @@ def make(planned: Planned, size: Size, device: torch.device) -> dict[str, Any]:
     """Make a run, and return its result."""
     target = target_of(planned.target, size, device)
     data = range(len(target.points))
-    train = WAYS[planned.way](data, size.epochs, saving=SAVED, seed=planned.seed)
+    train = WAYS[planned.way](data, size.epochs, planned.seed, SAVED)
     torch.manual_seed(planned.seed)
     network = wave_network(target.points.shape[1], 1, target.scale, size.width).to(device)
     optimizer = torch.optim.Adam(network.parameters())

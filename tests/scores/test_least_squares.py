@@ -55,26 +55,30 @@ def test_solves_the_equations():
     assert fit_mean_excess(epochs, 90) == pytest.approx(plainly(epochs, 90), abs=5e-3)
 
 
-def test_with_losses_of_samples_it_is_what_a_run_keeps():
-    random = np.random.default_rng(1)
-    level, kept = random.gamma(1.0, size=200), MeanExcess(200)
-    epochs = [epoch(random, level, 1) for _ in range(5)]
+def kept_by_a_run(epochs, num_samples):
+    """Return what is folded in one epoch after the other."""
+    kept = MeanExcess(num_samples)
     for batches in epochs:
         kept.fold(batches)
-    assert (fit_mean_excess(epochs, 200) == kept.values).all()
+    return kept.values
+
+
+def test_with_losses_of_samples_it_is_what_a_run_keeps():
+    random = np.random.default_rng(1)
+    level = random.gamma(1.0, size=200)
+    epochs = [epoch(random, level, 1) for _ in range(5)]
+    assert (fit_mean_excess(epochs, 200) == kept_by_a_run(epochs, 200)).all()
 
 
 def test_orders_samples_better_than_one_epoch_after_the_other():
     random = np.random.default_rng(2)
-    level, kept = random.gamma(1.0, size=2000), MeanExcess(2000)
+    level = random.gamma(1.0, size=2000)
     epochs = [epoch(random, level, 8) for _ in range(12)]
-    for batches in epochs:
-        kept.fold(batches)
 
     def order(values):
         return stats.spearmanr(values, level).statistic
 
-    assert order(fit_mean_excess(epochs, 2000)) > order(kept.values) + 0.02
+    assert order(fit_mean_excess(epochs, 2000)) > order(kept_by_a_run(epochs, 2000)) + 0.02
 
 
 def test_nothing_is_told_by_no_epoch():

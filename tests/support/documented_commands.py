@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 
 import typer
 from repository import ROOT
@@ -25,6 +26,7 @@ def shown_on_pages() -> list[str]:
     return sorted(shown)
 
 
+@cache
 def needs_arguments() -> dict[str, bool]:
     """Return all commands by name, such as "bench run", and whether they need an argument."""
     found, todo = {}, {"": typer.main.get_command(app)}

@@ -29,12 +29,7 @@ def rank_in_class(
         >>> rank_in_class(np.array([0.1, 0.9, 0.5, 0.7]), np.array([0, 0, 1, 1]))
         array([1, 0, 1, 0])
     """
-    numbers = _numbers(labels, len(hardness))
-    order = np.lexsort((-hardness, numbers))
-    firsts = np.concatenate([[0], np.cumsum(np.bincount(numbers))[:-1]])
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(len(order)) - firsts[numbers[order]]
-    return ranks
+    return _rank_among(hardness, _numbers(labels, len(hardness)))
 
 
 def is_hardest(
@@ -49,7 +44,15 @@ def is_hardest(
     numbers = _numbers(labels, len(hardness))
     sizes = np.bincount(numbers)[numbers] if len(numbers) else numbers
     # in integers, so that a tenth of 30 is 3 and not 2
-    return rank_in_class(hardness, labels) < sizes // round(1 / TENTH)
+    return _rank_among(hardness, numbers) < sizes // round(1 / TENTH)
+
+
+def _rank_among(hardness: NDArray[np.floating], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    order = np.lexsort((-hardness, numbers))
+    firsts = np.concatenate([[0], np.cumsum(np.bincount(numbers))[:-1]])
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order)) - firsts[numbers[order]]
+    return ranks
 
 
 def _numbers(labels: NDArray[np.generic] | None, count: int) -> NDArray[np.int64]:

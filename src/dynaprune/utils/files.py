@@ -17,6 +17,16 @@ if sys.platform != "win32":
     import fcntl
 
 
+def check_folder_of(path: Path) -> None:
+    """Check that there is a folder for a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
+
+
 @contextmanager
 def whole_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """Open a file for writing that replaces `path` once it is complete.
@@ -35,10 +45,7 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
         OSError: the file cannot be written, or `path` is a folder or a device.
     """
     target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {target.parent} for {target.name}: make it first"
-        )
+    check_folder_of(target)
     if target.exists() and not target.is_file():
         raise OSError(f"{path} cannot be replaced by a file: it is a folder or a device")
     _remove_leftovers(target)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ...utils.files import check_folder_of
 from ...utils.optional_imports import require
 
 
@@ -25,8 +26,7 @@ def checked_path(path: str | os.PathLike[str], what: str) -> Path:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the path of {what}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
+    check_folder_of(path)
     return path
 
 
