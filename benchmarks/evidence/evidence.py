@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import loss_shares
 import torch
 from full_length import EVIDENCE, FullLength
 from page import SAVED, WITHOUT_BUDGET, fill
@@ -196,7 +197,14 @@ def main() -> None:
     results = Results(given.out or folder)
     if given.what == "fill":
         full_length, recipes = Results(RESULTS / EVIDENCE), FullLength.kept().recipes()
-        fill(results, Results(OTHER_RATES), Results(SECONDS), full_length, recipes)
+        fill(
+            results,
+            Results(OTHER_RATES),
+            Results(SECONDS),
+            full_length,
+            recipes,
+            loss_shares.kept_results(),
+        )
     elif given.root is None:
         parser.error("give the folder that contains the data sets: --root")
     elif given.what in ("run", "rates"):

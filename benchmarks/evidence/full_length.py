@@ -40,12 +40,15 @@ EVIDENCE = "bench-full"
 COMPARED = (
     *BASELINES,
     "infobatch",
-    "seta",
     "bls-infobatch",
-    "bls-seta",
     "slices-infobatch",
+    "seta",
+    "bls-seta",
     "skip-converged",
     "random-auto",
+    "drawn-infobatch-auto",
+    "infobatch-auto",
+    "bls-infobatch-auto",
 )
 BUDGETS = (0.3, 0.5)
 SMALLER, LARGER = 0.2, 0.7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from full_length import ALIKE, ALIKE_FROM, BUDGETS
+from full_length import ALIKE, ALIKE_FROM, BUDGETS, COMPARED
 from length_search import Found
 from matplotlib.figure import Figure
 
@@ -13,17 +13,9 @@ from dynaprune.bench.comparison import Row
 from dynaprune.bench.sections import Section
 from dynaprune.bench.statistics import MIN_SEEDS, Mean, Verdict, mean_of
 from dynaprune.bench.tables import overview, scale_of, scoreboard
-from dynaprune.bench.variants import BASELINES
+from dynaprune.bench.variants import VARIANTS
 
-COMPARED = (
-    *BASELINES,
-    "infobatch",
-    "bls-infobatch",
-    "slices-infobatch",
-    "seta",
-    "bls-seta",
-)
-"""The variants with a budget, in the order of the tables."""
+WITH_BUDGET = tuple(variant for variant in COMPARED if VARIANTS[variant].has_budget)
 
 OWN_BUDGET = {
     "skip-converged": "SkipConverged on true losses",
@@ -90,7 +82,7 @@ def lengths_table(pairs: Sequence[tuple[Section, Section]]) -> str:
         "full length: lossless / loses | − full training | − random |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for variant, budget in [(v, b) for b in BUDGETS for v in COMPARED]:
+    for variant, budget in [(v, b) for b in BUDGETS for v in WITH_BUDGET]:
         lines.append(_lengths_row(variant, f"{100 * budget:.0f}", pairs, variant, budget))
     for variant in OWN_BUDGET:
         shares = [

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from automatic_table import automatic_table
 from gpu_tables import gpu_parts
 from length_search import Found
 from length_tables import both_lengths, draw_lengths, length_parts
+from loss_shares import at_share
 from rates_table import rates_table
 from scores_table import scores_table
 from signs_tables import signs_tables
@@ -34,6 +36,9 @@ LENGTHS = "lengths.png"
 SAVED = 0.4
 """The budget of the tables on time and on kinds of waste: the largest one at which most variants
 were run."""
+
+FEW_SEEDS = 3
+"""Enough for a mean over tasks."""
 
 WITHOUT_BUDGET = ("skip-converged", "slices-skip-converged", "random-auto")
 
@@ -59,6 +64,7 @@ def fill(
     timed: Results,
     full_length: Results,
     recipes: Mapping[str, Found],
+    loss_shares: Mapping[float, Results],
 ) -> None:
     """Update the tables and pictures of the pages.
 
@@ -68,6 +74,7 @@ def fill(
         timed: the results of the timed runs.
         full_length: the results with the recipes of full length.
         recipes: what the searches for these came to, by task.
+        loss_shares: the results of the automatic budget at other shares of the loss.
     """
     sections = sections_of(results)
     PICTURES.mkdir(exist_ok=True)
@@ -98,6 +105,7 @@ def fill(
     longer = sections_of(full_length)
     parts |= length_parts(as_is, longer, recipes)
     draw_lengths(both_lengths(as_is, longer), PICTURES / LENGTHS)
+    parts["automatic"] = automatic_part(sections, longer, loss_shares)
     for page in PAGES:
         fill_page(page, parts)
 
@@ -114,6 +122,19 @@ def as_is_with(sections: Sequence[Section], is_shown: Callable[[Row], bool]) -> 
         for section in sections
         if section.regime == "as-is"
     ]
+
+
+def automatic_part(
+    sections: Sequence[Section], longer: Sequence[Section], loss_shares: Mapping[float, Results]
+) -> str:
+    """Return the table of variants that choose their own budget, without single runs."""
+    brief, full = (
+        as_is_with(each, lambda row: row.compared >= FEW_SEEDS) for each in (sections, longer)
+    )
+    others = {
+        share: (at_share(brief, kept), at_share(full, kept)) for share, kept in loss_shares.items()
+    }
+    return automatic_table((brief, full), others)
 
 
 def seeds_line(sections: list[Section]) -> str:

@@ -119,9 +119,12 @@ def test_the_pages_are_those_of_the_results(evidence):
     page, full_length = evidence("page"), evidence("full_length")
     recipes = full_length.FullLength.kept().recipes()
     results = full_length.Results
-    brief = page.shown_as_is(sections_of(results(full_length.RESULTS / "bench")))
+    sections = sections_of(results(full_length.RESULTS / "bench"))
+    brief = page.shown_as_is(sections)
     longer = sections_of(results(full_length.RESULTS / full_length.EVIDENCE))
     parts = page.length_parts(brief, longer, recipes)
+    kept = evidence("loss_shares").kept_results()
+    parts["automatic"] = page.automatic_part(sections, longer, kept)
     texts = [each.read_text(encoding="utf-8") for each in page.PAGES]
     for name, part in parts.items():
         assert any(f"<!-- {name} -->\n{part}<!-- /{name} -->" in text for text in texts), name

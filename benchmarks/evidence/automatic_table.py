@@ -1,0 +1,63 @@
+"""What variants that choose their own budget save and cost, at both lengths, and where at worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from unasked_table import FROM_BATCHES, UNASKED, saved_and_cost
+
+from dynaprune.bench.comparison import Row
+from dynaprune.bench.sections import Section
+from dynaprune.bench.statistics import MIN_SEEDS, Verdict, mean_of
+
+LOSS_SHARE = 0.05
+"""That of `saving="auto"` and the default of `SkipConverged`."""
+
+Lengths = tuple[Sequence[Section], Sequence[Section]]
+"""Results with the brief recipes, and with those of full length."""
+
+
+def automatic_table(evidence: Lengths, others: Mapping[float, Lengths]) -> str:
+    """Return the table.
+
+    Arguments:
+        evidence: the results of all variants.
+        others: those at other shares of the loss, by share.
+    """
+    heads = " | ".join(
+        f"{length}: saved % | − full | lossless / loses | worst"
+        for length in ("brief", "full length")
+    )
+    lines = [
+        f"| loss % | variant | {heads} |",
+        f"| ---: | --- |{' ---: | ---: | ---: | --- |' * 2}",
+    ]
+    settings = {LOSS_SHARE: evidence, **others}
+    for loss_share in sorted(settings, reverse=True):
+        for variant in (UNASKED, *FROM_BATCHES):
+            cells = [_cells(sections, variant) for sections in settings[loss_share]]
+            if any(any(each) for each in cells):
+                row = [f"{100 * loss_share:.0f}", variant, *cells[0], *cells[1]]
+                lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(sections: Sequence[Section], variant: str) -> list[str]:
+    """Return what a variant saves and costs over the tasks, in margins; empty without results."""
+    found = saved_and_cost(sections, variant, 0.0)
+    if len(found) < 2:
+        return ["", "", "", ""]
+    worst = min(found, key=lambda title: found[title][1])
+    rows = [row for section in sections for row in section.rows if _is_tested(row, variant)]
+    verdicts = [row.verdict for row in rows]
+    lossless, loses = (verdicts.count(each) for each in (Verdict.LOSSLESS, Verdict.LOSES))
+    return [
+        f"{100 * mean_of([saved for saved, _ in found.values()]).value:.0f}",
+        mean_of([cost for _, cost in found.values()]).text(digits=1, sign=True),
+        f"{lossless} / {loses} of {len(rows)}" if rows else f"– of {len(found)}",
+        f"{worst} {found[worst][1]:+.1f}",
+    ]
+
+
+def _is_tested(row: Row, variant: str) -> bool:
+    return row.variant == variant and row.budget == 0.0 and row.compared >= MIN_SEEDS
