@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from kept_runs import RESULTS, Runs
+from kept_runs import RESULTS, Runs, fill_page
 from noisy_sets import NOISY_SETS
 from rankings import RANKINGS, Trainings
 
 from dynaprune.bench.ranking import auroc, precision
 from dynaprune.bench.statistics import Mean, mean_of
-
-sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
-from pages import fill_page
 
 FOLDER = RESULTS / "find-wrong-labels"
 REFERENCE = "ledger, true losses"

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -28,15 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 from fits_targets import TARGETS, Target
-from kept_runs import RESULTS, Runs
+from kept_runs import RESULTS, Runs, fill_page
 
 from dynaprune import InfoBatch, NoPrune, PrunedDataset, RandomPrune
 from dynaprune.bench.fewer_epochs import FewerEpochs
 from dynaprune.bench.statistics import mean_of
 from dynaprune.methods import EpsilonGreedy, LossProportional, OrderDP, SelectiveBackprop
-
-sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
-from pages import fill_page
 
 SAVED = 0.5
 OTHER_SHARES = (0.25, 0.75)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from kept_runs import RESULTS, Runs
+from kept_runs import RESULTS, Runs, fill_page
 from torch.utils.data import TensorDataset
 
 from dynaprune.bench.kinds import WORST
@@ -30,9 +29,6 @@ from dynaprune.bench.training import train_model
 from dynaprune.bench.variants import VARIANTS
 from dynaprune.data.hardest import is_hardest
 from dynaprune.tracking.recording import read_samples
-
-sys.path.append(str(Path(__file__).parents[1]))  # `pages` is beside this folder
-from pages import fill_page
 
 TASKS = ("digits-cnn", "mnist5k-cnn", "spoken-digits-cnn", "trec-words", "cifar10-unpooled")
 COMPARED = ("equal-infobatch", "slices-equal-infobatch")

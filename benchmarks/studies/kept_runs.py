@@ -1,12 +1,19 @@
-"""Results of many runs, in a file to which each run appends one line; finished runs are kept."""
+"""Results of many runs, in a file to which each run appends one line; finished runs are kept.
+
+`fill_page` puts tables of them on a page.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import fill_page as fill_page
 
 RESULTS = Path(__file__).parents[1] / "results"
 """The folder of the results that the pages in docs/ show."""

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from kept_runs import RESULTS, Runs
+from kept_runs import RESULTS, Runs, fill_page
 from quality_settings import FEWER, FULL, METHODS, RANDOM, SETTINGS, Setting
 from tasks import Task, load
 from torch import nn
@@ -31,9 +30,6 @@ from dynaprune.bench.recipe import one_cycle
 from dynaprune.bench.removal import budget_of
 from dynaprune.bench.statistics import Mean, mean_of
 from dynaprune.methods.trimmed_loss import DECIDED
-
-sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
-from pages import fill_page
 
 
 def prepare(setting: Setting, root: Path, seed: int) -> tuple[Task, torch.Tensor]:

@@ -2,6 +2,7 @@
 
     python benchmarks/studies/rare_kinds.py --root DATA [--tasks …]   # goes on where it stopped
     python benchmarks/studies/rare_kinds.py --tables                  # prints the results so far
+    python benchmarks/studies/rare_kinds.py --fill docs/rare-kinds.md
 
 The regime `hidden-rare` of the bench. Each variant has the best of three learning rates for each
 task: the recipe's, a third and three times that, found on two other seeds with 40% of the visits
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kept_runs import RESULTS
+from kept_runs import RESULTS, fill_page
 
 from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.statistics import Mean, mean_of
-from dynaprune.bench.variants import BASELINES, FULL, VARIANTS
+from dynaprune.bench.variants import BASELINES, FULL, RANDOM, VARIANTS
 
 FOLDER = RESULTS / "rare-kinds"
 REGIME = "hidden-rare"
@@ -141,6 +142,40 @@ def table(lines: Sequence[dict[str, Any]], task: str, saved: float) -> str:
     return "\n".join(rows)
 
 
+def shares_table(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the mean over kinds minus that of full training, by task and share of saved visits."""
+    places = [
+        (task, saved)
+        for task in TASKS
+        for saved in sorted((SAVED, *OTHER_SHARES))
+        if metrics(lines, task, RANDOM, saved)
+    ]
+    rows = [
+        f"| variant | {' | '.join(f'{task}, {100 * saved:.0f}%' for task, saved in places)} |",
+        f"| --- |{' ---: |' * len(places)}",
+    ]
+    for variant in COMPARED[1:]:
+        cells = [
+            _difference(
+                metrics(lines, task, variant, saved), metrics(lines, task, FULL, saved), _mean
+            )
+            for task, saved in places
+        ]
+        if any(cells):
+            rows.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def parts(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return the generated parts of the page by name."""
+    tables = [
+        f"**{task}**\n\n{table(lines, task, SAVED)}\n"
+        for task in TASKS
+        if metrics(lines, task, RANDOM, SAVED)
+    ]
+    return {"rare-kinds": "\n".join(tables), "rare-kinds-shares": f"{shares_table(lines)}\n"}
+
+
 def _mean(line: dict[str, Any]) -> float:
     return float(line["quality"])
 
@@ -165,8 +200,12 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=COMPARED, default=list(COMPARED))
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--tables", action="store_true", help="train nothing")
+    parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
     given = parser.parse_args()
     results = Results(given.results)
+    if given.fill is not None:
+        fill_page(given.fill, parts(results.lines))
+        return
     if not given.tables:
         torch.set_num_threads(1)
         for name in given.tasks:

@@ -16,19 +16,15 @@ are wrong saves, by `budget_of`.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from kept_runs import RESULTS
+from kept_runs import RESULTS, fill_page
 
 from dynaprune.bench.comparison import Row
 from dynaprune.bench.results import Results
 from dynaprune.bench.sections import sections_of
 from dynaprune.bench.statistics import Mean
 from dynaprune.bench.variants import BASELINES
-
-sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
-from pages import fill_page
 
 FOLDER = RESULTS / "trimming"
 

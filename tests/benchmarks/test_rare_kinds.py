@@ -74,3 +74,15 @@ def test_it_searches_compares_and_goes_on(study, lines, tmp_path, monkeypatch):
         assert len(made) == expected
     compared = [line for line in Results(tmp_path).lines if line["seed"] < 100]
     assert [line["quality"] for line in compared] == pytest.approx([0.3] * 20)
+
+
+def test_the_parts_of_the_page(study, lines, tmp_path):
+    rare_kinds = study("rare_kinds")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- rare-kinds-shares -->\n<!-- /rare-kinds-shares -->\n")
+    parts = rare_kinds.parts([*lines, line("random", 0, 0.85, 0.5, rate=0.3, budget=0.2)])
+    assert parts["rare-kinds"].startswith("**mnist5k-cnn**\n\n| variant | rate |")
+    rare_kinds.fill_page(page, parts)
+    _, heads, _, row, _ = page.read_text().splitlines()
+    assert heads == "| variant | mnist5k-cnn, 20% | mnist5k-cnn, 40% |"
+    assert row == "| random | -5.0 | -2.0 ± 0.0 |"
