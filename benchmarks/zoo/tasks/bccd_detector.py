@@ -37,6 +37,7 @@ class BCCDDetector(Task):
         clip=1.0,
         threads=1,
     )
+    full_recipe = recipe.with_length(epochs=60, learning_rate=0.01)
 
     test: Cells
 
