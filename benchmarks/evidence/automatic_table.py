@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from unasked_table import FROM_BATCHES, UNASKED, saved_and_cost
+from scores_table import differences
+from unasked_table import UNASKED, saved_and_cost
 
 from dynaprune.bench.comparison import Row
 from dynaprune.bench.sections import Section
 from dynaprune.bench.statistics import MIN_SEEDS, Verdict, mean_of
+
+RANDOM = "random-auto"
+
+FROM_BATCHES = (
+    RANDOM,
+    "drawn-infobatch-auto",
+    "infobatch-auto",
+    "bls-infobatch-auto",
+    "slices-infobatch-auto",
+    "bls-seta-auto",
+    "slices-lowest-auto",
+)
+"""They read how much to skip from one number a batch."""
 
 LOSS_SHARE = 0.05
 """That of `saving="auto"` and the default of `SkipConverged`."""
@@ -25,12 +39,12 @@ def automatic_table(evidence: Lengths, others: Mapping[float, Lengths]) -> str:
         others: those at other shares of the loss, by share.
     """
     heads = " | ".join(
-        f"{length}: saved % | − full | lossless / loses | worst"
+        f"{length}: saved % | − full | − random-auto | lossless / loses | worst"
         for length in ("brief", "full length")
     )
     lines = [
         f"| loss % | variant | {heads} |",
-        f"| ---: | --- |{' ---: | ---: | ---: | --- |' * 2}",
+        f"| ---: | --- |{' ---: | ---: | ---: | ---: | --- |' * 2}",
     ]
     settings = {LOSS_SHARE: evidence, **others}
     for loss_share in sorted(settings, reverse=True):
@@ -46,7 +60,9 @@ def _cells(sections: Sequence[Section], variant: str) -> list[str]:
     """Return what a variant saves and costs over the tasks, in margins; empty without results."""
     found = saved_and_cost(sections, variant, 0.0)
     if len(found) < 2:
-        return ["", "", "", ""]
+        return [""] * 5
+    gains = [d for section in sections if (d := differences(section, variant, RANDOM, 0.0))]
+    gain = mean_of([mean_of(d).value for d in gains]) if len(gains) > 1 else None
     worst = min(found, key=lambda title: found[title][1])
     rows = [row for section in sections for row in section.rows if _is_tested(row, variant)]
     verdicts = [row.verdict for row in rows]
@@ -54,6 +70,7 @@ def _cells(sections: Sequence[Section], variant: str) -> list[str]:
     return [
         f"{100 * mean_of([saved for saved, _ in found.values()]).value:.0f}",
         mean_of([cost for _, cost in found.values()]).text(digits=1, sign=True),
+        "" if gain is None or variant == RANDOM else gain.text(digits=1, sign=True),
         f"{lossless} / {loses} of {len(rows)}" if rows else f"– of {len(found)}",
         f"{worst} {found[worst][1]:+.1f}",
     ]

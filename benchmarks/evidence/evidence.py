@@ -24,12 +24,12 @@ from typing import Any
 
 import loss_shares
 import torch
+from automatic_table import FROM_BATCHES
 from full_length import EVIDENCE, FullLength
 from page import SAVED, WITHOUT_BUDGET, fill
 from rates_table import RATES, TASKS
 from rates_table import SAVED as HALF
 from scores_table import BUDGETS
-from unasked_table import FROM_BATCHES
 
 from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results

@@ -19,6 +19,8 @@ SAVED = (0.2, 0.3, 0.4)
 
 VARIANTS = (*BASELINES, "infobatch", "bls-infobatch")
 
+RANDOM_AUTO, SCORED_AUTO = "random-auto", ("infobatch-auto", "bls-infobatch-auto")
+
 LEARNED = (FEW, MANY)
 RISES = (1.0, 5.0)
 """Bounds of the metric's rise, in margins."""
@@ -35,6 +37,7 @@ class Setting:
         fall: the share by which the mean loss fell in the second half.
         effects: the difference to full training by variant, in margins, averaged over the budgets
             below 50%.
+        automatic: the same of variants that choose their own budget.
     """
 
     title: str
@@ -42,6 +45,7 @@ class Setting:
     rise: float
     fall: float
     effects: dict[str, float]
+    automatic: dict[str, float]
 
     @property
     def baseline(self) -> float:
@@ -58,13 +62,19 @@ def setting_of(section: Section) -> Setting | None:
     margin = section.task["margin"]
     shown = shown_by(section.lines, section.task["higher_is_better"])
     effects: dict[str, list[float]] = {}
+    automatic: dict[str, float] = {}
     for row in section.rows:
-        if row.variant in VARIANTS and row.budget in SAVED and row.against_full is not None:
-            effects.setdefault(row.variant, []).append(row.against_full.value / margin)
+        if row.against_full is None:
+            continue
+        effect = row.against_full.value / margin
+        if row.variant in VARIANTS and row.budget in SAVED:
+            effects.setdefault(row.variant, []).append(effect)
+        elif row.variant in (RANDOM_AUTO, *SCORED_AUTO):
+            automatic[row.variant] = effect
     if shown is None or math.isnan(shown.learned) or any(b not in effects for b in BASELINES):
         return None
     means = {variant: float(np.mean(values)) for variant, values in effects.items()}
-    return Setting(section.title, shown.learned, shown.rise / margin, shown.fall, means)
+    return Setting(section.title, shown.learned, shown.rise / margin, shown.fall, means, automatic)
 
 
 def signs_tables(sections: Sequence[Section]) -> str:
@@ -98,6 +108,11 @@ def signs_tables(sections: Sequence[Section]) -> str:
     for variant in ("infobatch", "bls-infobatch"):
         effects_of[f"{variant} − full"] = [one.effects.get(variant, math.nan) for one in shown]
         effects_of[f"{variant} − the better baseline"] = [one.gain(variant) for one in shown]
+    for variant in SCORED_AUTO:
+        effects_of[f"{variant} − {RANDOM_AUTO}"] = [
+            one.automatic.get(variant, math.nan) - one.automatic.get(RANDOM_AUTO, math.nan)
+            for one in shown
+        ]
     for name, effects_there in effects_of.items():
         cells = [
             _correlation([getattr(one, sign) for one in shown], effects_there)

@@ -13,17 +13,6 @@ from dynaprune.bench.statistics import mean_of
 
 UNASKED = "skip-converged"
 
-FROM_BATCHES = (
-    "random-auto",
-    "infobatch-auto",
-    "bls-infobatch-auto",
-    "slices-infobatch-auto",
-    "drawn-infobatch-auto",
-    "bls-seta-auto",
-    "slices-lowest-auto",
-)
-"""They choose their own budget, too, from one number a batch."""
-
 SHARE = 0.2
 """The budget of the others on each task: about the mean share that `UNASKED` saves."""
 
@@ -45,9 +34,8 @@ def unasked_table(sections: Sequence[Section]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     free = saved_and_cost(sections, UNASKED, 0.0)
-    for variant in (UNASKED, *FROM_BATCHES, *OTHERS):
-        budget = SHARE if variant in OTHERS else 0.0
-        found = saved_and_cost(sections, variant, budget)
+    for variant in (UNASKED, *OTHERS):
+        found = saved_and_cost(sections, variant, SHARE if variant in OTHERS else 0.0)
         tasks = [title for title in found if title in free]
         if not tasks:
             continue
