@@ -34,7 +34,7 @@ def test_percentiles_are_mean_ranks(values):
 )
 def test_samples_are_exactly_as_many(sizes, seed, data):
     count = data.draw(st.integers(1, len(sizes)))
-    sizes = np.array(sizes)
+    sizes = np.array(sizes, np.float32)
     probabilities = inclusion_probabilities(sizes, count)
     assert probabilities.sum() == pytest.approx(count)
     assert probabilities.max() <= 1 + 1e-6

@@ -14,7 +14,7 @@ from ..utils.sampling import take
 from ..utils.validation import check_number, check_share
 from ._budget import Saving
 from ._exact_share import ExactShare
-from ._unequal import drawn, inclusion_probabilities
+from ._unequal import SMALLEST, drawn, inclusion_probabilities
 
 
 class LossProportional(ExactShare):
@@ -111,7 +111,7 @@ class LossProportional(ExactShare):
 
     def _chances(
         self, scores: NDArray[np.float32], kept: int, visits: Tensor
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.float32]:
         """Return the probabilities with which samples are kept; they sum to `kept`: shape (N,)."""
         sizes = odds(scores, visits.numpy() > 0, self.power, self.floor)
         return inclusion_probabilities(sizes, kept)
@@ -119,7 +119,7 @@ class LossProportional(ExactShare):
 
 def odds(
     scores: NDArray[np.float32], is_seen: NDArray[np.bool_], power: float, floor: float
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return s^power + floor·mean(s^power), in units of the mean, and positive: shape (N,).
 
     Arguments:
@@ -140,17 +140,18 @@ def odds(
         )
     is_unseen = ~is_seen
     # in place and by `where`: new arrays and random masks take longer than what is computed
-    sizes = scores.astype(np.float64)
+    sizes: NDArray[np.float32] = scores.copy()
     np.copyto(sizes, 0, where=is_unseen)
     highest = sizes.max()
     if highest > 0:
-        sizes /= highest  # no power of it is too large
+        if power > 1:
+            sizes /= highest  # no power of it is too large
         sizes **= power
         np.copyto(sizes, 0, where=is_unseen)  # a power of 0 makes it 1
-        sizes /= sizes.sum() / np.count_nonzero(is_seen)
+        sizes /= sizes.sum(dtype=np.float64) / np.count_nonzero(is_seen)
         np.copyto(sizes, 1, where=is_unseen)
     else:
         sizes.fill(1)
     sizes += floor
-    # large enough to differ from 0, for any power
-    return np.maximum(sizes, 1e-30, out=sizes)
+    np.maximum(sizes, SMALLEST, out=sizes)  # for a floor of 0
+    return sizes

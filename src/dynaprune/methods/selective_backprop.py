@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..utils.percentiles import percentiles
 from ._exact_share import ExactShare
-from ._unequal import drawn, inclusion_probabilities
+from ._unequal import SMALLEST, drawn, inclusion_probabilities
 
 
 class SelectiveBackprop(ExactShare):
@@ -67,6 +67,5 @@ class SelectiveBackprop(ExactShare):
         **extra_inputs: Any,
     ) -> NDArray[np.bool_]:
         beta = scores.size / kept - 1 if self.saving == "auto" else self.beta
-        # large enough to differ from 0, for any β
-        sizes = np.maximum(percentiles(scores) ** beta, 1e-30)
+        sizes = np.maximum(percentiles(scores) ** beta, SMALLEST).astype(np.float32)
         return drawn(inclusion_probabilities(sizes, kept), kept, generator)
