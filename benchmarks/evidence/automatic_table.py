@@ -1,4 +1,4 @@
-"""What variants that choose their own budget save and cost, at both lengths, and where at worst."""
+"""What variants that choose their own budget save and cost, and where at worst."""
 
 from __future__ import annotations
 
@@ -27,40 +27,32 @@ FROM_BATCHES = (
 LOSS_SHARE = 0.05
 """That of `saving="auto"` and the default of `SkipConverged`."""
 
-Lengths = tuple[Sequence[Section], Sequence[Section]]
-"""Results with the brief recipes, and with those of full length."""
 
-
-def automatic_table(evidence: Lengths, others: Mapping[float, Lengths]) -> str:
-    """Return the table.
+def automatic_table(sections: Sequence[Section], others: Mapping[float, Sequence[Section]]) -> str:
+    """Return the table of one length of training.
 
     Arguments:
-        evidence: the results of all variants.
+        sections: the results of all variants.
         others: those at other shares of the loss, by share.
     """
-    heads = " | ".join(
-        f"{length}: saved % | − full | − random-auto | lossless / loses | worst"
-        for length in ("brief", "full length")
-    )
     lines = [
-        f"| loss % | variant | {heads} |",
-        f"| ---: | --- |{' ---: | ---: | ---: | ---: | --- |' * 2}",
+        "| loss % | variant | saved % | − full | − random-auto | lossless / loses | worst |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | --- |",
     ]
-    settings = {LOSS_SHARE: evidence, **others}
+    settings = {LOSS_SHARE: sections, **others}
     for loss_share in sorted(settings, reverse=True):
         for variant in (UNASKED, *FROM_BATCHES):
-            cells = [_cells(sections, variant) for sections in settings[loss_share]]
-            if any(any(each) for each in cells):
-                row = [f"{100 * loss_share:.0f}", variant, *cells[0], *cells[1]]
-                lines.append(f"| {' | '.join(row)} |")
+            cells = _cells(settings[loss_share], variant)
+            if cells:
+                lines.append(f"| {100 * loss_share:.0f} | {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _cells(sections: Sequence[Section], variant: str) -> list[str]:
-    """Return what a variant saves and costs over the tasks, in margins; empty without results."""
+    """Return what a variant saves and costs over the tasks, in margins; nothing without results."""
     found = saved_and_cost(sections, variant, 0.0)
     if len(found) < 2:
-        return [""] * 5
+        return []
     gains = [d for section in sections if (d := differences(section, variant, RANDOM, 0.0))]
     gain = mean_of([mean_of(d).value for d in gains]) if len(gains) > 1 else None
     worst = min(found, key=lambda title: found[title][1])

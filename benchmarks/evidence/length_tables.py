@@ -48,7 +48,7 @@ def length_parts(
     complete = [longer for _, longer in pairs]
     return {
         "lengths": lengths_table(pairs),
-        "own-budgets": own_budgets_table(pairs),
+        "own-budgets": own_budgets_tables(pairs),
         "full-recipes": recipes_table(found, brief),
         "full-overview": overview(complete).partition("\n\n")[2],
         "full-together": scoreboard(complete),
@@ -140,26 +140,33 @@ def _in_margins(
     ]
 
 
-def own_budgets_table(pairs: Sequence[tuple[Section, Section]]) -> str:
+def by_length(brief: str, full: str) -> str:
+    """Return two tables below each other; side by side they are too wide for a page."""
+    return f"**Brief trainings**\n\n{brief}\n**Full length**\n\n{full}"
+
+
+def own_budgets_tables(pairs: Sequence[tuple[Section, Section]]) -> str:
     """Return what the variants that find their budget save and lose on each task."""
-    titles = [f"{name}, {length}" for length in ("brief", "full length") for name in OWN_BUDGET]
+    return by_length(*(_own_budgets_table([pair[length] for pair in pairs]) for length in (0, 1)))
+
+
+def _own_budgets_table(sections: Sequence[Section]) -> str:
     lines = [
-        f"| task | {' | '.join(f'{t}: saved % | − full' for t in titles)} |",
-        f"| --- |{' ---: | ---: |' * len(titles)}",
+        f"| task | {' | '.join(f'{variant}: saved % | − full' for variant in OWN_BUDGET)} |",
+        f"| --- |{' ---: | ---: |' * len(OWN_BUDGET)}",
     ]
-    for pair in pairs:
-        cells = [pair[0].task["name"]]
-        for section in pair:
-            scale, digits = scale_of(section)
-            rows = {row.variant: row for row in section.rows if row.budget == 0.0}
-            for variant in OWN_BUDGET:
-                row = rows.get(variant)
-                if row is None or row.against_full is None:
-                    cells += ["", ""]
-                    continue
-                sign = SIGNS[row.verdict]
-                cells.append(f"{100 * row.visits_saved.value:.0f}")
-                cells.append(row.against_full.text(scale, digits, sign=True) + sign)
+    for section in sections:
+        cells = [section.task["name"]]
+        scale, digits = scale_of(section)
+        rows = {row.variant: row for row in section.rows if row.budget == 0.0}
+        for variant in OWN_BUDGET:
+            row = rows.get(variant)
+            if row is None or row.against_full is None:
+                cells += ["", ""]
+                continue
+            sign = SIGNS[row.verdict]
+            cells.append(f"{100 * row.visits_saved.value:.0f}")
+            cells.append(row.against_full.text(scale, digits, sign=True) + sign)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -11,7 +11,7 @@ import numpy as np
 from automatic_table import automatic_table
 from gpu_tables import gpu_parts
 from length_search import Found
-from length_tables import both_lengths, draw_lengths, length_parts
+from length_tables import both_lengths, by_length, draw_lengths, length_parts
 from loss_shares import at_share
 from rates_table import rates_table
 from scores_table import scores_table
@@ -127,14 +127,13 @@ def as_is_with(sections: Sequence[Section], is_shown: Callable[[Row], bool]) -> 
 def automatic_part(
     sections: Sequence[Section], longer: Sequence[Section], loss_shares: Mapping[float, Results]
 ) -> str:
-    """Return the table of variants that choose their own budget, without single runs."""
-    brief, full = (
-        as_is_with(each, lambda row: row.compared >= FEW_SEEDS) for each in (sections, longer)
-    )
-    others = {
-        share: (at_share(brief, kept), at_share(full, kept)) for share, kept in loss_shares.items()
-    }
-    return automatic_table((brief, full), others)
+    """Return the tables of variants that choose their own budget, without single runs."""
+    tables = []
+    for each in (sections, longer):
+        shown = as_is_with(each, lambda row: row.compared >= FEW_SEEDS)
+        others = {share: at_share(shown, kept) for share, kept in loss_shares.items()}
+        tables.append(automatic_table(shown, others))
+    return by_length(*tables)
 
 
 def seeds_line(sections: list[Section]) -> str:

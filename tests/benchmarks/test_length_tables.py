@@ -89,10 +89,14 @@ def test_variants_that_choose_alike_share_a_result(tables, pairs):
 
 
 def test_what_variants_with_their_own_budget_save_and_lose(tables, pairs):
-    easy, hard = tables.own_budgets_table(pairs).splitlines()[2:]
+    rows = [line for line in tables.own_budgets_tables(pairs).splitlines() if "±" in line]
     # neither task was trained with SkipConverged
-    assert easy == "| easy |  |  | 10 | -0.60 ± 0.00 ✗ |  |  | 20 | +0.00 ± 0.00 ✓ |"
-    assert hard == "| hard |  |  | 10 | -0.60 ± 0.00 ✗ |  |  | 30 | -0.20 ± 0.00 ✓ |"
+    assert rows == [
+        "| easy |  |  | 10 | -0.60 ± 0.00 ✗ |",
+        "| hard |  |  | 10 | -0.60 ± 0.00 ✗ |",
+        "| easy |  |  | 20 | +0.00 ± 0.00 ✓ |",
+        "| hard |  |  | 30 | -0.20 ± 0.00 ✓ |",
+    ]
 
 
 def test_recipes_of_full_length(tables, evidence, pairs):
