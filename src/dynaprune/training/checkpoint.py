@@ -76,7 +76,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: of the file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file does not exist.
         PermissionError: it may not be read.
         RuntimeError: the file is cut short or damaged, or no checkpoint.
     """

@@ -21,7 +21,7 @@ def check_folder_of(path: Path) -> None:
     """Check that there is a folder for a file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the folder does not exist.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it first")
