@@ -10,11 +10,12 @@ from unasked_table import UNASKED, saved_and_cost
 from dynaprune.bench.comparison import Row
 from dynaprune.bench.sections import Section
 from dynaprune.bench.statistics import MIN_SEEDS, Verdict, mean_of
+from dynaprune.methods._budget import LOSS_SHARE  # also the default of SkipConverged
 
-RANDOM = "random-auto"
+RANDOM_AUTO = "random-auto"
 
 FROM_BATCHES = (
-    RANDOM,
+    RANDOM_AUTO,
     "drawn-infobatch-auto",
     "infobatch-auto",
     "bls-infobatch-auto",
@@ -23,9 +24,6 @@ FROM_BATCHES = (
     "slices-lowest-auto",
 )
 """They read how much to skip from one number a batch."""
-
-LOSS_SHARE = 0.05
-"""That of `saving="auto"` and the default of `SkipConverged`."""
 
 
 def automatic_table(sections: Sequence[Section], others: Mapping[float, Sequence[Section]]) -> str:
@@ -53,7 +51,7 @@ def _cells(sections: Sequence[Section], variant: str) -> list[str]:
     found = saved_and_cost(sections, variant, 0.0)
     if len(found) < 2:
         return []
-    gains = [d for section in sections if (d := differences(section, variant, RANDOM, 0.0))]
+    gains = [d for section in sections if (d := differences(section, variant, RANDOM_AUTO, 0.0))]
     gain = mean_of([mean_of(d).value for d in gains]) if len(gains) > 1 else None
     worst = min(found, key=lambda title: found[title][1])
     rows = [row for section in sections for row in section.rows if _is_tested(row, variant)]
@@ -62,7 +60,7 @@ def _cells(sections: Sequence[Section], variant: str) -> list[str]:
     return [
         f"{100 * mean_of([saved for saved, _ in found.values()]).value:.0f}",
         mean_of([cost for _, cost in found.values()]).text(digits=1, sign=True),
-        "" if gain is None or variant == RANDOM else gain.text(digits=1, sign=True),
+        "" if gain is None or variant == RANDOM_AUTO else gain.text(digits=1, sign=True),
         f"{lossless} / {loses} of {len(rows)}" if rows else f"– of {len(found)}",
         f"{worst} {found[worst][1]:+.1f}",
     ]

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import loss_shares
-import torch
 from automatic_table import FROM_BATCHES
-from full_length import EVIDENCE, FullLength
+from full_length import EVIDENCE, RESULTS, ZOO, FullLength, load_task
 from page import SAVED, WITHOUT_BUDGET, fill
 from rates_table import RATES, TASKS
 from rates_table import SAVED as HALF
@@ -37,8 +36,6 @@ from dynaprune.bench.runner import Planned, make_run, plan_runs, warm_up
 from dynaprune.bench.task import Task
 from dynaprune.bench.variants import BASELINES, FULL, RANDOM
 
-ZOO = Path(__file__).parents[1] / "zoo"
-RESULTS = Path(__file__).parents[1] / "results"
 FOLDER = RESULTS / "bench"
 OTHER_RATES = RESULTS / "bench-rates"
 SECONDS = RESULTS / "bench-seconds"
@@ -145,10 +142,7 @@ def planned(root: Path, results: Results, seeds: int, stages: Sequence[Stage]) -
 @cache
 def loaded(name: str, root: Path) -> Task:
     """Return a task with its data."""
-    torch.set_num_threads(1)
-    task = find_tasks(ZOO)[name]()
-    task.load(root)
-    return task
+    return load_task(find_tasks(ZOO)[name], root)
 
 
 @cache

@@ -117,15 +117,7 @@ class FullLength:
         self._searches = Results(out / SEARCHES)
         self._evidence = Results(out / EVIDENCE)
         self._done: set[tuple[str, int]] = set()
-
-        @lru_cache(maxsize=1)
-        def loaded(name: str) -> Task:
-            torch.set_num_threads(1)
-            task = tasks[name]()
-            task.load(root)
-            return task
-
-        self._loaded = loaded
+        self._loaded = lru_cache(maxsize=1)(lambda name: load_task(tasks[name], root))
 
     @classmethod
     def kept(
@@ -230,6 +222,14 @@ class FullLength:
             if row.budget == BUDGETS[1] and is_lossless:
                 added.setdefault(row.variant, []).append(LARGER)
         return added
+
+
+def load_task(task: type[Task], root: Path | None) -> Task:
+    """Return a task with its data, for runs on one thread."""
+    torch.set_num_threads(1)
+    made = task()
+    made.load(root)
+    return made
 
 
 def brief_trainings(runs: Results, timed: Results) -> dict[str, tuple[float, float]]:

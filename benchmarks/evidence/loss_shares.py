@@ -16,8 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
-import torch
-from full_length import EVIDENCE, RESULTS, ZOO, full_runs
+from full_length import EVIDENCE, RESULTS, ZOO, full_runs, load_task
 
 from dynaprune.bench.comparison import compare
 from dynaprune.bench.registry import find_tasks
@@ -79,9 +78,7 @@ def train(name: str, length: Length, loss_share: float, root: Path, results: Res
 
 @lru_cache(maxsize=1)
 def _loaded(name: str, root: Path) -> Task:
-    task = find_tasks(ZOO)[name]()
-    task.load(root)
-    return task
+    return load_task(find_tasks(ZOO)[name], root)
 
 
 def at_share(sections: Sequence[Section], results: Results) -> list[Section]:
@@ -112,7 +109,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for results")
     given = parser.parse_args()
     kept = kept_results(given.out)
-    torch.set_num_threads(1)
     for name, length in jobs():
         for loss_share, results in kept.items():
             train(name, length, loss_share, given.root, results)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from automatic_table import RANDOM_AUTO
 
 from dynaprune.bench.sections import Section
 from dynaprune.bench.signs import shown_by
@@ -19,7 +20,7 @@ SAVED = (0.2, 0.3, 0.4)
 
 VARIANTS = (*BASELINES, "infobatch", "bls-infobatch")
 
-RANDOM_AUTO, SCORED_AUTO = "random-auto", ("infobatch-auto", "bls-infobatch-auto")
+SCORED_AUTO = ("infobatch-auto", "bls-infobatch-auto")
 
 LEARNED = (FEW, MANY)
 RISES = (1.0, 5.0)

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from evidence_sections import RECIPE, section
 
-from dynaprune.bench.comparison import compare
-from dynaprune.bench.sections import Section
 from dynaprune.methods import _budget
 
-MARGIN = 0.5
-RECIPE = {"epochs": 3}
+
+def auto(saved=0.2, **costs):
+    """Return what `section` takes for automatic variants, by their difference to full training."""
+    return {(f"{name.replace('_', '-')}-auto", 0.0): (cost, saved) for name, cost in costs.items()}
 
 
-def run(variant, seed, quality, saved=0.0, recipe=RECIPE, task="easy"):
-    line = {"task": task, "recipe": recipe, "variant": variant, "budget": 0.0, "seed": seed}
-    return line | {
-        "quality": quality,
-        "visits": 100 * (1 - saved),
-        "full_visits": 100,
-        "seconds": 1.0,
-    }
-
-
-def section(name, costs, saved=0.2, seeds=5):
-    """Return results with the difference of each variant to full training."""
-    lines = [
-        run(variant, seed, 7.0 + seed + cost, saved * (variant != "full"), task=name)
-        for variant, cost in {"full": 0.0, **costs}.items()
-        for seed in range(seeds)
-    ]
-    task = {"name": name, "margin": MARGIN, "higher_is_better": True}
-    return Section(task, "as-is", RECIPE, compare(lines, MARGIN, True), lines, name)
+def run(seed, quality, recipe=RECIPE):
+    """Return a result of RandomPrune on the task "easy"."""
+    line = {"task": "easy", "recipe": recipe, "variant": "random-auto", "budget": 0.0, "seed": seed}
+    return line | {"quality": quality, "visits": 70, "full_visits": 100, "seconds": 1.0}
 
 
 @pytest.fixture
@@ -44,27 +30,27 @@ def cells_of(text):
 
 
 def test_what_each_variant_saves_and_costs_and_where_at_worst(table):
-    brief = [section("easy", {"random-auto": 0.0}), section("hard", {"random-auto": -1.0}, 0.4)]
+    brief = [section("easy", auto(random=0.0)), section("hard", auto(0.4, random=-1.0))]
     assert cells_of(table(brief, {})) == [
         ["5", "random-auto", "30", "-1.0 ± 12.7", "", "1 / 1 of 2", "hard -2.0"]
     ]
 
 
 def test_the_difference_to_a_random_choice_under_the_same_rule(table):
-    costs = {"random-auto": -0.5, "bls-infobatch-auto": -0.25}
+    costs = auto(random=-0.5, bls_infobatch=-0.25)
     brief = [section(name, costs) for name in ("easy", "hard")]
     _, row = cells_of(table(brief, {}))
     assert row[1:5] == ["bls-infobatch-auto", "20", "-0.5 ± 0.0", "+0.5 ± 0.0"]
 
 
 def test_few_seeds_give_no_verdict(table):
-    brief = [section(name, {"random-auto": 0.0}, seeds=3) for name in ("easy", "hard")]
+    brief = [section(name, auto(random=0.0), seeds=range(3)) for name in ("easy", "hard")]
     assert cells_of(table(brief, {}))[0][5] == "– of 2"
 
 
 def test_other_shares_of_the_loss_are_rows_of_their_own(table):
-    own = [section(name, {"random-auto": 0.0}) for name in ("easy", "hard")]
-    more = [section(name, {"random-auto": -0.5}, 0.35) for name in ("easy", "hard")]
+    own = [section(name, auto(random=0.0)) for name in ("easy", "hard")]
+    more = [section(name, auto(0.35, random=-0.5)) for name in ("easy", "hard")]
     rows = cells_of(table(own, {0.1: more, 0.01: []}))
     assert [row[:4] for row in rows] == [
         ["10", "random-auto", "35", "-1.0 ± 0.0"],
@@ -78,13 +64,11 @@ def test_runs_at_another_share_are_compared_with_the_full_trainings_of_the_evide
     loss_shares = evidence("loss_shares")
     results = loss_shares.Results(tmp_path)
     results.lines += [
-        run("random-auto", 0, 6.0, 0.3),
-        run("random-auto", 1, 7.0, 0.3),
-        run("random-auto", 1, 99.0, 0.3, recipe={"epochs": 6}),  # of another length
+        run(0, 6.0),
+        run(1, 7.0),
+        run(1, 99.0, recipe={"epochs": 6}),  # of another length
     ]
-    found = loss_shares.at_share(
-        [section("easy", {"random-auto": 5.0}), section("hard", {})], results
-    )
+    found = loss_shares.at_share([section("easy", auto(random=5.0)), section("hard", {})], results)
     assert [each.title for each in found] == ["easy"]
     (row,) = [row for row in found[0].rows if row.variant == "random-auto"]
     # full trainings have 7 and 8

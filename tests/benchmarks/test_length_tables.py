@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from evidence_sections import section
 
 from dynaprune.bench import Recipe
-from dynaprune.bench.comparison import compare
-from dynaprune.bench.sections import Section, sections_of
-
-SEEDS = range(5)
-MARGIN = 0.5
+from dynaprune.bench.sections import sections_of
 
 
 @pytest.fixture
 def tables(evidence):
     return evidence("length_tables")
-
-
-def section(name, runs, seeds=SEEDS):
-    """Return results, where `runs` has the difference to full training of variants and budgets."""
-    lines = [
-        {"variant": variant, "budget": budget, "seed": seed, "full_visits": 100, "seconds": 1.0}
-        # full training differs between seeds, the difference to it hardly
-        | {"visits": 100 * (1 - (budget or saved)), "quality": 7.0 + seed + difference}
-        for (variant, budget), (difference, saved) in {("full", 0.0): (0.0, 0.0), **runs}.items()
-        for seed in seeds
-    ]
-    task = {"name": name, "margin": MARGIN, "higher_is_better": True, "in_percent": False}
-    task["kind"] = "image classification"
-    rows = compare(lines, MARGIN, higher_is_better=True)
-    return Section(task, "as-is", {"epochs": 3}, rows, lines, name)
 
 
 def all_variants(difference, saved=0.2):

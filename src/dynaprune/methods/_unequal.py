@@ -10,7 +10,7 @@ from ..utils.rng import numpy_generator
 from ._ranking import lowest
 
 SMALLEST = 1e-20
-"""The least size in units of the mean: keys of such samples are still finite."""
+"""The least size. If others are about 1, the keys of such samples are still finite."""
 
 ROUNDING = 1e-6
 """By how much a probability of 1 may exceed it in float32."""
