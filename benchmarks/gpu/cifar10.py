@@ -33,7 +33,7 @@ CHOICES = (
     "order-dp",
     HARDEST,
 )
-UNASKED = ("skip-converged", "random-auto")
+UNASKED = ("random-auto", "bls-infobatch-auto", "skip-converged")
 """Ways that save what they like."""
 
 BUDGETS = (0.3, 0.5)
@@ -62,6 +62,8 @@ def plan(lengths: tuple[int, ...] = LENGTHS, seeds: int = 20) -> Iterator[Planne
     runs: dict[Planned, None] = {}  # in the order of their first mention
     for epochs, seed in product(lengths, range(min(3, seeds))):
         runs |= dict.fromkeys(_runs(epochs, seed, (), MAIN))
+    for seed in range(min(ROUND, seeds)):
+        runs |= dict.fromkeys(_runs(lengths[-1], seed, UNASKED, MAIN))
     for first in range(0, seeds, ROUND):
         for epochs, seed in product(lengths, range(first, min(first + ROUND, seeds))):
             runs |= dict.fromkeys(_runs(epochs, seed, UNASKED, CHOICES))

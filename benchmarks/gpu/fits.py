@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -168,15 +169,12 @@ def plan(records: list[dict[str, Any]]) -> Iterator[Planned]:
     Arguments:
         records: the results so far, which grow while the runs are made.
     """
-    for target in TARGETS:
-        for way in WAYS:
-            for rate in RATES:
-                yield Planned(target, way, rate, SEARCH_SEED, is_search=True)
-        for seed in SEEDS:
-            for way in WAYS:
-                rate = best_rate(records, target, way)
-                if rate is not None:
-                    yield Planned(target, way, rate, seed)
+    for target, way, rate in product(TARGETS, WAYS, RATES):
+        yield Planned(target, way, rate, SEARCH_SEED, is_search=True)
+    for seed, target, way in product(SEEDS, TARGETS, WAYS):
+        best = best_rate(records, target, way)
+        if best is not None:
+            yield Planned(target, way, best, seed)
 
 
 def work(session: Session) -> None:

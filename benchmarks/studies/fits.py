@@ -215,6 +215,9 @@ def tables(runs: Runs) -> str:
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--shares", nargs="+", type=float, default=[SAVED, *OTHER_SHARES])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--tables", action="store_true", help="only print the results so far")
     parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
@@ -225,14 +228,16 @@ def main() -> None:
         return
     if not given.tables:
         torch.set_num_threads(1)
-        for ways in (MAIN, OTHERS):
-            for target in TARGETS:
+        for group in (MAIN, OTHERS):
+            ways = [way for way in group if way in given.ways]
+            for target in given.targets:
                 search(runs, target, ways)
-                compare(runs, target, ways, SAVED)
+                compare(runs, target, ways, given.shares[0])
             for target in SCATTER:
-                compare(runs, target, ways, SAVED, MORE_SEEDS)
-            for target in TARGETS:
-                for saved in OTHER_SHARES:
+                if target in given.targets:
+                    compare(runs, target, ways, given.shares[0], MORE_SEEDS)
+            for target in given.targets:
+                for saved in given.shares[1:]:
                     compare(runs, target, ways, saved)
     print(tables(runs))
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
 from pages import fill_page as fill_page
 
@@ -40,6 +42,7 @@ class Runs:
             return
         started = time.perf_counter()
         result = {**key, **run(*arguments), "seconds": time.perf_counter() - started}
+        result["torch"] = str(torch.__version__)
         self.results.append(result)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:

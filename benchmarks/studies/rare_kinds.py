@@ -55,7 +55,9 @@ SEEDS, SEARCH_SEEDS = range(5), (100, 101)
 WORST = "worst kinds"
 
 
-def train(root: Path, name: str, variants: Sequence[str], results: Results) -> None:
+def train(
+    root: Path, name: str, variants: Sequence[str], shares: Sequence[float], results: Results
+) -> None:
     """Make the missing runs of a task: the search for rates, and then what is compared."""
     task = find_tasks()[name]()
     task.load(root)
@@ -63,7 +65,7 @@ def train(root: Path, name: str, variants: Sequence[str], results: Results) -> N
     for factor in FACTORS:
         rate = factor * recipe.learning_rate
         _run(task, variants, [SAVED], SEARCH_SEEDS, replace(recipe, learning_rate=rate), results)
-    for saved in (SAVED, *OTHER_SHARES):
+    for saved in shares:
         for variant in variants:
             rate = best_rate(results.lines, name, variant)
             best = replace(recipe, learning_rate=rate)
@@ -198,6 +200,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of data sets")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--variants", nargs="+", choices=COMPARED, default=list(COMPARED))
+    parser.add_argument("--shares", nargs="+", type=float, default=[SAVED, *OTHER_SHARES])
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--tables", action="store_true", help="train nothing")
     parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
@@ -209,7 +212,7 @@ def main() -> None:
     if not given.tables:
         torch.set_num_threads(1)
         for name in given.tasks:
-            train(given.root, name, given.variants, results)
+            train(given.root, name, given.variants, given.shares, results)
     for name in given.tasks:
         for saved in (SAVED, *OTHER_SHARES):
             if metrics(results.lines, name, BASELINES[0], saved):
