@@ -165,9 +165,9 @@ def visits_of_fewer_epochs(runs: Runs, target: str, quality: float) -> str:
         found = qualities(runs, target, FEWER if saved else FULL, saved)
         if found:
             known.append((math.log(1 - saved), sum(found.values()) / len(found)))
-    places, heights = zip(*known, strict=True)
-    if heights[-1] <= heights[0]:
-        return "unknown"  # more visits are no better
+    places, heights = zip(*known, strict=True) if known else ((), (math.nan,))
+    if not heights[-1] > heights[0]:
+        return "unknown"  # more visits are no better, or there is no such run yet
     if quality > max(heights):
         return f"more than {math.exp(places[-1]):.2f}"
     if quality < heights[0]:
