@@ -2,7 +2,7 @@
 
     python benchmarks/studies/fits.py [--results FOLDER]    # trains; goes on where it stopped
     python benchmarks/studies/fits.py --tables              # prints the results so far
-    python benchmarks/studies/fits.py --fill docs/fits.md
+    python benchmarks/studies/fits.py --fill docs/fits.md docs/evidence/fits.md
 
 Targets are in fits_targets.py: seven without noise, four of them with 5% noise, and one of these
 also with 20%. All ways to train make the same number of visits, with Adam, and a learning rate that
@@ -21,6 +21,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from kept_runs import RESULTS, Runs, fill_page
 
 from dynaprune import InfoBatch, NoPrune, PrunedDataset, RandomPrune
 from dynaprune.bench.fewer_epochs import FewerEpochs
-from dynaprune.bench.statistics import mean_of
+from dynaprune.bench.statistics import Mean, mean_of
 from dynaprune.methods import EpsilonGreedy, LossProportional, OrderDP, SelectiveBackprop
 
 SAVED = 0.5
@@ -175,40 +176,108 @@ def visits_of_fewer_epochs(runs: Runs, target: str, quality: float) -> str:
     return f"{math.exp(np.interp(quality, np.maximum.accumulate(heights), places)):.2f}"
 
 
+def gain(runs: Runs, target: str, way: str, base: str, saved: float) -> Mean | None:
+    """Return the decibels that a way gains on another, `None` unless seeds of both have run."""
+    found = qualities(runs, target, way, _saved_by(way, saved))
+    others = qualities(runs, target, base, _saved_by(base, saved))
+    pairs = [found[seed] - others[seed] for seed in found if seed in others]
+    return mean_of(pairs) if len(pairs) > 1 and way != base else None
+
+
+def _text(gained: Mean | None) -> str:
+    return "" if gained is None else gained.text(1, 2, sign=True)
+
+
+def _short(gained: Mean | None) -> str:
+    """Return a mean without its interval, bold if the interval is on one side of 0."""
+    if gained is None:
+        return ""
+    text = f"{gained.value:+.1f}"
+    return f"**{text}**" if gained.is_above_zero or gained.is_below_zero else text
+
+
+def _saved_by(way: str, saved: float) -> float:
+    return 0.0 if way == FULL else saved
+
+
 def table(runs: Runs, target: str, saved: float) -> str:
     """Return the ways to train a target with a share of the visits saved, as a table."""
-    lines = [
-        f"### {target}, {saved:.0%} saved\n",
-        "| way | rate | dB | − random | − fewer epochs | visits of fewer epochs | seeds |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    bases = [qualities(runs, target, base, saved) for base in (RANDOM, FEWER)]
+    rows = []
     for way in WAYS:
-        found = qualities(runs, target, way, 0.0 if way == FULL else saved)
+        found = qualities(runs, target, way, _saved_by(way, saved))
         if not found:
             continue
         mean = mean_of(list(found.values()))
-        differences = [
-            mean_of([found[seed] - base[seed] for seed in found if seed in base]).text(
-                1, 2, sign=True
-            )
-            if len(found.keys() & base.keys()) > 1
-            else ""
-            for base in bases
-        ]
-        rate = best_rate(runs, target, way)
-        need = visits_of_fewer_epochs(runs, target, mean.value)
-        numbers = f"{rate:g}", mean.text(1, 2), *differences, need, str(len(found))
-        lines.append(f"| {way} | {' | '.join(numbers)} |")
-    return "\n".join(lines)
+        rows.append(
+            [
+                way,
+                f"{best_rate(runs, target, way):g}",
+                mean.text(1, 2),
+                *(_text(gain(runs, target, way, base, saved)) for base in (RANDOM, FEWER)),
+                visits_of_fewer_epochs(runs, target, mean.value),
+                str(len(found)),
+            ]
+        )
+    heads = ["way", "rate", "dB", "− random", "− fewer epochs", "visits of fewer epochs", "seeds"]
+    return _markdown([heads, *rows])
 
 
-def tables(runs: Runs) -> str:
-    return "\n\n".join(
-        table(runs, target, saved)
-        for saved in (SAVED, *OTHER_SHARES)
+def summary(runs: Runs) -> str:
+    """Return what choosing by loss gains on each target at half of the visits."""
+    rows = [["target", "full − random"]]
+    for way in (ROOT, LOSS):
+        rows[0] += [f"{way}: − random", "− fewer epochs", "visits of fewer epochs"]
+    for target in _done(runs, ROOT, SAVED):
+        row = [target, _text(gain(runs, target, FULL, RANDOM, SAVED))]
+        for way in (ROOT, LOSS):
+            found = list(qualities(runs, target, way, SAVED).values())
+            row += [_text(gain(runs, target, way, base, SAVED)) for base in (RANDOM, FEWER)]
+            row += [visits_of_fewer_epochs(runs, target, sum(found) / len(found)) if found else ""]
+        rows.append(row)
+    return _markdown(rows)
+
+
+def methods(runs: Runs) -> str:
+    """Return what each way gains on random points at half of the visits, a column a target."""
+    targets = [each for each in TARGETS if any(_done(runs, way, SAVED, each) for way in OTHERS)]
+    rows = [
+        [way, *(_short(gain(runs, each, way, RANDOM, SAVED)) for each in targets)]
+        for way in (FEWER, ROOT, LOSS, *OTHERS)
+    ]
+    return _markdown([["way", *targets], *rows] if targets else [[]])
+
+
+def shares(runs: Runs) -> str:
+    """Return what choosing by loss gains on both baselines, by the share of saved visits."""
+    compared = list(product(sorted((SAVED, *OTHER_SHARES)), (RANDOM, FEWER)))
+    heads = [f"{saved:.0%} saved: − {base}" for saved, base in compared]
+    rows = [
+        [target, *(_text(gain(runs, target, ROOT, base, saved)) for saved, base in compared)]
         for target in TARGETS
-        if qualities(runs, target, RANDOM, saved)
+        if any(_done(runs, ROOT, saved, target) for saved in OTHER_SHARES)
+    ]
+    return _markdown([["target", *heads], *rows])
+
+
+def _done(runs: Runs, way: str, saved: float, *targets: str) -> list[str]:
+    return [each for each in targets or TARGETS if qualities(runs, each, way, saved)]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    if len(rows) == 1:
+        return "There are no runs yet.\n"
+    head, *rest = rows
+    ruled = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
+    return "".join(f"| {' | '.join(row)} |\n" for row in ruled)
+
+
+def details(runs: Runs) -> str:
+    """Return a table for each target and share of saved visits."""
+    return "\n".join(
+        f"### {target}, {saved:.0%} saved\n\n{table(runs, target, saved)}"
+        for target in TARGETS
+        for saved in (SAVED, *OTHER_SHARES)
+        if _done(runs, RANDOM, saved, target)
     )
 
 
@@ -220,11 +289,18 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=[SAVED, *OTHER_SHARES])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--tables", action="store_true", help="only print the results so far")
-    parser.add_argument("--fill", type=Path, help="a page whose tables are to be updated")
+    parser.add_argument("--fill", nargs="+", type=Path, help="pages whose tables are updated")
     given = parser.parse_args()
     runs = Runs(given.results / "fits.jsonl")
     if given.fill is not None:
-        fill_page(given.fill, {"fits": f"{tables(runs)}\n"})
+        parts = {
+            "fits": summary(runs),
+            "fits-methods": methods(runs),
+            "fits-shares": shares(runs),
+            "fits-details": details(runs),
+        }
+        for page in given.fill:
+            fill_page(page, parts)
         return
     if not given.tables:
         torch.set_num_threads(1)
@@ -239,7 +315,7 @@ def main() -> None:
             for target in given.targets:
                 for saved in given.shares[1:]:
                     compare(runs, target, ways, saved)
-    print(tables(runs))
+    print(details(runs))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from zoo.datasets.scenes import load_scenes
 from zoo.datasets.sentences import load_sentences
 from zoo.datasets.series import load_series
 from zoo.datasets.spoken import load_spoken
-from zoo.datasets.tables import load_table
+from zoo.datasets.tables import SEGMENTS, load_table
 from zoo.datasets.words import LETTERS, render_words
 from zoo.datasets.yolo_layout import write_cells
 
@@ -202,7 +202,12 @@ def test_words():
 
 @pytest.mark.parametrize(
     ("name", "samples", "columns"),
-    [("medical-visits", 20190, 9), ("affairs", 6366, 8), ("breast-cancer", 569, 30)],
+    [
+        ("medical-visits", 20190, 9),
+        ("affairs", 6366, 8),
+        ("breast-cancer", 569, 30),
+        ("image-segments", 2310, 18),
+    ],
 )
 def test_tables(name, samples, columns):
     train, test = load_table(name)
@@ -214,9 +219,12 @@ def test_tables(name, samples, columns):
     assert (inputs.std(0) - 1).abs().max() < 1e-3
     if name == "breast-cancer":
         assert set(targets.tolist()) == {0, 1}
+    elif name == "image-segments":
+        both = torch.cat([targets, test.tensors[1]])
+        assert both.bincount().tolist() == [330] * len(SEGMENTS)
     else:
         assert targets.std() == pytest.approx(1, abs=1e-3)
-    with pytest.raises(ValueError, match="the table must be medical-visits, affairs or breast"):
+    with pytest.raises(ValueError, match="the table must be medical-visits, affairs, breast"):
         load_table("x")
 
 

@@ -102,6 +102,41 @@ def test_visits_of_fewer_epochs_are_interpolated(study, tmp_path):
     assert fits.visits_of_fewer_epochs(runs, "a", 19.0) == "less than 0.25"
 
 
+def test_tables_of_gains(study, tmp_path):
+    fits = study("fits")
+    file = tmp_path / "runs.jsonl"
+    assert fits.methods(fits.Runs(file)) == fits.summary(fits.Runs(file))  # there are no runs yet
+
+    def rows(way, saved, quality):
+        whole = 0.0 if way == fits.FULL else saved
+        return [
+            {"target": "shape", "way": way, "saved": whole, "seed": seed, "rate": 0.01,
+             "quality": quality + (seed == 1) * spread}
+            for seed, spread in ((100, 0.0), (0, 0.0), (1, 0.2 if way == "OrderDP" else 0.0))
+        ]  # fmt: skip
+
+    runs = [*rows(fits.FULL, 0, 30.0), *rows("OrderDP", 0.5, 24.0), *rows(fits.LOSS, 0.5, 26.0)]
+    for saved, random in ((0.5, 25.0), (0.75, 20.0)):
+        runs += rows(fits.RANDOM, saved, random) + rows(fits.FEWER, saved, random - 1)
+        runs += rows(fits.ROOT, saved, random + 2)
+    file.write_text("".join(json.dumps(row) + "\n" for row in runs))
+    runs = fits.Runs(file)
+    # halfway between 24 dB at a half and 30 dB at all visits, on the scale of logarithms
+    row = ("shape", "+5.00", "+2.00", "+3.00", f"{math.sqrt(0.5):.2f}", "+1.00", "+2.00")
+    assert [cell.split(" ± ")[0] for cell in cells(fits.summary(runs))[:7]] == list(row)
+    # Student's t of one degree of freedom, 12.7 · 0.1, is more than the loss of 0.9 dB
+    assert cells(fits.methods(runs), "OrderDP") == ["OrderDP", "-0.9"]
+    assert cells(fits.methods(runs), fits.FEWER) == [fits.FEWER, "**-1.0**"]
+    found = [cell.split(" ± ")[0] for cell in cells(fits.shares(runs))]
+    assert found == ["shape", "", "", "+2.00", "+3.00", "+2.00", "+3.00"]
+    assert fits.details(runs).count("###") == 2
+
+
+def cells(table, first="shape"):
+    row = next(line for line in table.splitlines() if line.startswith(f"| {first} |"))
+    return [cell.strip() for cell in row[1:-1].split("|")]
+
+
 def test_the_shape_is_a_signed_distance(study):
     distance = study("fits_fields").hollow_box_on_ring
     points = torch.tensor(

@@ -68,12 +68,13 @@ def test_it_searches_compares_and_goes_on(study, lines, tmp_path, monkeypatch):
             yield planned, results.add(key, {**found, "other_metrics": {"worst kinds": 0.0}})
 
     monkeypatch.setattr(rare_kinds, "run_all", run_all)
-    for expected in (2 * 3 * 2 + 5 + 3 * 5, 0):  # full training and random pruning
+    both, shares = ["full", "random"], [0.4, 0.2, 0.6]
+    for expected in (2 * 3 * 2 + 2 * 20 + 2 * 5, 0):
         made.clear()
-        rare_kinds.train(None, "mnist5k-cnn", ["full", "random"], Results(tmp_path))
+        rare_kinds.train(None, "mnist5k-cnn", both, shares, Results(tmp_path))
         assert len(made) == expected
     compared = [line for line in Results(tmp_path).lines if line["seed"] < 100]
-    assert [line["quality"] for line in compared] == pytest.approx([0.3] * 20)
+    assert [line["quality"] for line in compared] == pytest.approx([0.3] * 50)
 
 
 def test_the_parts_of_the_page(study, lines, tmp_path):
@@ -81,7 +82,18 @@ def test_the_parts_of_the_page(study, lines, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- rare-kinds-shares -->\n<!-- /rare-kinds-shares -->\n")
     parts = rare_kinds.parts([*lines, line("random", 0, 0.85, 0.5, rate=0.3, budget=0.2)])
-    assert parts["rare-kinds"].startswith("**mnist5k-cnn**\n\n| variant | rate |")
+    assert parts["rare-kinds-details"].startswith("### mnist5k-cnn\n\n| variant | rate |")
+    heads, _, row = parts["rare-kinds"].splitlines()
+    assert (heads, row) == ("| variant | mnist5k-cnn |", "| random | -2.0 ± 0.0 |")
+    assert parts["rare-kinds-worst"].splitlines()[2] == "| random | -11.0 ± 2.5 |"
+    many = [
+        line(variant, seed, 0.9 - less, 0.5, rate)
+        for seed in range(5)
+        for variant, less, rate in (("full", 0.0, 0.1), ("random", 0.02 + seed / 1e3, 0.3))
+    ]
+    searched = [each for each in lines if each["seed"] >= 100]
+    row = rare_kinds.parts([*searched, *many])["rare-kinds"].splitlines()[2]
+    assert row == "| random | -2.2 ± 0.2, loses |"
     rare_kinds.fill_page(page, parts)
     _, heads, _, row, _ = page.read_text().splitlines()
     assert heads == "| variant | mnist5k-cnn, 20% | mnist5k-cnn, 40% |"
