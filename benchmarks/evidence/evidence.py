@@ -45,6 +45,8 @@ BY_OTHER_SCORES = ("infobatch", "kalman-infobatch", "slices-infobatch")
 BELOW_HALF = (0.2, 0.3, 0.4)  # at 50% InfoBatch draws from all samples, whatever their scores
 REGIME_BUDGETS = (0.2, 0.4)
 
+OTHER_STUDIES = ("cifar10-unpooled", "chemprot-words", "trec-words", "segments-mlp")
+
 REGIMES = {
     "digits-cnn": (
         "redundant",
@@ -99,10 +101,15 @@ class Stage:
     rate: float = 1.0
 
 
+def compared_tasks() -> list[str]:
+    """Return the tasks of the zoo but those of other studies: of wrong labels, of rare kinds."""
+    return [task for task in find_tasks(ZOO) if task not in OTHER_STUDIES]
+
+
 def stages() -> list[Stage]:
     """Return the stages of the main runs, which are repeated for each seed."""
     found = []
-    for task in find_tasks(ZOO):
+    for task in compared_tasks():
         found.append(Stage(task, "as-is", (*WITHOUT_BUDGET, *FROM_BATCHES), ()))
         found.append(Stage(task, "as-is", EVERY_BUDGET, BUDGETS))
         found.append(Stage(task, "as-is", BY_OTHER_SCORES, BELOW_HALF))
@@ -116,7 +123,7 @@ def stages() -> list[Stage]:
 
 def timed_stages() -> list[Stage]:
     """Return the stages of the timed runs."""
-    return [Stage(task, "as-is", TIMED, (SAVED,)) for task in find_tasks(ZOO)]
+    return [Stage(task, "as-is", TIMED, (SAVED,)) for task in compared_tasks()]
 
 
 def rated_stages() -> list[Stage]:

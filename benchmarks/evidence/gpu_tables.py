@@ -49,8 +49,11 @@ def text_of(records: Records, table: Callable[[Records], str]) -> str:
 
 def checks_table(records: Records) -> str:
     """Return the results of the last run of the tests on each card, if one ended in time."""
-    in_time_last = sorted(records, key=lambda each: each["status"] != -1)
-    last = {(each["card"], each["group"]): each for each in in_time_last}
+    last: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in records:
+        place = each["card"], each["group"]
+        if place not in last or each["status"] != -1:
+            last[place] = each
     lines = ["| card | tests | passed | failed | skipped |", "| --- | --- | ---: | ---: | ---: |"]
     for (card, group), each in last.items():
         numbers = each["passed"], each["failed"] + each["error"], each["skipped"]

@@ -217,6 +217,7 @@ def test_checks_on_a_gpu(evidence):
         {"card": "a card", "group": "compiled", **counts},
         {"card": "a card", "group": "not compiled", **nothing},
         {"card": "a card", "group": "compiled", **counts, "passed": 11},  # a later run
+        {"card": "a card", "group": "compiled", **nothing},
     ]
     assert gpu.checks_table(records).splitlines()[2:] == [
         "| a card | compiled | 11 | 3 | 3 |",

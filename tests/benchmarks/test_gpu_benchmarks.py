@@ -205,15 +205,20 @@ def test_runs_are_planned_in_pairs(part):
     assert len(plan) == len(set(plan))
     # two budgets of all ways, beside full training and what saves by itself
     assert len(plan) == 2 * 20 * (2 * len(cifar10.CHOICES) + 1 + len(cifar10.UNASKED))
-    # a first answer at both lengths, then five seeds of all methods at the first one
+    # a first answer at both lengths
     main = 2 * 3 * (2 * len(cifar10.MAIN) + 1)
     assert {(run.epochs, run.seed) for run in plan[:main]} == {
         (epochs, seed) for epochs in cifar10.LENGTHS for seed in range(3)
     }
     assert {run.way for run in plan[:main]} == {"full", *cifar10.MAIN}
+    # then five seeds of the longer one, and what saves by itself
+    first = main + 2 * (2 * len(cifar10.MAIN) + 1) + 5 * len(cifar10.UNASKED)
+    assert {run.epochs for run in plan[main:first]} == {40}
+    assert {run.way for run in plan[main:first]} == {"full", *cifar10.UNASKED, *cifar10.MAIN}
+    # then five seeds of all methods at the shorter one
     rest = 5 * (2 * len(cifar10.CHOICES) + 1 + len(cifar10.UNASKED)) - main // 2
-    assert {run.epochs for run in plan[main : main + rest]} == {10}
-    assert {run.seed for run in plan[: main + rest]} == {0, 1, 2, 3, 4}
+    assert {run.epochs for run in plan[first : first + rest]} == {10}
+    assert {run.seed for run in plan[: first + rest]} == {0, 1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(
