@@ -9,10 +9,11 @@ also with 20%. All ways to train make the same number of visits, with Adam, and 
 rises in the first tenth of the visits and then falls to 0 like a cosine. All methods read the
 losses of single points.
 
-Each way has the best of three learning rates, found on two other seeds for each target. The search
-is at half of the visits (full training: at all of them), and its rate is used for the other shares.
-Differences are between runs of the same seed, which begin with the same network. The whole study
-takes about 4 hours on one core; the cheapest and most wanted runs come first.
+Each way has the best of three learning rates, found on two other seeds for each target, or eight
+where runs scatter. The search is at half of the visits (full training: at all of them), and its
+rate is used for the other shares. Differences are between runs of the same seed, which begin with
+the same network. The whole study takes about 4 hours on one core; the cheapest and most wanted runs
+come first.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ from dynaprune.methods import EpsilonGreedy, LossProportional, OrderDP, Selectiv
 
 SAVED = 0.5
 OTHER_SHARES = (0.25, 0.75)
-SEEDS, MORE_SEEDS, SEARCH_SEEDS = range(5), range(5, 10), (100, 101)
+SEEDS, MORE_SEEDS = range(5), range(5, 10)
+SEARCH_SEEDS, MORE_SEARCH_SEEDS = range(100, 102), range(102, 108)
 SCATTER = ("Burgers", "Helmholtz", "Helmholtz, noise")
-"""Targets whose runs differ so much that they get more seeds."""
+"""Targets whose runs differ so much that they get more seeds, to find rates too."""
 
 FULL, FEWER, RANDOM, ROOT, LOSS = "full", "fewer epochs", "random", "√loss + 0.3", "loss + 1"
 WARM_UP = 0.1
@@ -120,7 +122,8 @@ def wanted(target: str, ways: Sequence[str], saved: float, seeds: Sequence[int])
 
 def search(runs: Runs, target: str, ways: Sequence[str]) -> None:
     """Make the runs that find the learning rates."""
-    for key in wanted(target, ways, SAVED, SEARCH_SEEDS):
+    more = MORE_SEARCH_SEEDS if target in SCATTER else ()
+    for key in wanted(target, ways, SAVED, [*SEARCH_SEEDS, *more]):
         for rate in target_of(target).rates:
             _do(runs, key, rate)
 
@@ -142,10 +145,14 @@ def best_rate(runs: Runs, target: str, way: str) -> float:
     """Return the rate with the best mean quality over the seeds of the search."""
     found: dict[float, list[float]] = {}
     for each in runs.results:
-        if (each["target"], each["way"]) == (target, way) and each["seed"] in SEARCH_SEEDS:
+        if (each["target"], each["way"]) == (target, way) and _is_search(each["seed"]):
             is_number = math.isfinite(each["quality"])
             found.setdefault(each["rate"], []).append(each["quality"] if is_number else -math.inf)
     return max(found, key=lambda rate: sum(found[rate]), default=math.nan)
+
+
+def _is_search(seed: int) -> bool:
+    return seed in SEARCH_SEEDS or seed in MORE_SEARCH_SEEDS
 
 
 def qualities(runs: Runs, target: str, way: str, saved: float) -> dict[int, float]:
@@ -155,7 +162,7 @@ def qualities(runs: Runs, target: str, way: str, saved: float) -> dict[int, floa
     return {
         each["seed"]: each["quality"]
         for each in runs.results
-        if wants.items() <= each.items() and each["seed"] not in SEARCH_SEEDS
+        if wants.items() <= each.items() and not _is_search(each["seed"])
     }
 
 

@@ -1,10 +1,12 @@
 """Rare kinds without labels: what choosing by loss gains over random and over fewer epochs.
 
     python benchmarks/studies/rare_kinds.py --root DATA [--tasks …]   # goes on where it stopped
+    python benchmarks/studies/rare_kinds.py --root DATA --length full   # longer trainings
     python benchmarks/studies/rare_kinds.py --tables                  # prints the results so far
     python benchmarks/studies/rare_kinds.py --fill docs/rare-kinds.md docs/evidence/rare-kinds.md
 
-The regime `hidden-rare` of the bench. Each variant has the best of three learning rates for each
+The regime `hidden-rare` of the bench, brief or at full length. Tasks whose full length is unknown
+train three times their brief length. Each variant has the best of three learning rates for each
 task: the recipe's, a third and three times that, found on two other seeds with 40% of the visits
 saved. Differences are between runs of the same seed: the same samples, and the same network at the
 start.
@@ -29,7 +31,8 @@ from dynaprune.bench.runner import plan_runs, run_all
 from dynaprune.bench.statistics import Mean, Verdict, judge, mean_of
 from dynaprune.bench.variants import BASELINES, FULL, RANDOM, VARIANTS
 
-FOLDER = RESULTS / "rare-kinds"
+FOLDERS = {"brief": RESULTS / "rare-kinds", "full": RESULTS / "rare-kinds-full"}
+LONGER = 3
 REGIME = "hidden-rare"
 TASKS = (
     "digits-cnn",
@@ -64,13 +67,26 @@ DEAR = ("cifar10-unpooled",)
 WORST = "worst kinds"
 
 
+def recipe_of(task: Any, length: str) -> Recipe:
+    """Return the recipe of a task, brief or of full length."""
+    brief: Recipe = task.recipe
+    if length == "brief":
+        return brief
+    return task.full_recipe or replace(brief, epochs=LONGER * brief.epochs)
+
+
 def train(
-    root: Path, name: str, variants: Sequence[str], shares: Sequence[float], results: Results
+    root: Path,
+    name: str,
+    variants: Sequence[str],
+    shares: Sequence[float],
+    results: Results,
+    length: str = "brief",
 ) -> None:
     """Make the missing runs of a task: the search for rates, and then what is compared."""
     task = find_tasks()[name]()
     task.load(root)
-    recipe = task.recipe
+    recipe = recipe_of(task, length)
     for factor in FACTORS:
         rate = factor * recipe.learning_rate
         _run(task, variants, [SAVED], SEARCH_SEEDS, replace(recipe, learning_rate=rate), results)
@@ -205,8 +221,13 @@ def overview(
     return "\n".join([*rows, ""])
 
 
-def parts(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return the generated parts of the pages by name."""
+def parts(lines: Sequence[dict[str, Any]], longer: Sequence[dict[str, Any]] = ()) -> dict[str, str]:
+    """Return the generated parts of the pages by name.
+
+    Arguments:
+        lines: results of brief trainings.
+        longer: those of trainings of full length.
+    """
     tables = [
         f"### {task}\n\n{table(lines, task, SAVED)}\n"
         for task in TASKS
@@ -215,6 +236,7 @@ def parts(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
     return {
         "rare-kinds": overview(lines, _mean, judges=True),
         "rare-kinds-worst": overview(lines, _worst, judges=False),
+        "rare-kinds-full": overview(longer, _mean, judges=True),
         "rare-kinds-details": "\n".join(tables),
         "rare-kinds-shares": f"{shares_table(lines)}\n",
     }
@@ -243,19 +265,20 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--variants", nargs="+", choices=COMPARED, default=list(COMPARED))
     parser.add_argument("--shares", nargs="+", type=float, default=[SAVED, *OTHER_SHARES])
-    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--length", choices=FOLDERS, default="brief")
+    parser.add_argument("--results", type=Path, help="folder of the results")
     parser.add_argument("--tables", action="store_true", help="train nothing")
     parser.add_argument("--fill", nargs="+", type=Path, help="pages whose tables are updated")
     given = parser.parse_args()
-    results = Results(given.results)
+    results = Results(given.results or FOLDERS[given.length])
     if given.fill is not None:
         for page in given.fill:
-            fill_page(page, parts(results.lines))
+            fill_page(page, parts(*(Results(folder).lines for folder in FOLDERS.values())))
         return
     if not given.tables:
         torch.set_num_threads(1)
         for name in given.tasks:
-            train(given.root, name, given.variants, given.shares, results)
+            train(given.root, name, given.variants, given.shares, results, given.length)
     for name in given.tasks:
         for saved in (SAVED, *OTHER_SHARES):
             if metrics(results.lines, name, BASELINES[0], saved):
