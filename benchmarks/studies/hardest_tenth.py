@@ -1,7 +1,7 @@
 """Whether the hardest tenth of each class has the kinds that are rare and have no label.
 
     python benchmarks/studies/hardest_tenth.py --root DATA          # goes on where it stopped
-    python benchmarks/studies/hardest_tenth.py --fill docs/rare-kinds.md
+    python benchmarks/studies/hardest_tenth.py --fill docs/evidence/rare-kinds.md
 
 The regime `hidden-rare` of the bench, with right labels and with a tenth of wrong ones. A kind
 counts as rare if it is among the rarest third. "Hardest" is by the mean excess that a recording
