@@ -231,16 +231,13 @@ def table(runs: Runs, target: str, saved: float) -> str:
 
 def summary(runs: Runs) -> str:
     """Return what choosing by loss gains on each target at half of the visits."""
-    rows = [["target", "full − random"]]
-    for way in (ROOT, LOSS):
-        rows[0] += [f"{way}: − random", "− fewer epochs", "visits of fewer epochs"]
+    rows = [["target", "full − random", f"{ROOT} − random", "− fewer epochs", "as fewer epochs of"]]
     for target in _done(runs, ROOT, SAVED):
-        row = [target, _text(gain(runs, target, FULL, RANDOM, SAVED))]
-        for way in (ROOT, LOSS):
-            found = list(qualities(runs, target, way, SAVED).values())
-            row += [_text(gain(runs, target, way, base, SAVED)) for base in (RANDOM, FEWER)]
-            row += [visits_of_fewer_epochs(runs, target, sum(found) / len(found)) if found else ""]
-        rows.append(row)
+        found = list(qualities(runs, target, ROOT, SAVED).values())
+        pairs = (FULL, RANDOM), (ROOT, RANDOM), (ROOT, FEWER)
+        gains = [_text(gain(runs, target, way, base, SAVED)) for way, base in pairs]
+        visits = visits_of_fewer_epochs(runs, target, sum(found) / len(found))
+        rows.append([target, *gains, visits])
     return _markdown(rows)
 
 
