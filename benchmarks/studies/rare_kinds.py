@@ -171,46 +171,29 @@ def table(lines: Sequence[dict[str, Any]], task: str, saved: float) -> str:
     return "\n".join(rows)
 
 
-def shares_table(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the mean over kinds minus that of full training, by task and share of saved visits."""
-    places = [
-        (task, saved)
-        for task in TASKS
-        for saved in sorted((SAVED, *OTHER_SHARES))
-        if metrics(lines, task, RANDOM, saved)
-    ]
-    rows = [
-        f"| variant | {' | '.join(f'{task}, {100 * saved:.0f}%' for task, saved in places)} |",
-        f"| --- |{' ---: |' * len(places)}",
-    ]
-    for variant in COMPARED[1:]:
-        cells = [
-            _difference(
-                metrics(lines, task, variant, saved), metrics(lines, task, FULL, saved), _mean
-            )
-            for task, saved in places
-        ]
-        if any(cells):
-            rows.append(f"| {variant} | {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
 def overview(
-    lines: Sequence[dict[str, Any]], metric: Callable[[dict[str, Any]], float], *, judges: bool
+    lines: Sequence[dict[str, Any]],
+    metric: Callable[[dict[str, Any]], float],
+    saved: float = SAVED,
+    *,
+    judges: bool = True,
 ) -> str:
-    """Return a metric minus that of full training, by task, with the most usual share saved.
+    """Return a metric minus that of full training, by task.
 
     Arguments:
         lines: all results.
         metric: of a result.
+        saved: the share of saved visits; variants that find their own are shown with `SAVED` alone.
         judges: whether to say what the test of non-inferiority finds, at the margin of each task.
     """
-    tasks = [task for task in TASKS if metrics(lines, task, RANDOM, SAVED)]
+    tasks = [task for task in TASKS if metrics(lines, task, RANDOM, saved)]
     rows = [f"| variant | {' | '.join(tasks)} |", f"| --- |{' ---: |' * len(tasks)}"]
     for variant in COMPARED[1:]:
+        if saved != SAVED and not VARIANTS[variant].has_budget:
+            continue
         cells = []
         for task in tasks:
-            found, full = (metrics(lines, task, each, SAVED) for each in (variant, FULL))
+            found, full = (metrics(lines, task, each, saved) for each in (variant, FULL))
             pairs = [metric(found[seed]) - metric(full[seed]) for seed in found if seed in full]
             cells.append(mean_of(pairs).percent(sign=True) if pairs else "")
             verdict = judge(pairs, find_tasks()[task].margin) if judges else Verdict.UNDECIDED
@@ -234,11 +217,13 @@ def parts(lines: Sequence[dict[str, Any]], longer: Sequence[dict[str, Any]] = ()
         if metrics(lines, task, RANDOM, SAVED)
     ]
     return {
-        "rare-kinds": overview(lines, _mean, judges=True),
+        "rare-kinds": overview(lines, _mean),
         "rare-kinds-worst": overview(lines, _worst, judges=False),
-        "rare-kinds-full": overview(longer, _mean, judges=True),
+        "rare-kinds-full": overview(longer, _mean),
         "rare-kinds-details": "\n".join(tables),
-        "rare-kinds-shares": f"{shares_table(lines)}\n",
+        **{
+            f"rare-kinds-{100 * saved:.0f}": overview(lines, _mean, saved) for saved in OTHER_SHARES
+        },
     }
 
 

@@ -80,7 +80,7 @@ def test_it_searches_compares_and_goes_on(study, lines, tmp_path, monkeypatch):
 def test_the_parts_of_the_page(study, lines, tmp_path):
     rare_kinds = study("rare_kinds")
     page = tmp_path / "page.md"
-    page.write_text("<!-- rare-kinds-shares -->\n<!-- /rare-kinds-shares -->\n")
+    page.write_text("<!-- rare-kinds-20 -->\n<!-- /rare-kinds-20 -->\n")
     parts = rare_kinds.parts([*lines, line("random", 0, 0.85, 0.5, rate=0.3, budget=0.2)])
     assert parts["rare-kinds-details"].startswith("### mnist5k-cnn\n\n| variant | rate |")
     heads, _, row = parts["rare-kinds"].splitlines()
@@ -96,5 +96,4 @@ def test_the_parts_of_the_page(study, lines, tmp_path):
     assert row == "| random | -2.2 ± 0.2, loses |"
     rare_kinds.fill_page(page, parts)
     _, heads, _, row, _ = page.read_text().splitlines()
-    assert heads == "| variant | mnist5k-cnn, 20% | mnist5k-cnn, 40% |"
-    assert row == "| random | -5.0 | -2.0 ± 0.0 |"
+    assert (heads, row) == ("| variant | mnist5k-cnn |", "| random | -5.0 |")
