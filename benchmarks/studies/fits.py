@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def best_rate(runs: Runs, target: str, way: str) -> float:
         if (each["target"], each["way"]) == (target, way) and _is_search(each["seed"]):
             is_number = math.isfinite(each["quality"])
             found.setdefault(each["rate"], []).append(each["quality"] if is_number else -math.inf)
-    return max(found, key=lambda rate: sum(found[rate]), default=math.nan)
+    return max(found, key=lambda rate: fmean(found[rate]), default=math.nan)
 
 
 def _is_search(seed: int) -> bool:

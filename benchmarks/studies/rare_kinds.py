@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.registry import find_tasks
 from dynaprune.bench.results import Results
 from dynaprune.bench.runner import plan_runs, run_all
-from dynaprune.bench.statistics import Mean, Verdict, judge, mean_of
+from dynaprune.bench.statistics import Verdict, judge, mean_of
 from dynaprune.bench.variants import BASELINES, FULL, RANDOM, VARIANTS
 
 FOLDERS = {"brief": RESULTS / "rare-kinds", "full": RESULTS / "rare-kinds-full"}
@@ -125,7 +126,7 @@ def best_rate(lines: Sequence[dict[str, Any]], task: str, variant: str) -> float
         if (line["task"], line["variant"]) == (task, variant) and line["seed"] in SEARCH_SEEDS:
             quality = line["quality"] if math.isfinite(line["quality"]) else -math.inf
             found.setdefault(line["recipe"]["learning_rate"], []).append(quality)
-    return max(found, key=lambda rate: sum(found[rate]), default=math.nan)
+    return max(found, key=lambda rate: fmean(found[rate]), default=math.nan)
 
 
 def metrics(
@@ -239,8 +240,7 @@ def _difference(found: dict[int, Any], base: dict[int, Any], metric: Any) -> str
     pairs = [metric(found[seed]) - metric(base[seed]) for seed in found if seed in base]
     if not pairs or all(found[seed] is base[seed] for seed in found if seed in base):
         return ""
-    mean: Mean = mean_of(pairs)
-    return mean.percent(sign=True)
+    return mean_of(pairs).percent(sign=True)
 
 
 def main() -> None:

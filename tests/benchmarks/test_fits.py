@@ -102,6 +102,22 @@ def test_visits_of_fewer_epochs_are_interpolated(study, tmp_path):
     assert fits.visits_of_fewer_epochs(runs, "a", 19.0) == "less than 0.25"
 
 
+def test_the_best_rate_has_the_best_mean(study, tmp_path):
+    fits = study("fits")
+    file = tmp_path / "runs.jsonl"
+    searched = [(0.01, 100, 5.0), (0.01, 101, 5.0), (0.1, 100, 4.0), (0.1, 101, 4.0)]
+    searched += [
+        (0.1, 102, 4.0),
+        (1.0, 100, math.nan),
+    ]  # more runs are no better, nor diverged ones
+    rows = [
+        {"target": "a", "way": fits.RANDOM, "seed": seed, "rate": rate, "quality": quality}
+        for rate, seed, quality in searched
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert fits.best_rate(fits.Runs(file), "a", fits.RANDOM) == 0.01
+
+
 def test_tables_of_gains(study, tmp_path):
     fits = study("fits")
     file = tmp_path / "runs.jsonl"
