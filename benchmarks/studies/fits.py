@@ -234,6 +234,8 @@ def summary(runs: Runs) -> str:
     """Return what choosing by loss gains on each target at half of the visits."""
     rows = [["target", "full − random", f"{ROOT} − random", "− fewer epochs", "as fewer epochs of"]]
     for target in _done(runs, ROOT, SAVED):
+        if not _done(runs, RANDOM, SAVED, target):  # its rate is new
+            continue
         found = list(qualities(runs, target, ROOT, SAVED).values())
         pairs = (FULL, RANDOM), (ROOT, RANDOM), (ROOT, FEWER)
         gains = [_text(gain(runs, target, way, base, SAVED)) for way, base in pairs]
