@@ -1,11 +1,19 @@
-"""Updates the generated parts of pages, so that their numbers are those of the results."""
+"""Makes tables of results, and updates the generated parts of pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
+NOTHING = "There are no runs yet.\n"
+
+
+def markdown_table(rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """Return a table: rows of cells, the head first; all columns but `names` are numbers."""
+    head, *rest = rows
+    rule = ["---"] * names + ["---:"] * (len(head) - names)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *rest))
 
 
 def fill_page(page: Path, parts: Mapping[str, str]) -> None:

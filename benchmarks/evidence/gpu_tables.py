@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from dynaprune.bench.statistics import mean_of
 from dynaprune.bench.tables import details
 from dynaprune.bench.variants import FULL
 
+sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import NOTHING
+
 FOLDER = Path(__file__).parents[1] / "results" / "gpu"
 
 MARGIN = 0.002
 """The tolerated loss of accuracy, which five seeds on all of CIFAR-10 can detect."""
-
-NOTHING = "There are no runs yet.\n"
 
 Records = Sequence[dict[str, Any]]
 

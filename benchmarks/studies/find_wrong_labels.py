@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kept_runs import RESULTS, Runs, fill_page
+from kept_runs import RESULTS, Runs, fill_page, markdown_table
 from noisy_sets import NOISY_SETS
 from rankings import RANKINGS, Trainings
 
@@ -94,7 +94,7 @@ def table(results: list[dict[str, Any]], measure: str) -> str:
     """
     names = [name for name in NOISY_SETS if any(r["set"] == name for r in results)]
     columns = ["labels", "wrong %", "seeds", *(HEADINGS[ranking] for ranking in RANKINGS)]
-    rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
+    rows = [columns]
     for name in names:
         runs = [r for r in results if r["set"] == name]
         found = {
@@ -109,7 +109,7 @@ def table(results: list[dict[str, Any]], measure: str) -> str:
                 *(MEASURES[measure](mean_of(each)) if each else "" for each in found.values()),
             ]
         )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(rows)
 
 
 def main() -> None:
@@ -134,7 +134,7 @@ def main() -> None:
                     runs.do(key, run, name, ranking, given.root, seed)
     results = [r for path in sorted(FOLDER.glob("*.jsonl")) for r in Runs(path).results]
     if given.fill is not None:
-        fill_page(given.fill, {"auroc": f"{table(results, 'auroc')}\n"})
+        fill_page(given.fill, {"auroc": table(results, "auroc")})
         return
     for measure in MEASURES:
         shown = compared(results) if "reference" in measure else results

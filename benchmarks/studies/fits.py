@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from fits_targets import TARGETS, Target
-from kept_runs import RESULTS, Runs, fill_page
+from kept_runs import NOTHING, RESULTS, Runs, fill_page, markdown_table
 
 from dynaprune import InfoBatch, NoPrune, PrunedDataset, RandomPrune
 from dynaprune.bench.fewer_epochs import FewerEpochs
@@ -227,31 +227,33 @@ def table(runs: Runs, target: str, saved: float) -> str:
             ]
         )
     heads = ["way", "rate", "dB", "− random", "− fewer epochs", "visits of fewer epochs", "seeds"]
-    return _markdown([heads, *rows])
+    return _markdown(heads, rows)
 
 
 def summary(runs: Runs) -> str:
     """Return what choosing by loss gains on each target at half of the visits."""
-    rows = [["target", "full − random", f"{ROOT} − random", "− fewer epochs", "as fewer epochs of"]]
-    for target in _done(runs, ROOT, SAVED):
-        if not _done(runs, RANDOM, SAVED, target):  # its rate is new
+    heads = ["target", "full − random", f"{ROOT} − random", "− fewer epochs", "as fewer epochs of"]
+    rows = []
+    for target in TARGETS:
+        if not _has(runs, target, SAVED, ROOT, RANDOM):  # not run yet, or not at a new rate
             continue
         found = list(qualities(runs, target, ROOT, SAVED).values())
         pairs = (FULL, RANDOM), (ROOT, RANDOM), (ROOT, FEWER)
         gains = [_text(gain(runs, target, way, base, SAVED)) for way, base in pairs]
         visits = visits_of_fewer_epochs(runs, target, sum(found) / len(found))
         rows.append([target, *gains, visits])
-    return _markdown(rows)
+    return _markdown(heads, rows)
 
 
 def methods(runs: Runs) -> str:
     """Return what each way gains on random points at half of the visits, a column a target."""
-    targets = [each for each in TARGETS if any(_done(runs, way, SAVED, each) for way in OTHERS)]
+    targets = [each for each in TARGETS if any(_has(runs, each, SAVED, way) for way in OTHERS)]
     rows = [
         [way, *(_short(gain(runs, each, way, RANDOM, SAVED)) for each in targets)]
         for way in (FEWER, ROOT, LOSS, *OTHERS)
+        if targets
     ]
-    return _markdown([["way", *targets], *rows] if targets else [[]])
+    return _markdown(["way", *targets], rows)
 
 
 def shares(runs: Runs) -> str:
@@ -261,21 +263,17 @@ def shares(runs: Runs) -> str:
     rows = [
         [target, *(_text(gain(runs, target, ROOT, base, saved)) for saved, base in compared)]
         for target in TARGETS
-        if any(_done(runs, ROOT, saved, target) for saved in OTHER_SHARES)
+        if any(_has(runs, target, saved, ROOT) for saved in OTHER_SHARES)
     ]
-    return _markdown([["target", *heads], *rows])
+    return _markdown(["target", *heads], rows)
 
 
-def _done(runs: Runs, way: str, saved: float, *targets: str) -> list[str]:
-    return [each for each in targets or TARGETS if qualities(runs, each, way, saved)]
+def _has(runs: Runs, target: str, saved: float, *ways: str) -> bool:
+    return all(qualities(runs, target, way, saved) for way in ways)
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    if len(rows) == 1:
-        return "There are no runs yet.\n"
-    head, *rest = rows
-    ruled = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
-    return "".join(f"| {' | '.join(row)} |\n" for row in ruled)
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table([heads, *rows]) if rows else NOTHING
 
 
 def details(runs: Runs) -> str:
@@ -284,7 +282,7 @@ def details(runs: Runs) -> str:
         f"### {target}, {saved:.0%} saved\n\n{table(runs, target, saved)}"
         for target in TARGETS
         for saved in (SAVED, *OTHER_SHARES)
-        if _done(runs, RANDOM, saved, target)
+        if _has(runs, target, saved, RANDOM)
     )
 
 
@@ -315,13 +313,13 @@ def main() -> None:
             ways = [way for way in group if way in given.ways]
             for target in given.targets:
                 search(runs, target, ways)
-                compare(runs, target, ways, given.shares[0])
-            for target in SCATTER:
-                if target in given.targets:
-                    compare(runs, target, ways, given.shares[0], MORE_SEEDS)
+                if SAVED in given.shares:
+                    compare(runs, target, ways, SAVED)
             for target in given.targets:
-                for saved in given.shares[1:]:
-                    compare(runs, target, ways, saved)
+                if target in SCATTER and SAVED in given.shares:
+                    compare(runs, target, ways, SAVED, MORE_SEEDS)
+            for target, saved in product(given.targets, given.shares):
+                compare(runs, target, ways, saved)
     print(details(runs))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept_runs import RESULTS, Runs, fill_page
+from kept_runs import RESULTS, Runs, fill_page, markdown_table
 from torch.utils.data import TensorDataset
 
 from dynaprune.bench.kinds import WORST
@@ -87,13 +87,18 @@ def _with_wrong(labels: torch.Tensor, share: float, seed: int) -> tuple[torch.Te
 
 def table(results: list[dict[str, Any]]) -> str:
     """Return the results as a table in Markdown, with 95% intervals."""
-    lines = [
-        "| task | losses of | wrong labels % | rare, of all samples % "
-        "| rare, of the hardest tenth % | of the rare ones, in the hardest tenth % "
-        "| wrong, of the hardest tenth % "
-        "| hardest served, × the rest | seeds |",
-        f"| --- | --- |{' ---: |' * 7}",
+    heads = [
+        "task",
+        "losses of",
+        "wrong labels %",
+        "rare, of all samples %",
+        "rare, of the hardest tenth %",
+        "of the rare ones, in the hardest tenth %",
+        "wrong, of the hardest tenth %",
+        "hardest served, × the rest",
+        "seeds",
     ]
+    rows = []
     for name in TASKS:
         for variant in COMPARED:
             for wrong in WRONG:
@@ -107,9 +112,8 @@ def table(results: list[dict[str, Any]]) -> str:
                 ]
                 served = mean_of([each["served"] for each in found]).text(digits=2)
                 losses = "slices" if variant.startswith("slices") else "samples"
-                cells = [name, losses, f"{100 * wrong:.0f}", *shares, served, str(len(found))]
-                lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+                rows.append([name, losses, f"{100 * wrong:.0f}", *shares, served, str(len(found))])
+    return markdown_table([heads, *rows], names=2)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Results of many runs, in a file to which each run appends one line; finished runs are kept.
 
-`fill_page` puts tables of them on a page.
+`markdown_table` makes tables of them, and `fill_page` puts these on a page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 sys.path.append(str(Path(__file__).parents[1]))  # where pages.py is
+from pages import NOTHING as NOTHING
 from pages import fill_page as fill_page
+from pages import markdown_table as markdown_table
 
 RESULTS = Path(__file__).parents[1] / "results"
 """The folder of the results that the pages in docs/ show."""

@@ -23,7 +23,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from kept_runs import RESULTS, fill_page
+from kept_runs import RESULTS, fill_page, markdown_table
 
 from dynaprune.bench.recipe import Recipe
 from dynaprune.bench.registry import find_tasks
@@ -147,11 +147,9 @@ def metrics(
 
 def table(lines: Sequence[dict[str, Any]], task: str, saved: float) -> str:
     """Return a table in Markdown of a task at a share of saved visits, with 95% intervals."""
-    heads = "mean over kinds %", "− full", "− fewer epochs", "− random", "worst third %", "− full"
-    rows = [
-        f"| variant | rate | visits saved % | {' | '.join(heads)} | seeds |",
-        f"| --- |{' ---: |' * (len(heads) + 3)}",
-    ]
+    mean_heads = ["mean over kinds %", "− full", "− fewer epochs", "− random"]
+    worst_heads = ["worst third %", "− full"]
+    rows = [["variant", "rate", "visits saved %", *mean_heads, *worst_heads, "seeds"]]
     bases = [metrics(lines, task, base, saved) for base in (FULL, *BASELINES)]
     for variant in COMPARED:
         found = metrics(lines, task, variant, saved)
@@ -168,8 +166,8 @@ def table(lines: Sequence[dict[str, Any]], task: str, saved: float) -> str:
             _difference(found, bases[0], _worst),
             str(len(found)),
         ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return markdown_table(rows)
 
 
 def overview(
@@ -188,21 +186,22 @@ def overview(
         judges: whether to say what the test of non-inferiority finds, at the margin of each task.
     """
     tasks = [task for task in TASKS if metrics(lines, task, RANDOM, saved)]
-    rows = [f"| variant | {' | '.join(tasks)} |", f"| --- |{' ---: |' * len(tasks)}"]
+    margins = {task: find_tasks()[task].margin for task in tasks}
+    rows = [["variant", *tasks]]
     for variant in COMPARED[1:]:
         if saved != SAVED and not VARIANTS[variant].has_budget:
             continue
         cells = []
         for task in tasks:
             found, full = (metrics(lines, task, each, saved) for each in (variant, FULL))
-            pairs = [metric(found[seed]) - metric(full[seed]) for seed in found if seed in full]
+            pairs = _gains(found, full, metric)
             cells.append(mean_of(pairs).percent(sign=True) if pairs else "")
-            verdict = judge(pairs, find_tasks()[task].margin) if judges else Verdict.UNDECIDED
+            verdict = judge(pairs, margins[task]) if judges else Verdict.UNDECIDED
             if verdict is not Verdict.UNDECIDED:
                 cells[-1] += f", {verdict.value}"
         if any(cells):
-            rows.append(f"| {variant} | {' | '.join(cells)} |")
-    return "\n".join([*rows, ""])
+            rows.append([variant, *cells])
+    return markdown_table(rows)
 
 
 def parts(lines: Sequence[dict[str, Any]], longer: Sequence[dict[str, Any]] = ()) -> dict[str, str]:
@@ -213,7 +212,7 @@ def parts(lines: Sequence[dict[str, Any]], longer: Sequence[dict[str, Any]] = ()
         longer: those of trainings of full length.
     """
     tables = [
-        f"### {task}\n\n{table(lines, task, SAVED)}\n"
+        f"### {task}\n\n{table(lines, task, SAVED)}"
         for task in TASKS
         if metrics(lines, task, RANDOM, SAVED)
     ]
@@ -236,11 +235,17 @@ def _worst(line: dict[str, Any]) -> float:
     return float(line["other_metrics"][WORST])
 
 
-def _difference(found: dict[int, Any], base: dict[int, Any], metric: Any) -> str:
-    pairs = [metric(found[seed]) - metric(base[seed]) for seed in found if seed in base]
-    if not pairs or all(found[seed] is base[seed] for seed in found if seed in base):
-        return ""
-    return mean_of(pairs).percent(sign=True)
+def _gains(
+    found: dict[int, Any], base: dict[int, Any], metric: Callable[[dict[str, Any]], float]
+) -> list[float]:
+    return [metric(found[seed]) - metric(base[seed]) for seed in found if seed in base]
+
+
+def _difference(
+    found: dict[int, Any], base: dict[int, Any], metric: Callable[[dict[str, Any]], float]
+) -> str:
+    pairs = _gains(found, base, metric)
+    return mean_of(pairs).percent(sign=True) if pairs and found != base else ""
 
 
 def main() -> None:
@@ -257,8 +262,9 @@ def main() -> None:
     given = parser.parse_args()
     results = Results(given.results or FOLDERS[given.length])
     if given.fill is not None:
+        found = parts(*(Results(folder).lines for folder in FOLDERS.values()))
         for page in given.fill:
-            fill_page(page, parts(*(Results(folder).lines for folder in FOLDERS.values())))
+            fill_page(page, found)
         return
     if not given.tables:
         torch.set_num_threads(1)

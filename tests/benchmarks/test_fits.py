@@ -105,11 +105,9 @@ def test_visits_of_fewer_epochs_are_interpolated(study, tmp_path):
 def test_the_best_rate_has_the_best_mean(study, tmp_path):
     fits = study("fits")
     file = tmp_path / "runs.jsonl"
+    # neither more runs are better, nor those that diverged
     searched = [(0.01, 100, 5.0), (0.01, 101, 5.0), (0.1, 100, 4.0), (0.1, 101, 4.0)]
-    searched += [
-        (0.1, 102, 4.0),
-        (1.0, 100, math.nan),
-    ]  # more runs are no better, nor diverged ones
+    searched += [(0.1, 102, 4.0), (1.0, 100, math.nan)]
     rows = [
         {"target": "a", "way": fits.RANDOM, "seed": seed, "rate": rate, "quality": quality}
         for rate, seed, quality in searched
