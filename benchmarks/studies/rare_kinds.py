@@ -96,7 +96,7 @@ def train(
             rate = best_rate(results.lines, name, variant)
             best = replace(recipe, learning_rate=rate)
             _run(task, [variant], [saved], SEEDS, best, results)
-            if saved == SAVED and name not in DEAR:
+            if name not in DEAR:
                 _run(task, [variant], [saved], MORE_SEEDS, best, results)
 
 
