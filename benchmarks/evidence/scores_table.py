@@ -16,6 +16,8 @@ PAIRS = (
     ("slices-infobatch", "infobatch"),
     ("bls-infobatch", "drawn-infobatch"),
     ("infobatch", "drawn-infobatch"),
+    ("equal-infobatch", "infobatch"),
+    ("slices-equal-infobatch", "slices-infobatch"),
 )
 """Pairs of variants: the second one is the reference."""
 

@@ -60,6 +60,16 @@ COMPARED = (
     "twice",
     "focal",
 )
+BY_SHARE = (
+    BASELINES[0],
+    "infobatch",
+    "equal-infobatch",
+    "slices-equal-infobatch",
+    "loss-proportional",
+    "slices-loss-proportional",
+    "selective-backprop",
+)
+"""Variants whose gain on random pruning is shown for every share of saved visits."""
 FACTORS = (1 / 3, 1.0, 3.0)
 SAVED, OTHER_SHARES = 0.4, (0.2, 0.6)
 SEEDS, MORE_SEEDS, SEARCH_SEEDS = range(5), range(5, 20), (100, 101)
@@ -204,6 +214,21 @@ def overview(
     return markdown_table(rows)
 
 
+def gains(lines: Sequence[dict[str, Any]]) -> str:
+    """Return what variants gain on random pruning, by task and by the share of saved visits."""
+    tasks = [task for task in TASKS if metrics(lines, task, RANDOM, SAVED)]
+    rows = [["saved", "variant", *tasks]]
+    for saved in sorted((SAVED, *OTHER_SHARES)):
+        for variant in BY_SHARE:
+            found = {task: metrics(lines, task, variant, saved) for task in tasks}
+            cells = [
+                _difference(found[task], metrics(lines, task, RANDOM, saved), _mean)
+                for task in tasks
+            ]
+            rows.append([f"{saved:.0%}", variant, *cells])
+    return markdown_table(rows, names=2)
+
+
 def parts(lines: Sequence[dict[str, Any]], longer: Sequence[dict[str, Any]] = ()) -> dict[str, str]:
     """Return the generated parts of the pages by name.
 
@@ -218,6 +243,7 @@ def parts(lines: Sequence[dict[str, Any]], longer: Sequence[dict[str, Any]] = ()
     ]
     return {
         "rare-kinds": overview(lines, _mean),
+        "rare-kinds-gains": gains(lines),
         "rare-kinds-worst": overview(lines, _worst, judges=False),
         "rare-kinds-full": overview(longer, _mean),
         "rare-kinds-details": "\n".join(tables),

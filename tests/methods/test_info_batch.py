@@ -167,7 +167,7 @@ def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
     assert total - visits == round(saving * total)
 
 
-@pytest.mark.parametrize("budget", [{"prune_ratio": 0.6}, {"saving": 0.3}])
+@pytest.mark.parametrize("budget", [{"prune_ratio": 0.6}, {"saving": 0.4}])
 def test_equal_weights_keep_the_same_samples_and_count_them_alike(budget):
     scores = torch.from_numpy(np.random.default_rng(0).lognormal(size=300)).float()
     unbiased = select(InfoBatch(Numbers(300), 10, **budget), scores)
@@ -178,21 +178,20 @@ def test_equal_weights_keep_the_same_samples_and_count_them_alike(budget):
     assert equal.weights.double().sum().item() == pytest.approx(300, rel=1e-6)
 
 
-@pytest.mark.parametrize("saving", [0.4, 0.5, 0.6])
-def test_equal_weights_skip_only_samples_below_the_mean_if_there_are_enough(saving):
-    """The rule that no weight exceeds 2 makes candidates of the others: with equal weights there is
-    nothing to bound, and it would turn half of all visits into a random choice."""
-    scores = torch.cat([torch.rand(210), torch.rand(90) + 5])  # 70% are below the mean
+@pytest.mark.parametrize("saving", [0.4, 0.5, 0.6, 0.7])
+def test_equal_weights_keep_the_hardest_fifth(saving):
+    """A rule that no weight exceeds 2 would make candidates of all, and choose at random."""
+    scores = torch.arange(300.0)
     train = InfoBatch(Numbers(300), 10, weighting="equal", saving=saving)
-    selection = select(train, scores, 3)
-    assert set(range(210, 300)) <= set(selection.indices.tolist())
-    assert selection.indices.numel() == 300 - round(300 * saving)
+    kept = select(train, scores, 3).indices
+    assert set(range(240, 300)) <= set(kept.tolist())
+    assert kept.numel() == 300 - round(300 * saving)
+    assert int((kept < 240).sum()) == 240 - round(300 * saving)
 
 
 def test_equal_weights_keep_one_in_ten_of_the_samples_that_can_be_skipped():
-    scores = torch.arange(300.0)  # half of them are below the mean, and 225 are skipped
-    train = InfoBatch(Numbers(300), 10, weighting="equal", saving=0.75)
-    kept = select(train, scores, 3).indices
+    train = InfoBatch(Numbers(300), 10, weighting="equal", saving=0.75)  # 225 of 250 are skipped
+    kept = select(train, torch.arange(300.0), 3).indices
     assert set(range(250, 300)) <= set(kept.tolist())
     assert int((kept < 250).sum()) == 25
 
