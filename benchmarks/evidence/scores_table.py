@@ -17,7 +17,9 @@ PAIRS = (
     ("bls-infobatch", "drawn-infobatch"),
     ("infobatch", "drawn-infobatch"),
     ("equal-infobatch", "infobatch"),
+    ("equal-infobatch", "random"),
     ("slices-equal-infobatch", "slices-infobatch"),
+    ("slices-equal-infobatch", "random"),
 )
 """Pairs of variants: the second one is the reference."""
 

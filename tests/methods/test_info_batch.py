@@ -135,17 +135,18 @@ def test_last_epochs_train_on_everything(num_epochs, delta, first_full):
     assert [length < 50 for length in lengths] == [e < first_full for e in range(num_epochs + 3)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
-    saving=st.floats(0, 0.6),
+    saving=st.floats(0, 0.85),
+    weighting=st.sampled_from(["unbiased", "equal"]),
     length=st.integers(10, 200),
     num_epochs=st.integers(20, 40),
     skew=st.sampled_from(["normal", "right", "left", "two values", "equal"]),
     seed=st.integers(0, 1000),
 )
-def test_saving_is_met_exactly(saving, length, num_epochs, skew, seed):
+def test_saving_is_met_exactly(saving, weighting, length, num_epochs, skew, seed):
     random = np.random.default_rng(seed)
-    train = InfoBatch(Numbers(length), num_epochs, saving=saving, seed=seed)
+    train = InfoBatch(Numbers(length), num_epochs, saving=saving, weighting=weighting, seed=seed)
     visits = 0
     for epoch in range(num_epochs):
         normal = random.normal(size=length)
