@@ -69,12 +69,29 @@ def test_it_searches_compares_and_goes_on(study, lines, tmp_path, monkeypatch):
 
     monkeypatch.setattr(rare_kinds, "run_all", run_all)
     both, shares = ["full", "random"], [0.4, 0.2, 0.6]
-    for expected in (2 * 3 * 2 + 2 * 20 + 2 * 5, 0):
+    for expected in (2 * 3 * 2 + 2 * 20 + 2 * 20, 0):
         made.clear()
         rare_kinds.train(None, "mnist5k-cnn", both, shares, Results(tmp_path))
         assert len(made) == expected
     compared = [line for line in Results(tmp_path).lines if line["seed"] < 100]
-    assert [line["quality"] for line in compared] == pytest.approx([0.3] * 50)
+    assert [line["quality"] for line in compared] == pytest.approx([0.3] * 80)
+
+
+def test_gains_are_over_random_pruning_with_the_same_share(study, lines):
+    rare_kinds = study("rare_kinds")
+    variant, saved, gain = "infobatch", 0.6, 0.03
+    search = [line(variant, seed, 0.8, 0.5, rate=0.1) for seed in (100, 101)]
+    runs = [
+        line(name, seed, quality + seed / 100, 0.5, rate, budget)
+        for seed in range(3)
+        for name, quality, rate, budget in (
+            ("random", 0.7, 0.3, saved),
+            (variant, 0.7 + gain, 0.1, saved),
+            (variant, 0.5, 0.1, 0.4),
+        )
+    ]
+    rows = rare_kinds.gains([*lines, *search, *runs]).splitlines()
+    assert "| 60% | infobatch | +3.0 ± 0.0 |" in rows
 
 
 def test_the_parts_of_the_page(study, lines, tmp_path):
@@ -83,6 +100,8 @@ def test_the_parts_of_the_page(study, lines, tmp_path):
     page.write_text("<!-- rare-kinds-20 -->\n<!-- /rare-kinds-20 -->\n")
     parts = rare_kinds.parts([*lines, line("random", 0, 0.85, 0.5, rate=0.3, budget=0.2)])
     assert parts["rare-kinds-details"].startswith("### mnist5k-cnn\n\n| variant | rate |")
+    first = "| saved | variant | mnist5k-cnn |", "| --- | --- | ---: |", "| 20% | fewer-epochs |  |"
+    assert tuple(parts["rare-kinds-gains"].splitlines()[:3]) == first
     heads, _, row = parts["rare-kinds"].splitlines()
     assert (heads, row) == ("| variant | mnist5k-cnn |", "| random | -2.0 ± 0.0 |")
     assert parts["rare-kinds-worst"].splitlines()[2] == "| random | -11.0 ± 2.5 |"
