@@ -190,6 +190,14 @@ def test_equal_weights_keep_the_hardest_fifth(saving):
     assert int((kept < 240).sum()) == 240 - round(300 * saving)
 
 
+def test_equal_weights_keep_what_is_above_the_mean_where_that_is_less_than_a_fifth():
+    scores = torch.cat([torch.rand(270), torch.rand(30) + 9])  # nine in ten are below the mean
+    train = InfoBatch(Numbers(300), 10, weighting="equal", saving=0.6)
+    kept = select(train, scores, 3).indices
+    assert set(range(270, 300)) <= set(kept.tolist())
+    assert kept.numel() == 120
+
+
 def test_equal_weights_keep_one_in_ten_of_the_samples_that_can_be_skipped():
     train = InfoBatch(Numbers(300), 10, weighting="equal", saving=0.75)  # 225 of 250 are skipped
     kept = select(train, torch.arange(300.0), 3).indices

@@ -62,9 +62,9 @@ class InfoBatch(PrunedDataset):
             docs/quality.md.) The first epoch of a stream skips nothing, because its samples are not
             known yet; the others skip more to make up for it. If too few samples are below the
             mean, the threshold is raised until at most half of those below it are skipped, as with
-            the default `prune_ratio`, because weights above 2 are harmful; if weights are equal, at
-            most to the highest fifth of the samples. If these are too few, up to nine in ten of
-            them are skipped. "auto" skips as much as the losses of batches allow (see
+            the default `prune_ratio`, because weights above 2 are harmful; with equal weights it is
+            not raised into the highest fifth. If there are still too few samples below it, up to
+            nine in ten of them are skipped. "auto" skips as much as the losses of batches allow (see
             `RandomPrune`), chosen in the same way.
         weighting: "unbiased", as above, or "equal": all kept samples have the weight N / kept.
             "equal" gives steps of the same size, but each sample counts as often as it is served,
