@@ -212,7 +212,7 @@ class InfoBatch(PrunedDataset):
 
 
 def _candidates_for(skipped: int, total: int, weight: int) -> int:
-    """Return the number of candidates of which one in `weight` is kept if `skipped` are not."""
+    """Return how many candidates there have to be so that at least one in `weight` is kept."""
     return min(total, -(-skipped * weight // (weight - 1)))
 
 
