@@ -2,7 +2,7 @@
 
     python examples/fit_image.py [--epochs 160] [--folder .]
 
-Trains the network on all pixels in each epoch, and in three ways with half of these visits, and
+Trains the network on all pixels in each epoch, and in four ways with half of these visits, and
 prints the accuracy of each. Writes `fit_image.png`: the fitted image, its errors, and how often
 each pixel was visited. Takes less than a minute on two cores.
 Needs scikit-learn for the image: `pip install '.[demo]'` in the clone.
@@ -16,7 +16,7 @@ from matplotlib import pyplot
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from dynaprune import NoPrune, RandomPrune
+from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.methods import LossProportional
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -62,6 +62,7 @@ ways = {
     "full training": NoPrune(points, arguments.epochs),
     "fewer epochs": NoPrune(points, max(1, arguments.epochs // 2)),
     "random pixels": RandomPrune(points, arguments.epochs, saving=0.5),
+    "InfoBatch": InfoBatch(points, arguments.epochs, saving=0.5, weighting="equal"),
     "LossProportional": LossProportional(points, arguments.epochs, saving=0.5),
 }
 for name, train in ways.items():

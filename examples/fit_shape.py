@@ -2,7 +2,7 @@
 
     python examples/fit_shape.py [--epochs 160] [--folder .]
 
-The shape is a hollow box in a ring. Trains the network in three ways with the same number of
+The shape is a hollow box in a ring. Trains the network in four ways with the same number of
 visits, half of those of full training, and prints the accuracy of each at new points. Writes
 `fit_shape.png`: a slice of the fitted distances, of their errors, and of the visits near it.
 Takes less than a minute on two cores.
@@ -16,7 +16,7 @@ import torch
 from matplotlib import pyplot
 from torch import nn
 
-from dynaprune import NoPrune, RandomPrune
+from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.methods import LossProportional
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -77,6 +77,7 @@ def fit(train):
 ways = {
     "fewer epochs": NoPrune(points, arguments.epochs // 2),
     "random points": RandomPrune(points, arguments.epochs, saving=0.5),
+    "InfoBatch": InfoBatch(points, arguments.epochs, saving=0.5, weighting="equal"),
     "LossProportional": LossProportional(points, arguments.epochs, saving=0.5),
 }
 for name, train in ways.items():

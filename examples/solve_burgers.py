@@ -4,7 +4,7 @@
 
 u_t + u·u_x = ν·u_xx with ν = 0.03/π, u(x, 0) = −sin πx and u(±1, t) = 0: a shock forms at x = 0.
 The solution is odd in x, so the network needs to learn x from 0 to 1 only.
-Trains the network in three ways with the same number of visits, half of those of full training, and
+Trains the network in four ways with the same number of visits, half of those of full training, and
 prints the relative error of each against a spectral solver. Writes `solve_burgers.png`: the
 solution, its errors, and how often each point was visited. Takes about a minute on two cores.
 Needs SciPy and matplotlib: `pip install '.[demo]'` in the clone.
@@ -20,7 +20,7 @@ from matplotlib import pyplot
 from scipy.integrate import solve_ivp
 from torch import nn
 
-from dynaprune import NoPrune, RandomPrune
+from dynaprune import InfoBatch, NoPrune, RandomPrune
 from dynaprune.methods import LossProportional
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -107,6 +107,7 @@ grid = torch.cartesian_prod(x, t)
 ways = {
     "fewer epochs": NoPrune(points, arguments.epochs // 2),
     "random points": RandomPrune(points, arguments.epochs, saving=0.5),
+    "InfoBatch": InfoBatch(points, arguments.epochs, saving=0.5, weighting="equal"),
     "LossProportional": LossProportional(points, arguments.epochs, saving=0.5),
 }
 for name, train in ways.items():

@@ -45,6 +45,7 @@ SCATTER = ("Burgers", "Helmholtz", "Helmholtz, noise")
 """Targets whose runs differ so much that they get more seeds, to find rates too."""
 
 FULL, FEWER, RANDOM, ROOT, LOSS = "full", "fewer epochs", "random", "√loss + 0.3", "loss + 1"
+EQUAL = "InfoBatch, equal weights"
 WARM_UP = 0.1
 
 
@@ -69,7 +70,7 @@ WAYS: dict[str, Callable[..., PrunedDataset]] = {
     "EpsilonGreedy": EpsilonGreedy,
     "SelectiveBackprop": SelectiveBackprop,
     "OrderDP": OrderDP,
-    "InfoBatch, equal weights": partial(InfoBatch, weighting="equal"),
+    EQUAL: partial(InfoBatch, weighting="equal"),
     "InfoBatch, its own weights": InfoBatch,
 }
 """Ways to train, in the order of the tables. RAD is about residuals, the roots of losses."""
@@ -232,24 +233,23 @@ def table(runs: Runs, target: str, saved: float) -> str:
 
 def summary(runs: Runs) -> str:
     """Return what choosing by loss gains on each target at half of the visits."""
-    heads = ["target", "full − random", f"{ROOT} − random", "− fewer epochs", "as fewer epochs of"]
+    bases = (RANDOM, FEWER, FULL)
+    heads = ["target", "way", *(f"− {base}" for base in bases), "as fewer epochs of"]
     rows = []
-    for target in TARGETS:
-        if not _has(runs, target, SAVED, ROOT, RANDOM):  # not run yet, or not at a new rate
+    for target, way in product(TARGETS, (ROOT, EQUAL)):
+        if not _has(runs, target, SAVED, way, RANDOM):  # not run yet, or not at a new rate
             continue
-        found = list(qualities(runs, target, ROOT, SAVED).values())
-        pairs = (FULL, RANDOM), (ROOT, RANDOM), (ROOT, FEWER)
-        gains = [_text(gain(runs, target, way, base, SAVED)) for way, base in pairs]
-        visits = visits_of_fewer_epochs(runs, target, sum(found) / len(found))
-        rows.append([target, *gains, visits])
-    return _markdown(heads, rows)
+        mean = fmean(qualities(runs, target, way, SAVED).values())
+        gains = [_text(gain(runs, target, way, base, SAVED)) for base in bases]
+        rows.append([target, way, *gains, visits_of_fewer_epochs(runs, target, mean)])
+    return _markdown(heads, rows, names=2)
 
 
-def methods(runs: Runs) -> str:
-    """Return what each way gains on random points at half of the visits, a column a target."""
-    targets = [each for each in TARGETS if any(_has(runs, each, SAVED, way) for way in OTHERS)]
+def methods(runs: Runs, saved: float = SAVED) -> str:
+    """Return what each way gains on random points at a share of saved visits, a column a target."""
+    targets = [each for each in TARGETS if any(_has(runs, each, saved, way) for way in OTHERS)]
     rows = [
-        [way, *(_short(gain(runs, each, way, RANDOM, SAVED)) for each in targets)]
+        [way, *(_short(gain(runs, each, way, RANDOM, saved)) for each in targets)]
         for way in (FEWER, ROOT, LOSS, *OTHERS)
         if targets
     ]
@@ -261,19 +261,19 @@ def shares(runs: Runs) -> str:
     compared = list(product(sorted((SAVED, *OTHER_SHARES)), (RANDOM, FEWER)))
     heads = [f"{saved:.0%} saved: − {base}" for saved, base in compared]
     rows = [
-        [target, *(_text(gain(runs, target, ROOT, base, saved)) for saved, base in compared)]
-        for target in TARGETS
-        if any(_has(runs, target, saved, ROOT) for saved in OTHER_SHARES)
+        [target, way, *(_text(gain(runs, target, way, base, saved)) for saved, base in compared)]
+        for target, way in product(TARGETS, (ROOT, EQUAL))
+        if any(_has(runs, target, saved, way) for saved in OTHER_SHARES)
     ]
-    return _markdown(["target", *heads], rows)
+    return _markdown(["target", "way", *heads], rows, names=2)
 
 
 def _has(runs: Runs, target: str, saved: float, *ways: str) -> bool:
     return all(qualities(runs, target, way, saved) for way in ways)
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return markdown_table([heads, *rows]) if rows else NOTHING
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    return markdown_table([heads, *rows], names) if rows else NOTHING
 
 
 def details(runs: Runs) -> str:
@@ -302,6 +302,7 @@ def main() -> None:
             "fits": summary(runs),
             "fits-methods": methods(runs),
             "fits-shares": shares(runs),
+            **{f"fits-methods-{100 * saved:.0f}": methods(runs, saved) for saved in OTHER_SHARES},
             "fits-details": details(runs),
         }
         for page in given.fill:

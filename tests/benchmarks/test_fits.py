@@ -136,13 +136,16 @@ def test_tables_of_gains(study, tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in runs))
     runs = fits.Runs(file)
     # halfway between 24 dB at a half and 30 dB at all visits, on the scale of logarithms
-    row = ["shape", "+5.00", "+2.00", "+3.00", f"{math.sqrt(0.5):.2f}"]
+    row = ["shape", fits.ROOT, "+2.00", "+3.00", "-3.00", f"{math.sqrt(0.5):.2f}"]
     assert [cell.split(" ± ")[0] for cell in cells(fits.summary(runs))] == row
     # Student's t of one degree of freedom, 12.7 · 0.1, is more than the loss of 0.9 dB
     assert cells(fits.methods(runs), "OrderDP") == ["OrderDP", "-0.9"]
     assert cells(fits.methods(runs), fits.FEWER) == [fits.FEWER, "**-1.0**"]
     found = [cell.split(" ± ")[0] for cell in cells(fits.shares(runs))]
-    assert found == ["shape", "", "", "+2.00", "+3.00", "+2.00", "+3.00"]
+    assert found == ["shape", fits.ROOT, "", "", "+2.00", "+3.00", "+2.00", "+3.00"]
+    assert fits.EQUAL not in fits.shares(runs)  # it has not run
+    assert cells(fits.methods(runs), fits.ROOT) == [fits.ROOT, "**+2.0**"]
+    assert fits.methods(runs, 0.75) == fits.NOTHING  # no other method has run with 75%
     assert fits.details(runs).count("###") == 2
 
 

@@ -62,10 +62,11 @@ class InfoBatch(PrunedDataset):
             docs/quality.md.) The first epoch of a stream skips nothing, because its samples are not
             known yet; the others skip more to make up for it. If too few samples are below the
             mean, the threshold is raised until at most half of those below it are skipped, as with
-            the default `prune_ratio`, because weights above 2 are harmful; with equal weights it is
-            not raised into the highest fifth. If there are still too few samples below it, up to
-            nine in ten of them are skipped. "auto" skips as much as the losses of batches allow
-            (see `RandomPrune`), chosen in the same way.
+            the default `prune_ratio`, because weights above 2 are harmful. So from half of the
+            visits on, the skipped samples are drawn from all, whatever their scores: use equal
+            weights there, with which it is not raised into the highest fifth. If there are still
+            too few samples below it, up to nine in ten of them are skipped. "auto" skips as much as
+            the losses of batches allow (see `RandomPrune`), chosen in the same way.
         weighting: "unbiased", as above, or "equal": all kept samples have the weight N / kept.
             "equal" gives steps of the same size, but each sample counts as often as it is served,
             so that an epoch trains more on the samples above the mean. It needs scores that
