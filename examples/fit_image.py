@@ -24,7 +24,7 @@ parser.add_argument("--epochs", type=int, default=160, help="of full training")
 parser.add_argument("--folder", type=Path, default=Path())
 arguments = parser.parse_args()
 
-SIZE, BATCH, RATE = 128, 1024, 0.01
+SIZE, BATCH, RATE = 128, 1024, 0.02
 torch.set_num_threads(1)  # more threads do not speed up a model this small
 pixels = torch.tensor(load_sample_image("flower.jpg")[21:405, 128:512]) / 255
 colours = pixels.reshape(SIZE, 3, SIZE, 3, 3).mean((1, 3)).reshape(-1, 3)

@@ -24,7 +24,7 @@ parser.add_argument("--epochs", type=int, default=160, help="of full training")
 parser.add_argument("--folder", type=Path, default=Path())
 arguments = parser.parse_args()
 
-BATCH, RATE = 1024, 0.01
+BATCH, RATE = 1024, 0.02
 torch.set_num_threads(1)  # more threads do not speed up a model this small
 
 
