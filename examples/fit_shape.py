@@ -102,4 +102,5 @@ axes[0].contour(axis, axis, true, levels=[0], colors="black")
 for place, (title, shown) in zip(axes, panels.items(), strict=True):
     place.set(title=title, xticks=[], yticks=[], aspect="equal")
     figure.colorbar(shown, ax=place, shrink=0.8)
+arguments.folder.mkdir(parents=True, exist_ok=True)
 figure.savefig(arguments.folder / "fit_shape.png", dpi=100)

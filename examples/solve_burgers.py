@@ -125,4 +125,5 @@ panels = {
 for place, (title, shown) in zip(axes, panels.items(), strict=True):
     place.set(title=title, xlabel="t", ylabel="x")
     figure.colorbar(shown, ax=place)
+arguments.folder.mkdir(parents=True, exist_ok=True)
 figure.savefig(arguments.folder / "solve_burgers.png", dpi=100)

@@ -149,6 +149,15 @@ def test_tables_of_gains(study, tmp_path):
     assert fits.details(runs).count("###") == 2
 
 
+@pytest.mark.parametrize(("scale", "expected"), [("doubled", [1.5, 6.0]), ("constant", [1.5, 1.5])])
+def test_the_scale_of_the_loss(study, scale, expected):
+    # the weights of the second epoch are 8/4, so a doubled loss is four times the first one
+    equal = study("fits").InfoBatch(range(8), 2, saving=0.5, weighting="equal")
+    train, losses = study("fits_scale").Rescaled(equal, scale), torch.arange(4.0)
+    means = [train.update(losses).item() for _ in range(2) for _ in train.batches(4)]
+    assert means == expected
+
+
 def cells(table, first="shape"):
     row = next(line for line in table.splitlines() if line.startswith(f"| {first} |"))
     return [cell.strip() for cell in row[1:-1].split("|")]
