@@ -45,7 +45,7 @@ SCATTER = ("Burgers", "Helmholtz", "Helmholtz, noise")
 """Targets whose runs differ so much that they get more seeds, to find rates too."""
 
 FULL, FEWER, RANDOM, ROOT, LOSS = "full", "fewer epochs", "random", "√loss + 0.3", "loss + 1"
-EQUAL = "InfoBatch, equal weights"
+EQUAL, OWN = "InfoBatch, equal weights", "InfoBatch, its own weights"
 WARM_UP = 0.1
 
 
@@ -71,7 +71,7 @@ WAYS: dict[str, Callable[..., PrunedDataset]] = {
     "SelectiveBackprop": SelectiveBackprop,
     "OrderDP": OrderDP,
     EQUAL: partial(InfoBatch, weighting="equal"),
-    "InfoBatch, its own weights": InfoBatch,
+    OWN: InfoBatch,
 }
 """Ways to train, in the order of the tables. RAD is about residuals, the roots of losses."""
 
@@ -88,13 +88,23 @@ def target_of(name: str) -> Target:
 
 def run(key: Key) -> dict[str, Any]:
     """Train a target in one way, and return the quality and the number of visits."""
+    return fit(key, pruned(key))
+
+
+def pruned(key: Key) -> PrunedDataset:
+    """Return the points of a target, pruned in one way."""
     target = target_of(key["target"])
     data = range(target.num_points)
-    train = WAYS[key["way"]](data, target.epochs, saving=key["saved"], seed=key["seed"])
+    return WAYS[key["way"]](data, target.epochs, saving=key["saved"], seed=key["seed"])
+
+
+def fit(key: Key, train: Any) -> dict[str, Any]:
+    """Train a target with a pruned dataset, and return the quality and the number of visits."""
+    target = target_of(key["target"])
     torch.manual_seed(key["seed"])
     network = target.network()
     optimizer = torch.optim.Adam(network.parameters())
-    planned, visits = round((1 - key["saved"]) * len(data) * target.epochs), 0
+    planned, visits = round((1 - key["saved"]) * target.num_points * target.epochs), 0
     for _ in range(train.num_epochs):
         for indices in train.batches(target.batch):
             optimizer.param_groups[0]["lr"] = key["rate"] * _one_cycle(visits / planned)
@@ -189,11 +199,17 @@ def gain(runs: Runs, target: str, way: str, base: str, saved: float) -> Mean | N
     """Return the decibels that a way gains on another, `None` unless seeds of both have run."""
     found = qualities(runs, target, way, _saved_by(way, saved))
     others = qualities(runs, target, base, _saved_by(base, saved))
+    return difference(found, others) if way != base else None
+
+
+def difference(found: dict[int, float], others: dict[int, float]) -> Mean | None:
+    """Return the mean difference by seed, `None` unless both have two seeds in common."""
     pairs = [found[seed] - others[seed] for seed in found if seed in others]
-    return mean_of(pairs) if len(pairs) > 1 and way != base else None
+    return mean_of(pairs) if len(pairs) > 1 else None
 
 
-def _text(gained: Mean | None) -> str:
+def text(gained: Mean | None) -> str:
+    """Return a mean with its interval, empty for `None`."""
     return "" if gained is None else gained.text(1, 2, sign=True)
 
 
@@ -201,8 +217,8 @@ def _short(gained: Mean | None) -> str:
     """Return a mean without its interval, bold if the interval is on one side of 0."""
     if gained is None:
         return ""
-    text = f"{gained.value:+.1f}"
-    return f"**{text}**" if gained.is_above_zero or gained.is_below_zero else text
+    shown = f"{gained.value:+.1f}"
+    return f"**{shown}**" if gained.is_above_zero or gained.is_below_zero else shown
 
 
 def _saved_by(way: str, saved: float) -> float:
@@ -222,7 +238,7 @@ def table(runs: Runs, target: str, saved: float) -> str:
                 way,
                 f"{best_rate(runs, target, way):g}",
                 mean.text(1, 2),
-                *(_text(gain(runs, target, way, base, saved)) for base in (RANDOM, FEWER)),
+                *(text(gain(runs, target, way, base, saved)) for base in (RANDOM, FEWER)),
                 visits_of_fewer_epochs(runs, target, mean.value),
                 str(len(found)),
             ]
@@ -240,7 +256,7 @@ def summary(runs: Runs) -> str:
         if not _has(runs, target, SAVED, way, RANDOM):  # not run yet, or not at a new rate
             continue
         mean = fmean(qualities(runs, target, way, SAVED).values())
-        gains = [_text(gain(runs, target, way, base, SAVED)) for base in bases]
+        gains = [text(gain(runs, target, way, base, SAVED)) for base in bases]
         rows.append([target, way, *gains, visits_of_fewer_epochs(runs, target, mean)])
     return _markdown(heads, rows, names=2)
 
@@ -261,7 +277,7 @@ def shares(runs: Runs) -> str:
     compared = list(product(sorted((SAVED, *OTHER_SHARES)), (RANDOM, FEWER)))
     heads = [f"{saved:.0%} saved: − {base}" for saved, base in compared]
     rows = [
-        [target, way, *(_text(gain(runs, target, way, base, saved)) for saved, base in compared)]
+        [target, way, *(text(gain(runs, target, way, base, saved)) for saved, base in compared)]
         for target, way in product(TARGETS, (ROOT, EQUAL))
         if any(_has(runs, target, saved, way) for saved in OTHER_SHARES)
     ]

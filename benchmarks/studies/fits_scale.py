@@ -18,20 +18,18 @@ from typing import Any
 
 import fits
 import torch
-from fits import EQUAL, FEWER, RANDOM, ROOT, SAVED
+from fits import EQUAL, FEWER, OWN, RANDOM, ROOT, SAVED
 from kept_runs import RESULTS, Runs, fill_page, markdown_table
 from torch import Tensor
 
 from dynaprune import PrunedDataset
-from dynaprune.bench.statistics import mean_of
 
 TARGETS = ("image: flower", "image: temple", "bumps", "Burgers")
-OWN = "InfoBatch, its own weights"
 COMPARED = ((RANDOM, "doubled"), (ROOT, "doubled"), (EQUAL, "constant"), (OWN, "constant"))
 
 
 class Rescaled:
-    """A pruned dataset that `fits.run` can train, with another scale of the loss."""
+    """A pruned dataset that `fits.fit` can train, with another scale of the loss."""
 
     def __init__(self, train: PrunedDataset, scale: str) -> None:
         self.num_epochs, self._train, self._scale, self._epoch = train.num_epochs, train, scale, -1
@@ -49,16 +47,7 @@ class Rescaled:
 
 def run(key: dict[str, Any]) -> dict[str, Any]:
     """Train a target with another scale of the loss."""
-    way, make = key["way"], fits.WAYS[key["way"]]
-
-    def rescaled(*given: Any, **named: Any) -> Any:
-        return Rescaled(make(*given, **named), key["scale"])
-
-    fits.WAYS[way] = rescaled
-    try:
-        return fits.run(key)
-    finally:
-        fits.WAYS[way] = make
+    return fits.fit(key, Rescaled(fits.pruned(key), key["scale"]))
 
 
 def table(scaled: Runs, runs: Runs) -> str:
@@ -73,12 +62,9 @@ def table(scaled: Runs, runs: Runs) -> str:
                 for each in scaled.results
                 if wants.items() <= each.items()
             }
-            cells = []
-            for base in bases:
-                others = fits.qualities(runs, target, base, SAVED)
-                pairs = [found[seed] - others[seed] for seed in found if seed in others]
-                cells.append(mean_of(pairs).text(1, 2, sign=True) if len(pairs) > 1 else "")
-            rows.append([target, way, scale, *cells])
+            others = (fits.qualities(runs, target, base, SAVED) for base in bases)
+            gains = [fits.text(fits.difference(found, each)) for each in others]
+            rows.append([target, way, scale, *gains])
     return markdown_table(rows, names=3)
 
 
@@ -87,8 +73,8 @@ def train(runs: Runs, scaled: Runs) -> None:
     torch.set_num_threads(1)
     for target in TARGETS:
         for way, scale in COMPARED:
+            rate = fits.best_rate(runs, target, way)
             for seed in fits.SEEDS:
-                rate = fits.best_rate(runs, target, way)
                 key = {"target": target, "way": way, "saved": SAVED, "seed": seed}
                 whole = {**key, "rate": rate, "scale": scale}
                 scaled.do(whole, run, whole)
